@@ -1,0 +1,387 @@
+"""Prompts: token sets, the ``... A B ... A`` prompt and its corrupted twin, repeated batches, passages.
+
+Everything is seeded, and everything is made of words that are one token in the model at hand. No torch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from induction.errors import InputError
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+Corruption = Literal["first_a", "target"]
+
+WORDS = (
+    "time year people way day man thing woman life child world school state family student group country problem "
+    "hand part place case week company system program question work night point home water room mother area money "
+    "story fact month lot right study book eye job word business issue side kind head house service friend father "
+    "power hour game line end member law car city name team minute idea body back parent face others level office "
+    "door health person art war history party result change morning reason research girl guy food moment air teacher"
+)
+NAMES = (
+    "James Mary John Robert Michael David William Richard Thomas Charles Daniel Matthew Anthony Mark Paul Steven "
+    "Andrew Kenneth George Joshua Kevin Brian Edward Ronald Timothy Jason Jeffrey Ryan Jacob Gary Nicholas Eric "
+    "Jonathan Stephen Larry Justin Scott Frank Peter Jack Alice Emma Sarah Laura Anna Kate Jane Lisa Susan Linda Helen"
+)
+TOKEN_SETS: dict[str, str] = {
+    "random": "random tokens of the model's whole vocabulary, the most and least frequent left out",
+    "letters": "the 26 capital letters",
+    "words": "common English nouns",
+    "numbers": "the numbers 0 to 99",
+    "names": "common first names",
+}
+_ENTRIES = {
+    "letters": tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+    "words": tuple(WORDS.split()),
+    "numbers": tuple(str(n) for n in range(100)),
+    "names": tuple(NAMES.split()),
+}
+# Byte-pair vocabularies are ordered by frequency: the first ids are the most, the last the least frequent.
+MOST_FREQUENT, LEAST_FREQUENT = 0.05, 0.05
+
+
+def get_token_set(name: str, model: TransformerBridge | None = None) -> list[str]:
+    """The words of a token set.
+
+    Args:
+        name: ``letters``, ``words``, ``numbers``, ``names`` or ``random`` (see :data:`TOKEN_SETS`).
+        model: keeps what is one token in this model, as it stands in mid-sentence; ``random`` needs it.
+
+    Raises:
+        InputError: unknown name, ``random`` without a model, or no entry is one token in the model.
+    """
+    from induction.tokens import mid_sentence_token
+
+    _check_set(name)
+    if name == "random":
+        if model is None:
+            raise InputError("The token set 'random' is a model's vocabulary; pass model= as well.")
+        kept = _random_ids(model, None)
+        return [model.tokenizer.decode([token]) for token in kept]
+    entries = list(_ENTRIES[name])
+    if model is None:
+        return entries
+    ids = {entry: mid_sentence_token(model, entry) for entry in entries}
+    kept_words = [
+        model.tokenizer.decode([token]) for token in dict.fromkeys(ids.values()) if token is not None
+    ]
+    if not kept_words:
+        raise InputError(f"No entry of the token set '{name}' is one token in this model; use 'random'.")
+    if len(kept_words) < len(entries):
+        left_out = len(entries) - len(kept_words)
+        warnings.warn(
+            f"{left_out} of {len(entries)} entries of '{name}' are not one token in this model and are left out.",
+            stacklevel=2,
+        )
+    return kept_words
+
+
+def _check_set(name: str) -> None:
+    if name not in TOKEN_SETS:
+        raise InputError(f"There is no token set '{name}'; choose one of {', '.join(TOKEN_SETS)}.")
+
+
+def _random_ids(
+    model: TransformerBridge, rng: np.random.Generator | None, at_least: int = 0
+) -> NDArray[np.int64]:
+    """Ordinary token ids without the most and least frequent; all in order, or enough of them in random order."""
+    from induction.tokens import ordinary
+
+    size = min(model.cfg.d_vocab, len(model.tokenizer))
+    ids = np.arange(int(size * MOST_FREQUENT), int(np.ceil(size * (1 - LEAST_FREQUENT))))
+    if rng is None:
+        return ids[ordinary(model, ids)]
+    ids = rng.permutation(ids)
+    kept = np.empty(0, dtype=np.int64)
+    step = max(256, 2 * at_least)
+    for start in range(0, len(ids), step):  # looks at no more of a large vocabulary than is needed
+        chunk = ids[start : start + step]
+        kept = np.concatenate([kept, chunk[ordinary(model, chunk)]])
+        if len(kept) >= at_least:
+            break
+    return kept
+
+
+@dataclass(frozen=True)
+class RepeatedSequence:
+    """The prompt ``prefix A B filler A``, whose continuation by induction is ``B``.
+
+    Positions count words from 0; a model that has a BOS token shifts them by one. The corrupted twin
+    replaces the first A (or the first B) by a word that occurs nowhere else, so that the last word and
+    the answer stay and only what is in context changes.
+    """
+
+    words: tuple[str, ...]
+    corrupted_words: tuple[str, ...]
+    first_a: int
+    first_b: int
+    second_a: int
+    answer: str
+    distractor: str
+    seed: int
+
+    @property
+    def text(self) -> str:
+        return _joined(self.words)
+
+    @property
+    def corrupted_text(self) -> str:
+        return _joined(self.corrupted_words)
+
+    def ids(self, model: TransformerBridge, *, corrupted: bool = False) -> list[int]:
+        """Token ids, the model's BOS in front where it has one: one token per word.
+
+        Raises:
+            InputError: a word is not one token in this model.
+        """
+        from induction.tokens import bos_id
+
+        words = self.corrupted_words if corrupted else self.words
+        start = bos_id(model)
+        return [*([] if start is None else [start]), *(token_of(model, word) for word in words)]
+
+    def __str__(self) -> str:
+        return (
+            f"{' '.join(word.strip() for word in self.words)} -> {self.answer.strip()}  "
+            f"(A at {self.first_a} and {self.second_a}, B at {self.first_b}; "
+            f"corrupted: {' '.join(word.strip() for word in self.corrupted_words)})"
+        )
+
+
+def token_of(model: TransformerBridge, word: str) -> int:
+    """The one token of a word.
+
+    Raises:
+        InputError: it is several.
+    """
+    from induction.tokens import single_token
+
+    token = single_token(model, word)
+    if token is None:
+        raise InputError(
+            f"'{word}' is not one token in this model; take words from get_token_set(name, model)."
+        )
+    return token
+
+
+def _joined(words: tuple[str, ...]) -> str:
+    return "".join(words) if any(word[:1].isspace() for word in words) else " ".join(words)
+
+
+def generate_repeated_sequence(
+    vocab: list[str],
+    prefix_length: int = 5,
+    seed: int = 42,
+    *,
+    filler_length: int = 5,
+    corruption: Corruption = "first_a",
+) -> RepeatedSequence:
+    """A random ``prefix A B filler A`` prompt of distinct words, and its corrupted twin.
+
+    Args:
+        vocab: words that are one token each (:func:`get_token_set`).
+        corruption: ``first_a`` replaces the first A, ``target`` the first B.
+
+    Raises:
+        InputError: the set is too small for a prompt of distinct words, or a length is negative.
+    """
+    if prefix_length < 0 or filler_length < 0:
+        raise InputError("prefix_length and filler_length count words: give 0 or more.")
+    if corruption not in ("first_a", "target"):
+        raise InputError(f"The corruption is 'first_a' or 'target', not '{corruption}'.")
+    words = list(dict.fromkeys(vocab))
+    needed = prefix_length + filler_length + 3
+    if len(words) < needed:
+        raise InputError(
+            f"The prompt needs {needed} distinct words and the token set has {len(words)}; "
+            "use a larger set or a shorter prefix."
+        )
+    chosen = [words[i] for i in np.random.default_rng(seed).permutation(len(words))[:needed]]
+    a, b, other = chosen[:3]
+    prefix, filler = chosen[3 : 3 + prefix_length], chosen[3 + prefix_length :]
+    clean = (*prefix, a, b, *filler, a)
+    changed = prefix_length + (0 if corruption == "first_a" else 1)
+    corrupted = (*clean[:changed], other, *clean[changed + 1 :])
+    return RepeatedSequence(
+        clean,
+        corrupted,
+        prefix_length,
+        prefix_length + 1,
+        len(clean) - 1,
+        answer=b,
+        distractor=other,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prompts ``[BOS] r1..rL`` times ``copies``, padded on the right (which causal attention never sees).
+
+    ``tokens`` int64 ``[prompt, pos]``; ``lengths`` counts the tokens of each prompt, BOS included;
+    ``periods`` holds each prompt's L.
+    """
+
+    tokens: NDArray[np.int64]
+    lengths: tuple[int, ...]
+    periods: tuple[int, ...]
+    copies: int
+    has_bos: bool
+    vocab: str
+    seed: int
+
+    def prompt(self, index: int) -> NDArray[np.int64]:
+        """The ids of one prompt without padding, ``[pos]``."""
+        return self.tokens[index, : self.lengths[index]]
+
+    def __str__(self) -> str:
+        low, high = min(self.periods), max(self.periods)
+        span = f"{low}" if low == high else f"{low} to {high}"
+        bos = "BOS + " if self.has_bos else ""
+        prompts = f"{len(self.periods)} prompts of {bos}{self.copies} x L tokens, L = {span}"
+        return f"{prompts}, token set {self.vocab}, seed {self.seed}"
+
+
+def repeated_batch(
+    model: TransformerBridge,
+    *,
+    n_prompts: int = 10,
+    length: int | None = None,
+    vocab: str = "random",
+    seed: int = 0,
+    copies: int = 2,
+    spread: float = 0.2,
+) -> Batch:
+    """Repeated sequences of distinct random tokens, with L varied so that a fixed distance cannot pass for induction.
+
+    Args:
+        length: mean L; default 50, or less where the token set is small.
+        spread: L runs evenly over ``length * (1 - spread) .. length * (1 + spread)``.
+
+    Raises:
+        InputError: a count is out of range, the token set is too small, or the prompt exceeds the context.
+    """
+    from induction.tokens import bos_id
+
+    _check_set(vocab)
+    if n_prompts < 1:
+        raise InputError(f"A scan needs at least 1 prompt, not {n_prompts}.")
+    if copies < 2:
+        raise InputError(f"A repeated prompt has at least 2 copies, not {copies}.")
+    if seed < 0:
+        raise InputError(f"A seed is 0 or more, not {seed}.")
+    if length is not None and length < 2:
+        raise InputError(f"A repeated prompt needs a length of at least 2 tokens, not {length}.")
+    rng = np.random.default_rng(seed)
+    longest = round((50 if length is None else length) * (1 + spread))
+    if vocab == "random":
+        pool = _random_ids(model, rng, longest * 4)
+    else:
+        pool = np.array([token_of(model, word) for word in get_token_set(vocab, model)])
+    if length is None:
+        length = max(2, min(50, int(len(pool) / (1 + spread))))
+        longest = round(length * (1 + spread))
+    if longest > len(pool):
+        raise InputError(
+            f"Prompts of length {length} use up to {longest} distinct tokens and '{vocab}' has {len(pool)} in this "
+            f"model; choose a length of at most {int(len(pool) / (1 + spread))} or the token set 'random'."
+        )
+    periods = (
+        [length]
+        if n_prompts == 1
+        else np.linspace(length * (1 - spread), longest, n_prompts).round().tolist()
+    )
+    periods = [max(2, int(period)) for period in periods]
+    start = bos_id(model)
+    width = copies * max(periods) + (start is not None)
+    if width > model.cfg.n_ctx:
+        raise InputError(
+            f"These prompts are {width} tokens long and the model's context is {model.cfg.n_ctx}; "
+            f"choose a length of at most {int((model.cfg.n_ctx - 1) / copies / (1 + spread))}."
+        )
+    tokens = np.full((n_prompts, width), pool[0] if start is None else start, dtype=np.int64)  # [prompt, pos]
+    lengths = []
+    for row, period in zip(tokens, periods, strict=True):
+        copy = rng.choice(pool, size=period, replace=False)
+        prompt = np.concatenate([[] if start is None else [start], np.tile(copy, copies)])
+        row[: len(prompt)] = prompt
+        lengths.append(len(prompt))
+    return Batch(tokens, tuple(lengths), tuple(periods), copies, start is not None, vocab, seed)
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Tokens ``first .. first+length-1`` come again at ``second``; positions as in the passage's ids."""
+
+    first: int
+    second: int
+    length: int
+
+
+def find_repeats(ids: list[int], min_length: int = 2) -> list[Repeat]:
+    """The longest repeated runs of a text, longest first; none contains another.
+
+    Args:
+        ids: token ids ``[pos]``.
+    """
+    n = len(ids)
+    array = np.asarray(ids)
+    found: list[Repeat] = []
+    for lag in range(1, n):  # along one diagonal: where does the text equal itself, shifted by lag?
+        same = np.concatenate([[False], array[lag:] == array[:-lag], [False]])
+        edges = np.flatnonzero(np.diff(same.astype(np.int8)))
+        for begin, end in zip(edges[::2], edges[1::2], strict=True):
+            run = min(int(end - begin), lag)  # a third copy right after the second is a repeat of its own
+            if run >= min_length:
+                found.append(Repeat(int(begin), int(begin) + lag, run))
+    found.sort(key=lambda repeat: (-repeat.length, repeat.second))
+    covered = np.zeros(n, dtype=bool)
+    kept = []
+    for repeat in found:
+        span = slice(repeat.second, repeat.second + repeat.length)
+        if not covered[span].all():
+            covered[span] = True
+            kept.append(repeat)
+    return kept
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A text of the user's own as tokens, with the repeats that were found in it."""
+
+    ids: tuple[int, ...]
+    labels: tuple[str, ...]
+    repeats: tuple[Repeat, ...]
+    has_bos: bool
+
+    def __str__(self) -> str:
+        spans = ["".join(self.labels[r.first : r.first + r.length]) for r in self.repeats]
+        return f"{len(self.ids)} tokens; repeated: {', '.join(spans) or 'nothing'}"
+
+
+def passage(model: TransformerBridge, text: str, *, times: int = 1) -> Passage:
+    """Read a text (``times`` times in a row) and find what repeats in it.
+
+    Raises:
+        InputError: the text is empty or longer than the model's context.
+    """
+    from induction.tokens import bos_id, encode, labels
+
+    if not text.strip():
+        raise InputError("The text is empty; write or paste a prompt first.")
+    body = encode(model, text, bos=False) * times
+    start = bos_id(model)
+    ids = body if start is None else [start, *body]
+    if len(ids) > model.cfg.n_ctx:
+        raise InputError(
+            f"The text has {len(ids)} tokens and the model's context is {model.cfg.n_ctx}; shorten it."
+        )
+    return Passage(tuple(ids), tuple(labels(model, ids)), tuple(find_repeats(ids)), start is not None)

