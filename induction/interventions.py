@@ -1,0 +1,234 @@
+"""What can be changed in a model and how the change is measured: one declaration each.
+
+No torch here: pages and the command line show these names and meanings before any model is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from induction.errors import InputError
+
+Component = Literal["z", "pattern", "q", "k", "v"]
+Direction = Literal["denoise", "noise"]
+AblationKind = Literal["zero", "mean", "resample"]
+Head = tuple[int, int]  # (layer, head)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A name for the library and the command line, a title for labels, a sentence for help."""
+
+    name: str
+    title: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Metric(Declaration):
+    """``floor`` is the smallest |clean - corrupted| for which a ratio is computed, in ``unit``."""
+
+    unit: str = ""
+    floor: float = 0.0
+
+
+def _by_name(*declarations):
+    return {declaration.name: declaration for declaration in declarations}
+
+
+COMPONENTS: dict[str, Declaration] = _by_name(
+    Declaration("z", "Head output", "What the head read, weighted by its attention, before it is written."),
+    Declaration("pattern", "Attention pattern", "Where the head looks; what it finds there stays."),
+    Declaration("q", "Queries", "What the head looks for."),
+    Declaration(
+        "k",
+        "Keys",
+        "What the head can find. Heads that share keys (grouped-query attention) are patched together.",
+    ),
+    Declaration(
+        "v",
+        "Values",
+        "What the head reads where it looks. Heads that share values (grouped-query attention) are patched together.",
+    ),
+)
+
+METRICS: dict[str, Metric] = _by_name(
+    Metric(
+        "logit_difference",
+        "Logit difference",
+        "Logit of the answer minus logit of the distractor; linear in what heads write, so it shows heads "
+        "that work against the answer too (Zhang & Nanda 2024).",
+        "logits",
+        0.1,
+    ),
+    Metric(
+        "probability",
+        "Probability",
+        "Probability of the answer; blind to heads that matter only while the answer is unlikely.",
+        "probability",
+        0.01,
+    ),
+    Metric(
+        "log_probability", "Log-probability", "Natural logarithm of the answer's probability.", "nats", 0.1
+    ),
+)
+
+DIRECTIONS: dict[str, Declaration] = _by_name(
+    Declaration(
+        "denoise",
+        "Denoising",
+        "The corrupted run with one activation from the clean run: is the head sufficient? "
+        "Effect = (patched - corrupted) / (clean - corrupted), the share of the answer that comes back.",
+    ),
+    Declaration(
+        "noise",
+        "Noising",
+        "The clean run with one activation from the corrupted run: is the head necessary? "
+        "Effect = (clean - patched) / (clean - corrupted), the share of the answer that is lost.",
+    ),
+)
+
+ABLATIONS: dict[str, Declaration] = _by_name(
+    Declaration("zero", "Zero", "The head's output is set to 0; far from anything the model ever sees."),
+    Declaration(
+        "mean",
+        "Mean",
+        "The head's output is replaced, position by position, by its mean over the reference set.",
+    ),
+    Declaration(
+        "resample", "Resample", "The head's output is replaced by that of one sequence of the reference set."
+    ),
+)
+
+
+@dataclass(frozen=True)
+class PromptPair:
+    """Two prompts of the same length that differ in context and share the scored position.
+
+    Attributes:
+        clean, corrupted: token ids, as long as each other.
+        answer, distractor: token ids; the logit difference is answer minus distractor.
+        position: where the next token is scored, -1 for the last.
+        clean_labels, corrupted_labels, answer_label, distractor_label: readable tokens.
+
+    Raises:
+        InputError: different lengths, or a position outside of the prompt.
+    """
+
+    clean: tuple[int, ...]
+    corrupted: tuple[int, ...]
+    answer: int
+    distractor: int
+    position: int = -1
+    clean_labels: tuple[str, ...] = ()
+    corrupted_labels: tuple[str, ...] = ()
+    answer_label: str = ""
+    distractor_label: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.clean) != len(self.corrupted):
+            raise InputError(
+                f"The clean prompt has {len(self.clean)} tokens and the corrupted one {len(self.corrupted)}; "
+                "patching needs the same number, so change one of them."
+            )
+        if not -len(self.clean) <= self.position < len(self.clean):
+            raise InputError(
+                f"Position {self.position} is outside of a prompt of {len(self.clean)} tokens; "
+                f"choose 0 to {len(self.clean) - 1}, or -1 for the last."
+            )
+
+    @property
+    def scored(self) -> int:
+        """The scored position counted from 0."""
+        return self.position % len(self.clean)
+
+    @property
+    def first_difference(self) -> int | None:
+        """First position where the prompts differ, None where they are equal up to the scored one."""
+        for position in range(self.scored + 1):
+            if self.clean[position] != self.corrupted[position]:
+                return position
+        return None
+
+
+def check_choice(value: str, choices: Sequence[str], what: str) -> None:
+    """Raises InputError unless the value is one of the choices."""
+    if value not in choices:
+        raise InputError(f"There is no {what} '{value}'; choose one of {', '.join(choices)}.")
+
+
+def head_name(head: Head) -> str:
+    """``(5, 1)`` as ``5.1``."""
+    return f"{head[0]}.{head[1]}"
+
+
+def parse_heads(text: str, n_layers: int, n_heads: int) -> tuple[Head, ...]:
+    """Read ``5.1, 5.5`` as heads, in the order given, each once.
+
+    Raises:
+        InputError: no head, not of the form layer.head, or outside of the model.
+    """
+    parts = [part for part in re.split(r"[,;\s]+", text.strip()) if part]
+    if not parts:
+        raise InputError(
+            f"Name at least one head as layer.head, for example 0.0,{n_layers - 1}.{n_heads - 1}."
+        )
+    heads = []
+    for part in parts:
+        match = re.fullmatch(r"(?a:(\d+)\.(\d+))", part)
+        if not match:
+            raise InputError(f"'{part}' is not a head; write layer.head, for example {n_layers - 1}.0.")
+        heads.append((int(match[1]), int(match[2])))
+    return check_heads(heads, n_layers, n_heads)
+
+
+def check_heads(heads: Sequence[Head], n_layers: int, n_heads: int) -> tuple[Head, ...]:
+    """The same heads, each once.
+
+    Raises:
+        InputError: none, or one outside of the model.
+    """
+    if not heads:
+        raise InputError("A set of heads needs at least one head, for example 0.0.")
+    for layer, head in heads:
+        if not (0 <= layer < n_layers and 0 <= head < n_heads):
+            raise InputError(
+                f"There is no head {layer}.{head}: layers go from 0 to {n_layers - 1} and heads from 0 to {n_heads - 1}."
+            )
+    return tuple(dict.fromkeys((int(layer), int(head)) for layer, head in heads))
+
+
+def random_sets(
+    heads: Sequence[Head], n_sets: int, *, seed: int, n_layers: int, n_heads: int
+) -> list[tuple[Head, ...]]:
+    """Control sets: as many heads as the given set has, in the same layers, drawn from the *other* heads.
+
+    A set without its own control would be compared with itself. Where a layer has too few other heads,
+    all of them are taken and the rest is drawn from the set's own heads of that layer.
+
+    Args:
+        n_sets: how many; sets are drawn independently, so that few heads give repeated sets.
+
+    Raises:
+        InputError: a head outside of the model, or ``n_sets`` negative.
+    """
+    heads = check_heads(heads, n_layers, n_heads)
+    if n_sets < 0:
+        raise InputError(f"The number of random sets is 0 or more, not {n_sets}.")
+    rng = np.random.default_rng(seed)
+    sets = []
+    for _ in range(n_sets):
+        drawn: list[Head] = []
+        for layer in sorted({layer for layer, _ in heads}):
+            own = [head for at, head in heads if at == layer]
+            others = [head for head in range(n_heads) if head not in own]
+            chosen = rng.permutation(others)[: len(own)].tolist()
+            chosen += rng.permutation(own)[: len(own) - len(chosen)].tolist()
+            drawn += [(layer, int(head)) for head in sorted(chosen)]
+        sets.append(tuple(drawn))
+    return sets

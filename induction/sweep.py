@@ -1,0 +1,316 @@
+"""Many edited runs of one prompt, computing only what the edits can change.
+
+An edited run equals the plain run below the edited layer and before the edited position. So a row
+of a sweep starts from the residual stream that the plain run had at that layer and position:
+
+    layers below the edit         not computed, the plain run's residual stream is taken
+    positions before the edit     not computed, the plain run's keys and values are attended to
+    the edited layer              one row until the edit, then one row per edit (broadcasting)
+    last layer                    queries, MLP and unembedding of the scored position alone
+
+The modules of the model itself are called (norms, projections, MLP); only the attention between them
+is written out here. Whether that fits a model is not guessed from its name: the plain run is computed
+both ways, and where they disagree, or a module is missing, the rows are run through the whole model
+with hooks instead (:func:`hooked_rows`): the same numbers, slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from induction.interventions import Component
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+MAX_BYTES = 512 * 2**20  # of activations that one batch of rows may hold
+AGREEMENT = 1e-5  # of the largest logit, between the plain run computed both ways; fp32 rounding is 10x less
+
+Rows = slice
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Which activations of one layer are replaced, in which rows, by what. Positions are the prompt's.
+
+    ``mask`` is bool ``[row, pos or 1, head]`` (for the pattern, pos is the query). ``values`` is
+    ``[row or 1, pos, head, d_head]``, for the pattern ``[row or 1, head, query, key]``. With
+    grouped-query attention, k and v have one head per group.
+    """
+
+    component: Component
+    mask: torch.Tensor
+    values: torch.Tensor
+
+    def of_rows(self, rows: Rows) -> Edit:
+        values = self.values if len(self.values) == 1 else self.values[rows]
+        return Edit(self.component, self.mask[rows], values)
+
+    def apply(self, activation: torch.Tensor, start: int = 0, stop: int | None = None) -> torch.Tensor:
+        """Replace in an activation that holds the positions ``start:stop`` of the prompt.
+
+        Args:
+            activation: ``[row or 1, pos, head, d_head]``, or the pattern ``[row or 1, head, query, key]``.
+        """
+        mask = self.mask if self.mask.shape[1] == 1 else self.mask[:, start:stop]
+        if self.component == "pattern":
+            mask = mask.transpose(1, 2)[..., None]  # [row, head, query, 1]
+            return torch.where(mask, self.values[:, :, start:stop], activation)
+        return torch.where(mask[..., None], self.values[:, start:stop], activation)
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Rotary position embedding of the first ``cos.shape[-1]`` coordinates of each head."""
+
+    cos: torch.Tensor  # [1, pos, 1, rotary_dim]
+    sin: torch.Tensor
+    quarter_turn: Callable[[torch.Tensor], torch.Tensor]
+
+    def __call__(self, x: torch.Tensor, start: int) -> torch.Tensor:
+        """Rotate ``x`` [row, pos, head, d_head], whose first position is ``start``."""
+        cos, sin = self.cos[:, start : start + x.shape[1]], self.sin[:, start : start + x.shape[1]]
+        turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
+        turned = turned * cos + self.quarter_turn(turned) * sin
+        return torch.cat([turned, rest], -1) if rest.shape[-1] else turned
+
+
+@dataclass
+class Run:
+    """A plain run of one prompt up to the scored position, and what a sweep reuses of it."""
+
+    tokens: torch.Tensor  # [1, pos]
+    logits: torch.Tensor  # [d_vocab], at the last position
+    resid: list[torch.Tensor]  # per layer, what enters the block [1, pos, d_model]
+    activations: list[torch.Tensor]  # per layer, the component that is to be copied out of this run
+    rotary: Rotary | None = None
+    keys: list[torch.Tensor] = field(default_factory=list)  # per layer, rotated [1, kv head, pos, d_head]
+    values: list[torch.Tensor] = field(default_factory=list)
+    direct: bool = False  # the rows of this run can be computed from the parts of the model
+
+    @property
+    def n_pos(self) -> int:
+        return self.tokens.shape[1]
+
+
+def hook_name(component: Component, layer: int) -> str:
+    return f"blocks.{layer}.attn.hook_{component}"
+
+
+def record(model: TransformerBridge, tokens: tuple[int, ...], *, component: Component | None = None) -> Run:
+    """Run a prompt and keep what a sweep needs.
+
+    Args:
+        tokens: ids up to and with the scored position.
+        component: which activation to keep for copying into other runs; without one, the run is
+            prepared to have rows computed from it.
+    """
+    device = model.cfg.device or "cpu"
+    ids = torch.tensor([tokens], device=device)
+    layers = range(model.cfg.n_layers)
+    keep = (
+        [hook_name(component, layer) for layer in layers]
+        if component
+        else [f"blocks.{layer}.hook_in" for layer in layers]
+    )
+    kept: dict[str, torch.Tensor] = {}
+
+    def store(activation: torch.Tensor, hook) -> None:
+        kept[hook.name] = activation
+
+    with torch.no_grad():
+        logits = _logits(model, ids, [(name, store) for name in keep])[0]
+        found = list(kept.values())
+        run = Run(ids, logits, [] if component else found, found if component else [])
+        if not component:
+            run.direct = _fits(model, run)
+    return run
+
+
+def _logits(model: TransformerBridge, tokens: torch.Tensor, hooks: list) -> torch.Tensor:
+    """Logits at the last position ``[row, d_vocab]``; the other positions are not unembedded."""
+
+    def last(resid: torch.Tensor, hook) -> torch.Tensor:
+        return resid[:, -1:]
+
+    return model.run_with_hooks(tokens, fwd_hooks=[*hooks, ("unembed.hook_in", last)])[:, -1]
+
+
+def _fits(model: TransformerBridge, run: Run) -> bool:
+    """Compute the plain run from the model's parts, keep its keys and values, and compare."""
+    try:
+        run.rotary = _rotary(model, run)
+        resid = run.resid[0]
+        for layer in range(model.cfg.n_layers):
+            resid = _block(model, run, layer, resid, start=0, keep_keys=True)
+        logits = _unembed(model, resid)[0]
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
+        return False
+    return bool((logits - run.logits).abs().max() <= AGREEMENT * max(1.0, float(run.logits.abs().max())))
+
+
+def _rotary(model: TransformerBridge, run: Run) -> Rotary | None:
+    if "rotary_emb" in model._modules:  # Hugging Face: halves of a head rotate together
+        positions = torch.arange(run.n_pos, device=run.tokens.device)[None]
+        cos, sin = model.rotary_emb(run.resid[0], positions)  # [1, pos, rotary_dim]
+        return Rotary(cos[:, :, None], sin[:, :, None], _turn_halves)
+    native = getattr(model.original_model, "rotary", None)
+    if native is not None:  # TransformerLens's own models: neighbours rotate together
+        cos, sin = native.cos_cached[: run.n_pos], native.sin_cached[: run.n_pos]
+        return Rotary(cos[None, :, None], sin[None, :, None], _turn_neighbours)
+    return None
+
+
+def _turn_halves(x: torch.Tensor) -> torch.Tensor:
+    low, high = x.chunk(2, -1)
+    return torch.cat([-high, low], -1)
+
+
+def _turn_neighbours(x: torch.Tensor) -> torch.Tensor:
+    return torch.stack([-x[..., 1::2], x[..., 0::2]], -1).flatten(-2)
+
+
+def _block(
+    model: TransformerBridge,
+    run: Run,
+    layer: int,
+    resid: torch.Tensor,
+    *,
+    start: int,
+    edit: Edit | None = None,
+    last_only: bool = True,
+    keep_keys: bool = False,
+) -> torch.Tensor:
+    """One block for the positions from ``start`` on.
+
+    Args:
+        resid: what enters it ``[row or 1, pos, d_model]``.
+        last_only: the last block computes the last position alone.
+
+    Returns:
+        What leaves it ``[row or 1, pos, d_model]``.
+    """
+    block = model.blocks[layer]
+    last = last_only and layer == model.cfg.n_layers - 1
+    attention = _attention(
+        model, run, layer, block.ln1(resid), start=start, edit=edit, last=last, keep_keys=keep_keys
+    )
+    if last:
+        resid = resid[:, -1:]
+    if "mlp" not in block.submodules:
+        return resid + attention
+    if getattr(model.cfg, "parallel_attn_mlp", False):
+        return resid + attention + block.mlp(block.ln2(resid))
+    resid = resid + attention
+    return resid + block.mlp(block.ln2(resid))
+
+
+def _attention(
+    model: TransformerBridge,
+    run: Run,
+    layer: int,
+    x: torch.Tensor,
+    *,
+    start: int,
+    edit: Edit | None,
+    last: bool,
+    keep_keys: bool,
+) -> torch.Tensor:
+    attn = model.blocks[layer].attn
+    d_head = model.cfg.d_head
+    component = edit.component if edit else None
+    first_query = run.n_pos - 1 if last else start
+
+    def split(projected: torch.Tensor, name: str, at: int) -> torch.Tensor:
+        heads = projected.unflatten(-1, (-1, d_head))  # [row, pos, head, d_head]
+        return edit.apply(heads, at, run.n_pos) if edit and component == name else heads
+
+    q = split(attn.q(x[:, -1:] if last else x), "q", first_query)
+    k = split(attn.k(x), "k", start)
+    v = split(attn.v(x), "v", start)
+    if run.rotary:
+        q, k = run.rotary(q, first_query), run.rotary(k, start)
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [row, head, pos, d_head]
+    if keep_keys:
+        run.keys.append(k)
+        run.values.append(v)
+    if start:
+        k = torch.cat([run.keys[layer][:, :, :start].expand(len(k), -1, -1, -1), k], 2)
+        v = torch.cat([run.values[layer][:, :, :start].expand(len(v), -1, -1, -1), v], 2)
+
+    group = q.shape[1] // k.shape[1]
+    k, v = k[:, :, None], v[:, :, None]  # [row, kv head, 1, key, d_head]
+    scores = q.unflatten(1, (-1, group)) @ k.transpose(-1, -2) * d_head**-0.5  # [row, kv, group, query, key]
+    if not last:
+        ahead = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(start + 1)
+        scores = scores.masked_fill(ahead, float("-inf"))
+    pattern = scores.softmax(-1)
+    if edit and component == "pattern":
+        pattern = edit.apply(pattern.flatten(1, 2), first_query, run.n_pos).unflatten(1, (-1, group))
+    z = (pattern @ v).flatten(1, 2).transpose(1, 2)  # [row, query, head, d_head]
+    if edit and component == "z":
+        z = edit.apply(z, first_query, run.n_pos)
+    return attn.o(z.flatten(2))
+
+
+def _unembed(model: TransformerBridge, resid: torch.Tensor) -> torch.Tensor:
+    return model.unembed(model.ln_final(resid))[:, -1]
+
+
+def run_rows(
+    model: TransformerBridge,
+    run: Run,
+    edits: dict[int, Edit],
+    *,
+    n_rows: int,
+    start: int = 0,
+    max_bytes: int = MAX_BYTES,
+) -> Iterator[torch.Tensor]:
+    """Edited runs, one per row, in batches that hold at most ``max_bytes``.
+
+    Args:
+        run: the plain run that is edited (:func:`record` without a component).
+        edits: by layer.
+        start: the first position that any edit can change.
+
+    Yields:
+        logits at the scored position ``[rows of the batch, d_vocab]``.
+    """
+    size = max(1, max_bytes // _row_bytes(model, run, start))
+    with torch.no_grad():
+        for begin in range(0, n_rows, size):
+            rows = slice(begin, min(begin + size, n_rows))
+            of_rows = {layer: edit.of_rows(rows) for layer, edit in edits.items()}
+            yield (direct_rows if run.direct else hooked_rows)(model, run, of_rows, start)
+
+
+def _row_bytes(model: TransformerBridge, run: Run, start: int) -> int:
+    """What one row needs at its peak, generously: residual, projections, attention, MLP, logits."""
+    cfg = model.cfg
+    n = run.n_pos - (start if run.direct else 0)
+    attention = 4 * cfg.n_heads * n * run.n_pos + 6 * run.n_pos * cfg.n_heads * cfg.d_head
+    return 4 * (n * (6 * cfg.d_model + 5 * (cfg.d_mlp or 0)) + attention + 3 * cfg.d_vocab)
+
+
+def direct_rows(model: TransformerBridge, run: Run, edits: dict[int, Edit], start: int) -> torch.Tensor:
+    """Edited runs from the residual stream at the first edited layer on: logits ``[row, d_vocab]``."""
+    first = min(edits)
+    resid = run.resid[first][:, start:]
+    for layer in range(first, model.cfg.n_layers):
+        resid = _block(model, run, layer, resid, start=start, edit=edits.get(layer))
+    return _unembed(model, resid)
+
+
+def hooked_rows(model: TransformerBridge, run: Run, edits: dict[int, Edit], start: int = 0) -> torch.Tensor:
+    """The same numbers as :func:`direct_rows` from whole forward passes with hooks."""
+    n_rows = len(next(iter(edits.values())).mask)
+
+    def hook(edit: Edit) -> Callable:
+        return lambda activation, hook: edit.apply(activation)
+
+    hooks = [(hook_name(edit.component, layer), hook(edit)) for layer, edit in edits.items()]
+    return _logits(model, run.tokens.expand(n_rows, -1), hooks)
