@@ -44,6 +44,7 @@ _ENTRIES = {
     "numbers": tuple(str(n) for n in range(100)),
     "names": tuple(NAMES.split()),
 }
+DEFAULT_LENGTH = 50
 # Byte-pair vocabularies are ordered by frequency: the first ids are the most, the last the least frequent.
 MOST_FREQUENT, LEAST_FREQUENT = 0.05, 0.05
 
@@ -245,7 +246,7 @@ class Batch:
     def __str__(self) -> str:
         low, high = min(self.periods), max(self.periods)
         span = f"{low}" if low == high else f"{low} to {high}"
-        bos = "BOS + " if self.has_bos else ""
+        bos = "BOS + " if self.has_bos else "no BOS, "
         prompts = f"{len(self.periods)} prompts of {bos}{self.copies} x L tokens, L = {span}"
         return f"{prompts}, token set {self.vocab}, seed {self.seed}"
 
@@ -281,32 +282,32 @@ def repeated_batch(
     if length is not None and length < 2:
         raise InputError(f"A repeated prompt needs a length of at least 2 tokens, not {length}.")
     rng = np.random.default_rng(seed)
-    longest = round((50 if length is None else length) * (1 + spread))
+    start = bos_id(model)
+    fits = int(
+        (model.cfg.n_ctx - (start is not None)) / copies / (1 + spread)
+    )  # the longest mean L in the context
+    if length is not None and length > fits:
+        raise InputError(
+            f"Prompts of {copies} x {length} tokens exceed the model's context of {model.cfg.n_ctx}; "
+            f"choose a length of at most {fits}."
+        )
     if vocab == "random":
-        pool = _random_ids(model, rng, longest * 4)
+        pool = _random_ids(model, rng, at_least=4 * int((1 + spread) * (length or DEFAULT_LENGTH)))
     else:
         pool = np.array([token_of(model, word) for word in get_token_set(vocab, model)])
+    most = int(len(pool) / (1 + spread))  # the longest mean L of distinct tokens
     if length is None:
-        length = max(2, min(50, int(len(pool) / (1 + spread))))
-        longest = round(length * (1 + spread))
-    if longest > len(pool):
+        length = max(2, min(DEFAULT_LENGTH, fits, most))
+    if length > most:
+        remedy = "" if vocab == "random" else " or the token set 'random'"
         raise InputError(
-            f"Prompts of length {length} use up to {longest} distinct tokens and '{vocab}' has {len(pool)} in this "
-            f"model; choose a length of at most {int(len(pool) / (1 + spread))} or the token set 'random'."
+            f"The token set '{vocab}' has {len(pool)} tokens in this model, too few for prompts of length "
+            f"{length}; choose a length of at most {most}{remedy}."
         )
-    periods = (
-        [length]
-        if n_prompts == 1
-        else np.linspace(length * (1 - spread), longest, n_prompts).round().tolist()
-    )
-    periods = [max(2, int(period)) for period in periods]
-    start = bos_id(model)
+    shortest, longest = int(length * (1 - spread)), int(length * (1 + spread))
+    evenly = [length] if n_prompts == 1 else np.linspace(shortest, longest, n_prompts).round()
+    periods = [max(2, int(period)) for period in evenly]
     width = copies * max(periods) + (start is not None)
-    if width > model.cfg.n_ctx:
-        raise InputError(
-            f"These prompts are {width} tokens long and the model's context is {model.cfg.n_ctx}; "
-            f"choose a length of at most {int((model.cfg.n_ctx - 1) / copies / (1 + spread))}."
-        )
     tokens = np.full((n_prompts, width), pool[0] if start is None else start, dtype=np.int64)  # [prompt, pos]
     lengths = []
     for row, period in zip(tokens, periods, strict=True):

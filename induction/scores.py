@@ -167,7 +167,6 @@ def apply(score: Score, pattern: NDArray[np.floating], tokens: NDArray[np.int64]
 
 
 def chance(score: Score, tokens: NDArray[np.int64]) -> float:
-    """What a head scores that spreads its attention evenly over the positions it sees."""
-    n = len(tokens)
-    uniform = np.tril(np.ones((n, n))) / np.arange(1, n + 1)[:, None]  # [query, key]
-    return float(apply(score, uniform, tokens))
+    """What a head scores that spreads its attention evenly over the positions it sees: 1/(q+1) each."""
+    query, _, denominator = cells(score, tokens)
+    return float((1 / (query + 1)).sum() / denominator) if denominator else float("nan")

@@ -116,7 +116,7 @@ def test_every_repeat_found_is_one(ids):
         (lambda m: data_gen.repeated_batch(m, seed=-1), "seed is 0 or more"),
         (lambda m: data_gen.repeated_batch(m, copies=1), "at least 2 copies"),
         (lambda m: data_gen.repeated_batch(m, vocab="letters", length=40), "a length of at most 21"),
-        (lambda m: data_gen.repeated_batch(m, length=200), "context is 256; choose a length of at most"),
+        (lambda m: data_gen.repeated_batch(m, length=200), "context of 256; choose a length of at most 106"),
         (lambda m: data_gen.passage(m, "  "), "text is empty"),
         (lambda m: data_gen.passage(m, " cat" * 300), "context is 256; shorten it"),
         (lambda m: data_gen.token_of(m, "several tokens"), "not one token"),
@@ -129,7 +129,7 @@ def test_bad_input_is_answered_in_one_sentence(call, message):
 
 def test_importing_costs_no_torch():
     code = (
-        "import sys, induction.data_gen, induction.model, induction.tokens; "
+        "import sys, induction.data_gen, induction.model, induction.tokens, induction.analysis; "
         "induction.model.availability('gpt2'); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from induction.errors import InputError
@@ -43,6 +44,32 @@ class HeadScores:
 
 
 @dataclass(frozen=True)
+class RepeatLoss:
+    """Loss in nats on a repeated sequence, by index within the first and the second copy.
+
+    ``first[0]`` is None where no BOS stands in front: nothing predicts that token then. The means skip the
+    first token of each copy, which nothing announces.
+    """
+
+    first: list[float | None]
+    second: list[float]
+    protocol: str
+
+    @property
+    def first_mean(self) -> float:
+        return fmean(value for value in self.first[1:] if value is not None)
+
+    @property
+    def second_mean(self) -> float:
+        return fmean(self.second[1:])
+
+    @property
+    def gain(self) -> float:
+        """In-context gain: first mean minus second mean."""
+        return self.first_mean - self.second_mean
+
+
+@dataclass(frozen=True)
 class Scan:
     """Scores of all heads of one model, with everything needed to repeat the measurement.
 
@@ -56,8 +83,7 @@ class Scan:
     kind: str
     origin: str
     scores: dict[str, HeadScores]
-    loss_by_position: list[float] | None = None  # nats; entry i is the loss on token i + 1
-    loss_protocol: str | None = None
+    loss: RepeatLoss | None = None
     seed: int | None = None
     seconds: float | None = None
     versions: dict[str, str] = field(default_factory=dict)
@@ -75,6 +101,32 @@ class Scan:
         grid = self.scores[score].mean
         heads = [(layer, head, value) for layer, row in enumerate(grid) for head, value in enumerate(row)]
         return sorted(heads, key=lambda item: -item[2])
+
+
+def verdict(scan: Scan, threshold: float = 0.5) -> str:
+    """The scan in one sentence: how many heads do it, against which chance, and whether the model uses it."""
+    parts = []
+    if "induction" in scan.scores:
+        ranked = scan.ranked("induction")
+        high = [head for head in ranked if head[2] >= threshold]
+        layer, head, best = ranked[0]
+        if high:
+            parts.append(
+                f"{len(high)} head{'s' * (len(high) > 1)} above {threshold:g}, led by {layer}.{head} ({best:.2f})"
+            )
+        else:
+            parts.append(f"no induction head: the highest score is {best:.2f} ({layer}.{head})")
+        chance = scan.scores["induction"].chance
+        if chance is not None:
+            parts.append(f"chance {chance:.3f}")
+    if scan.loss:
+        change = "falls" if scan.loss.gain > 0.5 else "goes"
+        parts.append(
+            f"loss {change} from {scan.loss.first_mean:.2f} nats on the first copy "
+            f"to {scan.loss.second_mean:.2f} on the second"
+        )
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def to_json(scan: Scan) -> str:
@@ -96,7 +148,8 @@ def from_json(text: str, name: str = "this file") -> Scan:
         raise InputError(f"{name} is not a scan result of schema {SCHEMA}; export it with this version.")
     try:
         scores = {key: HeadScores(**value) for key, value in data.pop("scores").items()}
-        scan = Scan(scores=scores, **data)
+        loss = data.pop("loss", None)
+        scan = Scan(scores=scores, loss=RepeatLoss(**loss) if loss else None, **data)
     except (TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{name} has missing or unknown fields ({error}); export it again.") from None
     for key, score in scores.items():
