@@ -1,0 +1,170 @@
+// Grid of heads: real buttons, arrow keys, tooltip. Numbers arrive in props.value; text is written with
+// textContent only. Fires 'pick' with {layer, head}. Colours are CSS variables, so dark mode needs no redraw.
+const root = element.querySelector('.ih-grid');
+const tip = element.querySelector('.ih-tip');
+let cells = [];
+let shape = '';
+
+const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
+const short = (x) => (x === null || x === undefined ? '–' : x.toFixed(2).replace(/^(-?)0\./, '$1.'));
+
+function position(value, spec) {  // where on the colour scale, 0..1
+  if (spec.scale === 'diverging') return clamp((value / spec.limit + 1) / 2, 0, 1);
+  return clamp(value / spec.limit, 0, 1);
+}
+
+function colour(value, spec) {
+  const steps = spec.scale === 'diverging' ? 6 : 5;
+  const at = position(value, spec) * steps;
+  const index = Math.min(Math.floor(at), steps - 1);
+  const share = Math.round((at - index) * 100);
+  const stop = (i) => `var(--ih-${spec.scale}-${i})`;
+  return `color-mix(in oklab, ${stop(index + 1)} ${share}%, ${stop(index)})`;
+}
+
+function words(layer, head, spec) {  // what the tooltip and the screen reader say
+  const value = spec.values[layer][head];
+  const parts = [`Head ${layer}.${head}`];
+  if (value === null || value === undefined) return [parts[0], spec.missing || 'not measured'];
+  let figure = `${spec.title} ${short(value)}`;
+  if (spec.low && spec.high) figure += ` [${short(spec.low[layer][head])}, ${short(spec.high[layer][head])}]`;
+  else if (spec.std) figure += ` ± ${short(spec.std[layer][head])}`;
+  parts.push(figure);
+  if (spec.chance !== null && spec.chance !== undefined) parts.push(`chance ${short(spec.chance)}`);
+  if (spec.notes && spec.notes[`${layer}.${head}`]) parts.push(spec.notes[`${layer}.${head}`]);
+  return parts;
+}
+
+function build(spec) {
+  root.replaceChildren();
+  cells = [];
+  root.style.setProperty('--ih-heads', spec.n_heads);
+  root.classList.toggle('ih-small', Boolean(spec.small));
+  const line = (role) => {
+    const row = document.createElement('div');
+    row.setAttribute('role', 'row');
+    row.className = 'ih-row';
+    root.append(row);
+    return row;
+  };
+  const label = (row, role, text) => {
+    const cell = document.createElement('span');
+    cell.setAttribute('role', role);
+    cell.className = 'ih-label';
+    cell.textContent = text;
+    row.append(cell);
+  };
+  const top = line();
+  label(top, 'columnheader', 'L\\H');
+  for (let head = 0; head < spec.n_heads; head++) label(top, 'columnheader', String(head));
+  for (let layer = 0; layer < spec.n_layers; layer++) {
+    const row = line();
+    label(row, 'rowheader', String(layer));
+    const line_cells = [];
+    for (let head = 0; head < spec.n_heads; head++) {
+      const cell = document.createElement('button');
+      cell.type = 'button';
+      cell.className = 'ih-cell';
+      cell.setAttribute('role', 'gridcell');
+      cell.dataset.l = layer;
+      cell.dataset.h = head;
+      row.append(cell);
+      line_cells.push(cell);
+    }
+    cells.push(line_cells);
+  }
+}
+
+function rove(layer, head) {  // exactly one cell is in the tab order
+  cells.flat().forEach((cell) => (cell.tabIndex = -1));
+  cells[layer][head].tabIndex = 0;
+}
+
+function mark(selected) {
+  cells.flat().forEach((cell) =>
+    cell.setAttribute('aria-selected', String(`${cell.dataset.l}.${cell.dataset.h}` === selected)));
+}
+
+function draw() {
+  const spec = props.value;
+  tip.hidden = true;
+  if (!spec || !spec.n_layers) {
+    shape = '';
+    cells = [];
+    root.replaceChildren();
+    const empty = document.createElement('p');
+    empty.className = 'ih-empty';
+    empty.textContent = (spec && spec.missing) || 'Nothing measured yet.';
+    root.removeAttribute('role');
+    root.append(empty);
+    return;
+  }
+  root.setAttribute('role', 'grid');
+  root.setAttribute('aria-label', `${spec.title} of each head, layers down, heads across`);
+  const wanted = `${spec.n_layers}x${spec.n_heads}x${Boolean(spec.small)}`;
+  if (shape !== wanted) build(spec);
+  shape = wanted;
+  const marked = new Set(spec.marked || []);
+  for (const cell of cells.flat()) {
+    const [layer, head] = [Number(cell.dataset.l), Number(cell.dataset.h)];
+    const value = spec.values[layer][head];
+    const known = value !== null && value !== undefined;
+    cell.style.background = known ? colour(value, spec) : '';
+    cell.classList.toggle('ih-unknown', !known);
+    const strong = known && Math.abs(spec.scale === 'diverging' ? 2 * position(value, spec) - 1 : position(value, spec)) >= 0.7;
+    cell.classList.toggle('ih-strong', strong);
+    cell.textContent = strong && !spec.small ? short(value) : '';
+    cell.classList.toggle('ih-marked', marked.has(`${layer}.${head}`));
+    cell.setAttribute('aria-label', words(layer, head, spec).join(', '));
+  }
+  mark(spec.selected);
+  const [layer, head] = (spec.selected || '0.0').split('.').map(Number);
+  rove(clamp(layer || 0, 0, spec.n_layers - 1), clamp(head || 0, 0, spec.n_heads - 1));
+}
+
+function show(cell) {
+  const [figures, ...rest] = words(Number(cell.dataset.l), Number(cell.dataset.h), props.value);
+  tip.replaceChildren();
+  const strong = document.createElement('strong');
+  strong.textContent = figures;
+  tip.append(strong, ...rest.map((text) => Object.assign(document.createElement('span'), { textContent: text })));
+  tip.hidden = false;
+  const box = element.getBoundingClientRect();
+  const at = cell.getBoundingClientRect();
+  const left = at.left - box.left + at.width / 2 - tip.offsetWidth / 2;
+  tip.style.left = `${clamp(left, 0, Math.max(0, box.width - tip.offsetWidth))}px`;
+  tip.style.top = `${at.top - box.top - tip.offsetHeight - 6}px`;
+}
+
+const cellOf = (event) => event.target.closest && event.target.closest('.ih-cell');
+root.addEventListener('mouseover', (event) => { const cell = cellOf(event); if (cell) show(cell); });
+root.addEventListener('mouseleave', () => { tip.hidden = true; });
+root.addEventListener('focusin', (event) => { const cell = cellOf(event); if (cell && cell.matches(':focus-visible')) show(cell); });
+root.addEventListener('focusout', () => { tip.hidden = true; });
+root.addEventListener('click', (event) => {
+  const cell = cellOf(event);
+  if (!cell) return;
+  const [layer, head] = [Number(cell.dataset.l), Number(cell.dataset.h)];
+  mark(`${layer}.${head}`);
+  rove(layer, head);
+  trigger('pick', { layer, head });
+});
+root.addEventListener('keydown', (event) => {
+  const cell = cellOf(event);
+  if (!cell) return;
+  const [layer, head] = [Number(cell.dataset.l), Number(cell.dataset.h)];
+  const [rows, columns] = [cells.length, cells[0].length];
+  const targets = {
+    ArrowUp: [layer - 1, head], ArrowDown: [layer + 1, head],
+    ArrowLeft: [layer, head - 1], ArrowRight: [layer, head + 1],
+    Home: [event.ctrlKey ? 0 : layer, 0], End: [event.ctrlKey ? rows - 1 : layer, columns - 1],
+  };
+  if (event.key === 'Escape') tip.hidden = true;
+  if (!(event.key in targets)) return;
+  event.preventDefault();
+  const [toLayer, toHead] = [clamp(targets[event.key][0], 0, rows - 1), clamp(targets[event.key][1], 0, columns - 1)];
+  rove(toLayer, toHead);
+  cells[toLayer][toHead].focus();
+});
+watch('value', draw);
+draw();

@@ -1,0 +1,367 @@
+"""The page: header, tabs, share box, and the wiring that all tabs have in common.
+
+The whole page is a function of its link parameters (:mod:`induction.ui.links`): model, head, tab, and
+what each tab declares. The address follows them, and opening an address restores them.
+
+Adding a tab is one file ``<name>_tab.py`` with ``def build(page: Page) -> None`` and one line in
+:func:`build`. Inside it::
+
+    def build(page: Page) -> None:
+        with page.tab("patching", "Patching"):              # tab=patching in the address
+            seed = gr.Number(0, label="Seed", precision=0)
+            grid = HeadGrid()
+        page.link(links.integer("patch_seed", 0, low=0, high=99_999), seed)
+        page.show("patching", draw, [page.model, page.head, seed], [grid])
+        page.selects_head(grid)
+
+* ``page.model`` (Dropdown), ``page.head`` (Dropdown, value ``"5.1"``) and ``page.current_tab`` (hidden
+  Textbox) are shared by all tabs: read them as inputs, never write them except through the methods here.
+  ``page.live`` (hidden Textbox) says which scan is shown; :func:`shown_scan` turns ``(model, live)`` into
+  the :class:`~induction.results.Scan` or None.
+* ``page.link(parameter, component)`` puts a component's value into the address and restores it from
+  there. Parameter names are global: give tab-specific ones a prefix. Defaults stay out of the address.
+* ``page.show(tab, fn, inputs, outputs)`` runs ``fn(*inputs)`` whenever an input changes while the tab is
+  open, and when the tab is opened or restored. Only the last of several changes counts. ``fn`` may be a
+  generator; it must be cheap or cached. With ``model=True`` it runs in the model queue.
+* ``page.selects_head(component)``: the ``pick`` event of a HeadGrid (or any component that fires ``pick``
+  with layer and head) selects that head everywhere. ``page.opens_attention(button)``: shows the
+  selected head in the Attention tab.
+* Long work: ``button.click(jobs.plain_errors(generator), inputs, outputs, **jobs.MODEL)``, with
+  ``cancel.click(None, cancels=[event], **jobs.QUICK)``. All events are ``api_visibility="private"``; the
+  named public endpoints are declared elsewhere.
+* Text from visitors reaches HTML only through ``props.value`` and ``textContent``, or ``html.escape``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from induction import model as models
+from induction import results
+from induction.errors import InputError
+from induction.ui import jobs, links, theme
+from induction.ui.head_grid import picked
+from induction.ui.note import Note
+
+TITLE = "Induction Head Explorer"
+TAGLINE = (
+    "Find the attention heads that complete patterns (<code>A B … A → B</code>), look at them, "
+    "and test whether the model needs them."
+)
+FOLDER = Path(__file__).parent
+
+
+@dataclass
+class Page:
+    """What the tabs share while the page is being built; see the module's docstring."""
+
+    demo: gr.Blocks
+    tabs: gr.Tabs
+    model: gr.Dropdown
+    head: gr.Dropdown
+    live: gr.Textbox
+    current_tab: gr.Textbox
+    linked: list[tuple[links.Parameter, gr.components.Component]] = field(default_factory=list)
+    tab_names: list[str] = field(default_factory=list)
+    shows: list[tuple[str, Callable[..., Any], list[Any], list[Any], bool]] = field(default_factory=list)
+
+    def tab(self, name: str, label: str) -> gr.Tab:
+        """A context manager for the tab's contents."""
+        self.tab_names.append(name)
+        tab = gr.Tab(label, id=name, elem_id=f"tab-{name}")
+        tab.select(
+            None, None, self.current_tab, js=f"() => {json.dumps(name)}", api_visibility="private"
+        )  # fires for a visitor's click as well as for gr.Tabs(selected=...)
+        return tab
+
+    def link(self, parameter: links.Parameter, component: gr.components.Component) -> None:
+        if parameter.name in {known.name for known, _ in self.linked}:
+            raise ValueError(f"two tabs declare the link parameter '{parameter.name}'")
+        self.linked.append((parameter, component))
+
+    def show(
+        self,
+        tab: str,
+        function: Callable[..., Any],
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+        *,
+        model: bool = False,
+    ) -> None:
+        only_when_open = _only_when_open(tab, jobs.plain_errors(function), len(outputs))
+        gr.on(
+            [self.current_tab.change, *(component.change for component in inputs)],
+            only_when_open,
+            [self.current_tab, *inputs],
+            list(outputs),
+            trigger_mode="always_last",
+            **(jobs.MODEL if model else jobs.QUICK),
+        )
+
+    def selects_head(self, component: Any) -> None:
+        def select(event: gr.EventData) -> Any:
+            return picked(event) or gr.skip()
+
+        component.pick(select, None, self.head, **jobs.QUICK)
+
+    def opens_attention(self, button: gr.Button) -> None:
+        button.click(lambda: gr.Tabs(selected="attention"), None, self.tabs, **jobs.QUICK)
+
+
+def _only_when_open(tab: str, function: Callable[..., Any], n_outputs: int) -> Callable[..., Any]:
+    nothing = gr.skip() if n_outputs == 1 else [gr.skip()] * n_outputs
+
+    if inspect.isgeneratorfunction(function):
+
+        def steps(current: str, *values: Any) -> Iterator[Any]:
+            if current == tab:
+                yield from function(*values)
+            else:
+                yield nothing
+
+        return steps
+
+    def call(current: str, *values: Any) -> Any:
+        return function(*values) if current == tab else nothing
+
+    return call
+
+
+def hosted() -> bool:
+    """On a Space: only catalogue models load there."""
+    return bool(os.environ.get("SPACE_ID"))
+
+
+def known_models() -> list[str]:
+    """Names the model picker offers: the catalogue and whatever has a bundled result."""
+    return list(dict.fromkeys([*models.CATALOGUE, *results.bundled_names()]))
+
+
+def default_model() -> str:
+    """GPT-2 where its weights are at hand, else the bundled model, else GPT-2's published result."""
+    if models.availability("gpt2") != "download":
+        return "gpt2"
+    return "mini-2l" if "mini-2l" in results.bundled_names() else "gpt2"
+
+
+def checked_model(name: str) -> str:
+    """The model's name as it may be used here.
+
+    Raises:
+        InputError: on a Space, a name outside the catalogue.
+    """
+    name = models.resolve(name or "")
+    if name in known_models():
+        return name
+    if hosted():
+        raise InputError(
+            f"This hosted page loads only {', '.join(known_models())}; run it at home for others."
+        )
+    if not name or len(name) > 200:
+        raise InputError("Give the model a name of 1 to 200 characters.")
+    return name
+
+
+def shown_scan(model: str, live: str) -> results.Scan | None:
+    """The scan on show: the live one that ``live`` names while it is kept, else the bundled one, else None."""
+    from induction.ui.scan_tab import kept_scan
+
+    scan = kept_scan(model, live) if live else None
+    if scan is None and model in results.bundled_names():
+        scan = results.bundled(model)
+    return scan
+
+
+def top_head(scan: results.Scan | None, score: str = "induction") -> str:
+    """The highest head by a score; 0.0 where nothing was measured."""
+    if scan is None or not scan.scores:
+        return "0.0"
+    layer, head, _ = scan.ranked(score if score in scan.scores else next(iter(scan.scores)))[0]
+    return links.format_head(layer, head)
+
+
+def shape_of(model: str, scan: results.Scan | None) -> tuple[int, int] | None:
+    """``(layers, heads)`` from the scan or the catalogue; None for a model nobody measured yet."""
+    if scan is not None:
+        return scan.n_layers, scan.n_heads
+    card = models.CATALOGUE.get(model)
+    return (card.n_layers, card.n_heads) if card else None
+
+
+def head_choices(scan: results.Scan | None, shape: tuple[int, int] | None) -> list[tuple[str, str]]:
+    """Heads for the picker, the strongest induction heads first, each with its score."""
+    if scan is not None and "induction" in scan.scores:
+        return [
+            (f"{layer}.{head}  ·  {value:.2f}", f"{layer}.{head}") for layer, head, value in scan.ranked()
+        ]
+    n_layers, n_heads = shape or (1, 1)
+    names = [links.format_head(layer, head) for layer in range(n_layers) for head in range(n_heads)]
+    return [(name, name) for name in names]
+
+
+def facts(model: str) -> str:
+    """What the model is, where the figures come from, and what a live run needs. Plain text."""
+    card = models.CATALOGUE.get(model)
+    parts = []
+    if card:
+        size = f", {card.parameters / 1e6:.0f} M parameters" if card.parameters else ""
+        parts.append(
+            f"{card.n_layers} layers × {card.n_heads} heads{size} ({card.licence}); {card.good_for}."
+        )
+    if model in results.bundled_names():
+        scan = results.bundled(model)
+        if scan.kind == "published":
+            runs = max((score.n_runs or 1) for score in scan.scores.values())
+            parts.append(f"Scores on show: published by others, up to {runs} runs.")
+        else:
+            parts.append("Scores on show: computed by this project, bundled.")
+    else:
+        parts.append("No bundled scores.")
+    where = models.availability(model)
+    if where == "download":
+        size = f" of {card.download_mb} MB" if card else ""
+        parts.append(f"Live runs need a download{size} from the Hugging Face Hub.")
+    else:
+        parts.append("Live runs work without a download.")
+    return " ".join(parts)
+
+
+def choose(model: str) -> tuple[Any, ...]:
+    """A visitor picked a model: ``(model, head, live)``, the head being its strongest one."""
+    model = checked_model(model)
+    return model, top_head(shown_scan(model, "")), ""
+
+
+def build() -> gr.Blocks:
+    """Lay out and wire the whole page. Imports no torch."""
+    from induction.ui import about_tab, scan_tab
+
+    start = default_model()
+    scan = shown_scan(start, "")
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as demo:
+        with gr.Row(elem_id="header", equal_height=False):
+            gr.HTML(f"<h1>{TITLE}</h1><p>{TAGLINE}</p>", elem_id="title", padding=False)
+            model = gr.Dropdown(
+                known_models(), value=start, label="Model", allow_custom_value=not hosted(), elem_id="model"
+            )
+            head = gr.Dropdown(
+                head_choices(scan, shape_of(start, scan)),
+                value=top_head(scan),
+                label="Head (layer.head)",
+                allow_custom_value=True,
+                elem_id="head",
+            )
+        model_facts = Note(facts(start), elem_id="facts")
+        notice = Note("", elem_id="notice")
+        live = gr.Textbox("", visible=False)
+        current_tab = gr.Textbox("scan", visible=False)
+        with gr.Tabs(selected="scan", elem_id="tabs") as tabs:
+            page = Page(demo, tabs, model, head, live, current_tab)
+            page.link(links.Parameter("model", start, _read_model(start), always=True), model)
+            page.link(links.choice("tab", "scan", lambda: page.tab_names, always=True), current_tab)
+            page.link(links.head("head"), head)
+            for tab in (
+                scan_tab,
+                about_tab,
+            ):
+                tab.build(page)
+        _share_and_restore(page, notice)
+        model.input(jobs.plain_errors(choose), model, [model, head, live], **jobs.QUICK)
+        model.change(facts, model, model_facts, **jobs.QUICK)
+        gr.on([model.change, live.change], _refill_heads, [model, live], head, **jobs.QUICK)
+        head.input(jobs.plain_errors(_checked_head), [model, live, head], head, **jobs.QUICK)
+    return demo
+
+
+def _read_model(default: str) -> Callable[[str], tuple[str, str | None]]:
+    """A link may name a listed model or, at home, one that was fetched before; it never starts a download."""
+
+    def read(text: str) -> tuple[str, str | None]:
+        name = models.resolve(text)
+        if name in known_models():
+            return name, None
+        if not hosted() and len(name) < 200 and models.availability(name) == "cached":
+            return name, None
+        return default, f"The link's model is not one that this page lists; showing {default} instead."
+
+    return read
+
+
+def _refill_heads(model: str, live: str) -> Any:
+    scan = shown_scan(model, live)
+    return gr.Dropdown(choices=head_choices(scan, shape_of(model, scan)))
+
+
+def _checked_head(model: str, live: str, head: str) -> str:
+    scan = shown_scan(model, live)
+    n_layers, n_heads = shape_of(model, scan) or (1000, 1000)
+    name, notice = links.fit_head(head or "", n_layers, n_heads, top_head(scan))
+    if notice:
+        gr.Warning(notice)
+    return name
+
+
+def _share_and_restore(page: Page, notice: Note) -> None:
+    """The share box, the address that follows the page, and the page that follows an address."""
+    parameters = [parameter for parameter, _ in page.linked]
+    components = [component for _, component in page.linked]
+    with gr.Group(elem_id="share"):
+        share = gr.Textbox(label="Link to this view", interactive=False, buttons=["copy"], elem_id="link")
+        share_note = Note("", elem_id="link-note")
+
+    def restore(request: gr.Request) -> list[Any]:
+        query = dict(request.query_params)
+        if not any(parameter.name in query for parameter in parameters):
+            return [gr.skip()] * (len(components) + 2)
+        restored = links.read_query(query, parameters)
+        values, notices = restored.values, restored.notices
+        scan = shown_scan(values["model"], values.get("live", ""))
+        shape = shape_of(values["model"], scan)
+        if not values["head"]:
+            values["head"] = top_head(scan)
+        elif shape:
+            values["head"], wrong = links.fit_head(values["head"], *shape, top_head(scan))
+            notices += [wrong] if wrong else []
+        text = " ".join(dict.fromkeys(notices))
+        return [
+            *(values[parameter.name] for parameter in parameters),
+            gr.Tabs(selected=values["tab"]),
+            text,
+        ]
+
+    setup = {
+        "names": [parameter.name for parameter in parameters],
+        "defaults": [
+            "" if parameter.always else links.written(parameter.default) for parameter in parameters
+        ],
+        "base": f"https://huggingface.co/spaces/{os.environ['SPACE_ID']}" if hosted() else "",
+        "limit": links.PROMPT_LIMIT,
+    }
+    address = (FOLDER / "page.js").read_text(encoding="utf-8").replace("SETUP", json.dumps(setup))
+    opened = page.demo.load(restore, None, [*components, page.tabs, notice], **jobs.QUICK)
+    wiring: dict[str, Any] = {
+        "inputs": components,
+        "outputs": [share, share_note],
+        "js": address,
+        "api_visibility": "private",
+    }
+    opened.then(None, **wiring)
+    gr.on([component.change for component in components], None, **wiring)
+
+
+def launch_options() -> dict[str, Any]:
+    """Arguments of ``launch``: Gradio takes theme and style sheet there."""
+    return {
+        "theme": theme.theme(),
+        "css": theme.css(),
+        "run_history": False,
+        "footer_links": ["api", "settings"],
+    }
