@@ -18,22 +18,19 @@ _JS = (Path(__file__).parent / "head_grid.js").read_text(encoding="utf-8")
 _HTML = '<div class="ih-grid"></div><div class="ih-tip" role="tooltip" hidden></div>'
 
 
-class HeadGrid(gr.HTML):
-    """A grid of real buttons with arrow keys and tooltips; its value comes from :func:`grid_value`."""
+def head_grid(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
+    """A grid of real buttons with arrow keys and tooltips; its value comes from :func:`grid_value`.
 
-    def __init__(self, value: dict[str, Any] | None = None, **options: Any) -> None:
-        classes = ["ih-grid-block", *options.pop("elem_classes", [])]
-        super().__init__(
-            value=value,
-            html_template=_HTML,
-            js_on_load=_JS,
-            apply_default_css=False,
-            elem_classes=classes,
-            **options,
-        )
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "object", "description": "grid of heads, see induction.ui.head_grid.grid_value"}
+    A function and not a subclass of ``gr.HTML``: Gradio writes a ``.pyi`` file beside every subclass.
+    """
+    return gr.HTML(
+        value,
+        html_template=_HTML,
+        js_on_load=_JS,
+        apply_default_css=False,
+        elem_classes=["ih-grid-block"],
+        **options,
+    )
 
 
 def grid_value(
@@ -52,7 +49,7 @@ def grid_value(
     missing: str = "not measured",
     small: bool = False,
 ) -> dict[str, Any]:
-    """What a :class:`HeadGrid` shows.
+    """What a :func:`head_grid` shows.
 
     Args:
         values: ``[layer][head]``; None entries are drawn as not measured. None: an empty grid that says ``missing``.

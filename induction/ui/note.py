@@ -14,15 +14,8 @@ draw();
 """
 
 
-class Note(gr.HTML):
-    """One paragraph of text; takes no space when empty. ``role`` is ``status`` for news, else None."""
-
-    def __init__(self, value: str = "", *, role: str | None = None, **options: Any) -> None:
-        live = f' role="{role}"' if role else ""
-        super().__init__(
-            value=value,
-            html_template=f'<p class="ih-note"{live}></p>',
-            js_on_load=_JS,
-            apply_default_css=False,
-            **options,
-        )
+def note(value: str = "", *, role: str | None = None, **options: Any) -> gr.HTML:
+    """One paragraph of text; takes no space when empty. ``role="status"`` for news that is read aloud."""
+    live = f' role="{role}"' if role else ""
+    template = f'<p class="ih-note"{live}></p>'
+    return gr.HTML(value, html_template=template, js_on_load=_JS, apply_default_css=False, **options)

@@ -9,7 +9,7 @@ Adding a tab is one file ``<name>_tab.py`` with ``def build(page: Page) -> None`
     def build(page: Page) -> None:
         with page.tab("patching", "Patching"):              # tab=patching in the address
             seed = gr.Number(0, label="Seed", precision=0)
-            grid = HeadGrid()
+            grid = head_grid()
         page.link(links.integer("patch_seed", 0, low=0, high=99_999), seed)
         page.show("patching", draw, [page.model, page.head, seed], [grid])
         page.selects_head(grid)
@@ -23,7 +23,7 @@ Adding a tab is one file ``<name>_tab.py`` with ``def build(page: Page) -> None`
 * ``page.show(tab, fn, inputs, outputs)`` runs ``fn(*inputs)`` whenever an input changes while the tab is
   open, and when the tab is opened or restored. Only the last of several changes counts. ``fn`` may be a
   generator; it must be cheap or cached. With ``model=True`` it runs in the model queue.
-* ``page.selects_head(component)``: the ``pick`` event of a HeadGrid (or any component that fires ``pick``
+* ``page.selects_head(component)``: the ``pick`` event of a head_grid (or any component that fires ``pick``
   with layer and head) selects that head everywhere. ``page.opens_attention(button)``: shows the
   selected head in the Attention tab.
 * Long work: ``button.click(jobs.plain_errors(generator), inputs, outputs, **jobs.MODEL)``, with
@@ -49,7 +49,7 @@ from induction import results
 from induction.errors import InputError
 from induction.ui import jobs, links, theme
 from induction.ui.head_grid import picked
-from induction.ui.note import Note
+from induction.ui.note import note
 
 TITLE = "Induction Head Explorer"
 TAGLINE = (
@@ -259,8 +259,8 @@ def build() -> gr.Blocks:
                 allow_custom_value=True,
                 elem_id="head",
             )
-        model_facts = Note(facts(start), elem_id="facts")
-        notice = Note("", elem_id="notice")
+        model_facts = note(facts(start), elem_id="facts")
+        notice = note("", elem_id="notice")
         live = gr.Textbox("", visible=False)
         current_tab = gr.Textbox("scan", visible=False)
         with gr.Tabs(selected="scan", elem_id="tabs") as tabs:
@@ -309,13 +309,13 @@ def _checked_head(model: str, live: str, head: str) -> str:
     return name
 
 
-def _share_and_restore(page: Page, notice: Note) -> None:
+def _share_and_restore(page: Page, notice: gr.HTML) -> None:
     """The share box, the address that follows the page, and the page that follows an address."""
     parameters = [parameter for parameter, _ in page.linked]
     components = [component for _, component in page.linked]
     with gr.Group(elem_id="share"):
         share = gr.Textbox(label="Link to this view", interactive=False, buttons=["copy"], elem_id="link")
-        share_note = Note("", elem_id="link-note")
+        share_note = note("", elem_id="link-note")
 
     def restore(request: gr.Request) -> list[Any]:
         query = dict(request.query_params)

@@ -9,7 +9,7 @@ import gradio as gr
 from induction import results
 from induction.scores import SCORES
 from induction.ui import links
-from induction.ui.head_grid import HeadGrid, grid_value
+from induction.ui.head_grid import grid_value, head_grid
 
 if TYPE_CHECKING:
     from induction.ui.page import Page
@@ -45,7 +45,7 @@ def build(page: Page) -> None:
             label="Score",
             elem_id="score",
         )
-        grid = HeadGrid(draw_grid(page.model.value, "", "induction", page.head.value), elem_id="scan-grid")
+        grid = head_grid(draw_grid(page.model.value, "", "induction", page.head.value), elem_id="scan-grid")
     page.link(links.choice("score", "induction", SCORES), score)
     page.show("scan", draw_grid, [page.model, page.live, score, page.head], [grid])
     page.selects_head(grid)
