@@ -112,6 +112,11 @@ def offline_models() -> list[str]:
     return [name for name in CATALOGUE if availability(name) != "download"]
 
 
+def default_model() -> str:
+    """GPT-2 small where its weights are on this machine, else the bundled two-layer model."""
+    return "gpt2" if availability("gpt2") == "cached" else "mini-2l"
+
+
 def load_model(
     name: str, device: str = "cpu", *, revision: str | None = None, step: int | None = None
 ) -> TransformerBridge:

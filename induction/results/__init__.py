@@ -174,17 +174,29 @@ def to_csv(scan: Scan) -> str:
     return out.getvalue()
 
 
-def bundled_names() -> list[str]:
-    return sorted(path.stem for path in FOLDER.glob("*.json"))
+def slug(model: str) -> str:
+    """The file name of a model's results: ``HuggingFaceTB/SmolLM2-135M`` becomes ``SmolLM2-135M``."""
+    return model.rsplit("/", 1)[-1]
 
 
 @cache
+def _all_bundled() -> dict[str, Scan]:
+    paths = sorted(FOLDER.glob("*.json"))
+    scans = (from_json(path.read_text(encoding="utf-8"), path.name) for path in paths)
+    return {scan.model: scan for scan in scans}
+
+
+def bundled_names() -> list[str]:
+    """Models whose scan comes with the package."""
+    return list(_all_bundled())
+
+
 def bundled(name: str) -> Scan:
     """A result that comes with the package.
 
     Raises:
         InputError: no such bundled result.
     """
-    if name not in bundled_names():
+    if name not in _all_bundled():
         raise InputError(f"No bundled result for '{name}'; there are {', '.join(bundled_names())}.")
-    return from_json((FOLDER / f"{name}.json").read_text(encoding="utf-8"), f"{name}.json")
+    return _all_bundled()[name]
