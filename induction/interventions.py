@@ -198,7 +198,7 @@ def check_heads(heads: Sequence[Head], n_layers: int, n_heads: int) -> tuple[Hea
     for layer, head in heads:
         if not (0 <= layer < n_layers and 0 <= head < n_heads):
             raise InputError(
-                f"There is no head {layer}.{head}: layers go from 0 to {n_layers - 1} and heads from 0 to {n_heads - 1}."
+                f"There is no head {layer}.{head}: layers go from 0 to {n_layers - 1}, heads from 0 to {n_heads - 1}."
             )
     return tuple(dict.fromkeys((int(layer), int(head)) for layer, head in heads))
 

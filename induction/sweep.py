@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -119,11 +119,11 @@ def record(model: TransformerBridge, tokens: tuple[int, ...], *, component: Comp
     )
     kept: dict[str, torch.Tensor] = {}
 
-    def store(activation: torch.Tensor, hook) -> None:
+    def store(activation: torch.Tensor, hook: Any) -> None:
         kept[hook.name] = activation
 
     with torch.no_grad():
-        logits = _logits(model, ids, [(name, store) for name in keep])[0]
+        logits = _logits(model, ids, [(name, store) for name in keep], -1)[0, -1]
         found = list(kept.values())
         run = Run(ids, logits, [] if component else found, found if component else [])
         if not component:
@@ -131,13 +131,13 @@ def record(model: TransformerBridge, tokens: tuple[int, ...], *, component: Comp
     return run
 
 
-def _logits(model: TransformerBridge, tokens: torch.Tensor, hooks: list) -> torch.Tensor:
-    """Logits at the last position ``[row, d_vocab]``; the other positions are not unembedded."""
+def _logits(model: TransformerBridge, tokens: torch.Tensor, hooks: list, start: int) -> torch.Tensor:
+    """Logits from position ``start`` on ``[row, pos, d_vocab]``; the others are not unembedded."""
 
-    def last(resid: torch.Tensor, hook) -> torch.Tensor:
-        return resid[:, -1:]
+    def cut(resid: torch.Tensor, hook: Any) -> torch.Tensor:
+        return resid[:, start:]
 
-    return model.run_with_hooks(tokens, fwd_hooks=[*hooks, ("unembed.hook_in", last)])[:, -1]
+    return model.run_with_hooks(tokens, fwd_hooks=[*hooks, ("unembed.hook_in", cut)])
 
 
 def _fits(model: TransformerBridge, run: Run) -> bool:
@@ -146,8 +146,9 @@ def _fits(model: TransformerBridge, run: Run) -> bool:
         run.rotary = _rotary(model, run)
         resid = run.resid[0]
         for layer in range(model.cfg.n_layers):
-            resid = _block(model, run, layer, resid, start=0, keep_keys=True)
-        logits = _unembed(model, resid)[0]
+            last = layer == model.cfg.n_layers - 1
+            resid = _block(model, run, layer, resid, start=0, last_only=last, keep_keys=True)
+        logits = model.unembed(model.ln_final(resid))[0, -1]
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
         return False
     return bool((logits - run.logits).abs().max() <= AGREEMENT * max(1.0, float(run.logits.abs().max())))
@@ -182,24 +183,23 @@ def _block(
     *,
     start: int,
     edit: Edit | None = None,
-    last_only: bool = True,
+    last_only: bool = False,
     keep_keys: bool = False,
 ) -> torch.Tensor:
     """One block for the positions from ``start`` on.
 
     Args:
         resid: what enters it ``[row or 1, pos, d_model]``.
-        last_only: the last block computes the last position alone.
+        last_only: compute the last position alone (keys and values of all), which is all the last block owes.
 
     Returns:
         What leaves it ``[row or 1, pos, d_model]``.
     """
     block = model.blocks[layer]
-    last = last_only and layer == model.cfg.n_layers - 1
     attention = _attention(
-        model, run, layer, block.ln1(resid), start=start, edit=edit, last=last, keep_keys=keep_keys
+        model, run, layer, block.ln1(resid), start=start, edit=edit, last=last_only, keep_keys=keep_keys
     )
-    if last:
+    if last_only:
         resid = resid[:, -1:]
     if "mlp" not in block.submodules:
         return resid + attention
@@ -257,10 +257,6 @@ def _attention(
     return attn.o(z.flatten(2))
 
 
-def _unembed(model: TransformerBridge, resid: torch.Tensor) -> torch.Tensor:
-    return model.unembed(model.ln_final(resid))[:, -1]
-
-
 def run_rows(
     model: TransformerBridge,
     run: Run,
@@ -269,6 +265,7 @@ def run_rows(
     n_rows: int,
     start: int = 0,
     max_bytes: int = MAX_BYTES,
+    every_position: bool = False,
 ) -> Iterator[torch.Tensor]:
     """Edited runs, one per row, in batches that hold at most ``max_bytes``.
 
@@ -276,36 +273,45 @@ def run_rows(
         run: the plain run that is edited (:func:`record` without a component).
         edits: by layer.
         start: the first position that any edit can change.
+        every_position: logits of all positions from ``start`` on, not of the scored one alone.
 
     Yields:
-        logits at the scored position ``[rows of the batch, d_vocab]``.
+        logits at the scored position ``[rows of the batch, d_vocab]``, or ``[rows, pos, d_vocab]``.
     """
-    size = max(1, max_bytes // _row_bytes(model, run, start))
+    size = max(1, max_bytes // _row_bytes(model, run, start, every_position))
     with torch.no_grad():
         for begin in range(0, n_rows, size):
             rows = slice(begin, min(begin + size, n_rows))
             of_rows = {layer: edit.of_rows(rows) for layer, edit in edits.items()}
-            yield (direct_rows if run.direct else hooked_rows)(model, run, of_rows, start)
+            compute = direct_rows if run.direct else hooked_rows
+            yield compute(model, run, of_rows, start=start, every_position=every_position)
 
 
-def _row_bytes(model: TransformerBridge, run: Run, start: int) -> int:
+def _row_bytes(model: TransformerBridge, run: Run, start: int, every_position: bool) -> int:
     """What one row needs at its peak, generously: residual, projections, attention, MLP, logits."""
     cfg = model.cfg
     n = run.n_pos - (start if run.direct else 0)
     attention = 4 * cfg.n_heads * n * run.n_pos + 6 * run.n_pos * cfg.n_heads * cfg.d_head
-    return 4 * (n * (6 * cfg.d_model + 5 * (cfg.d_mlp or 0)) + attention + 3 * cfg.d_vocab)
+    unembedded = n if every_position else 1
+    return 4 * (n * (6 * cfg.d_model + 5 * (cfg.d_mlp or 0)) + attention + 3 * unembedded * cfg.d_vocab)
 
 
-def direct_rows(model: TransformerBridge, run: Run, edits: dict[int, Edit], start: int) -> torch.Tensor:
-    """Edited runs from the residual stream at the first edited layer on: logits ``[row, d_vocab]``."""
+def direct_rows(
+    model: TransformerBridge, run: Run, edits: dict[int, Edit], *, start: int, every_position: bool = False
+) -> torch.Tensor:
+    """Edited runs from the residual stream at the first edited layer on: logits as of :func:`run_rows`."""
     first = min(edits)
     resid = run.resid[first][:, start:]
     for layer in range(first, model.cfg.n_layers):
-        resid = _block(model, run, layer, resid, start=start, edit=edits.get(layer))
-    return _unembed(model, resid)
+        last_only = not every_position and layer == model.cfg.n_layers - 1
+        resid = _block(model, run, layer, resid, start=start, edit=edits.get(layer), last_only=last_only)
+    logits = model.unembed(model.ln_final(resid))
+    return logits if every_position else logits[:, -1]
 
 
-def hooked_rows(model: TransformerBridge, run: Run, edits: dict[int, Edit], start: int = 0) -> torch.Tensor:
+def hooked_rows(
+    model: TransformerBridge, run: Run, edits: dict[int, Edit], *, start: int, every_position: bool = False
+) -> torch.Tensor:
     """The same numbers as :func:`direct_rows` from whole forward passes with hooks."""
     n_rows = len(next(iter(edits.values())).mask)
 
@@ -313,4 +319,5 @@ def hooked_rows(model: TransformerBridge, run: Run, edits: dict[int, Edit], star
         return lambda activation, hook: edit.apply(activation)
 
     hooks = [(hook_name(edit.component, layer), hook(edit)) for layer, edit in edits.items()]
-    return _logits(model, run.tokens.expand(n_rows, -1), hooks)
+    logits = _logits(model, run.tokens.expand(n_rows, -1), hooks, start if every_position else -1)
+    return logits if every_position else logits[:, -1]

@@ -1,0 +1,343 @@
+"""Results of interventions that travel: dataclasses, JSON with a schema version, CSV, text tables, bundled files.
+
+Imports neither torch nor transformer_lens, so a page can show results before any model is loaded.
+A value that is not defined (or not computed yet) is None, never zero and never NaN.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from induction.errors import InputError
+from induction.interventions import COMPONENTS, METRICS, head_name
+
+SCHEMA = "induction-patching/1"
+FOLDER = Path(__file__).parent / "patching"
+
+Grid = list[list[Any]]  # [layer][head] of float | None; where every position was patched, [layer][head][pos]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prompt pair as shown: readable tokens, and the position that is scored."""
+
+    clean: list[str]
+    corrupted: list[str]
+    answer: str
+    distractor: str
+    position: int
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What patching each head does to one metric.
+
+    Attributes:
+        clean, corrupted: value in the plain runs, per pair.
+        patched: value with the head patched, ``[pair][layer][head]``; None for published results.
+        mean: effect (see :data:`induction.interventions.DIRECTIONS`), mean over the pairs where it is defined.
+        low, high: 95 % bootstrap interval over pairs; None with fewer than two pairs.
+        floor: a pair with |clean - corrupted| below it has no defined effect.
+        undefined: how many pairs are left out of the mean for that.
+    """
+
+    clean: list[float]
+    corrupted: list[float]
+    mean: Grid
+    floor: float
+    undefined: int
+    patched: list[Grid] | None = None
+    low: Grid | None = None
+    high: Grid | None = None
+
+
+@dataclass(frozen=True)
+class Patching:
+    """A patching sweep over all heads of one model, with everything needed to repeat it.
+
+    ``kind`` is ``"computed"`` or ``"published"``; ``method`` is ``"exact"`` (one forward pass per patch, or the
+    same numbers) or ``"estimate"`` (attribution patching). ``n_heads`` counts the columns: with grouped-query
+    attention, patching k or v, a column is a group of ``group_size`` heads and ``unit`` is ``"group"``.
+    ``engine`` says how it was computed: ``"direct"`` (:mod:`induction.sweep`) or ``"hooked"`` (whole passes).
+    """
+
+    model: str
+    n_layers: int
+    n_heads: int
+    kind: str
+    origin: str
+    protocol: str
+    method: str
+    direction: str
+    component: str
+    positions: str
+    effects: dict[str, Effect]
+    unit: str = "head"
+    group_size: int = 1
+    n_positions: int | None = None
+    pairs: list[Pair] = field(default_factory=list)
+    engine: str | None = None
+    seed: int | None = None
+    seconds: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def effect(self, metric: str) -> Effect:
+        """
+        Raises:
+            InputError: the metric was not measured.
+        """
+        if metric not in self.effects:
+            raise InputError(
+                f"There is no metric '{metric}' in this result; choose one of {', '.join(self.effects)}."
+            )
+        return self.effects[metric]
+
+    def ranked(self, metric: str = "logit_difference") -> list[tuple[int, int, float]]:
+        """``(layer, head, effect)`` of all heads with a defined effect, highest first.
+
+        Where every position was patched, a head's best position counts.
+        """
+        heads = []
+        for layer, row in enumerate(self.effect(metric).mean):
+            for head, cell in enumerate(row):
+                values = [
+                    value for value in (cell if isinstance(cell, list) else [cell]) if value is not None
+                ]
+                if values:
+                    heads.append((layer, head, max(values)))
+        return sorted(heads, key=lambda item: -item[2])
+
+    def name(self, layer: int, head: int) -> str:
+        """``5.1``, or the heads of a group: ``3.0-2``."""
+        if self.unit == "head":
+            return head_name((layer, head))
+        first = head * self.group_size
+        return f"{layer}.{first}-{first + self.group_size - 1}"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of one head set.
+
+    Attributes:
+        baseline, edited: mean over prompts of the plain run and with the set edited.
+        effect: patching: share of the answer (see ``DIRECTIONS``); ablation: edited minus baseline, in ``unit``.
+        low, high: 95 % bootstrap interval over prompts.
+        undefined: prompts left out because clean and corrupted lie below the floor.
+        random: effect of each random set.
+        percentile: share of random sets with a smaller effect, 0..100, ties counted half.
+    """
+
+    baseline: float
+    edited: float
+    effect: float | None
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    undefined: int = 0
+    random: list[float] = field(default_factory=list)
+    percentile: float | None = None
+
+
+@dataclass(frozen=True)
+class HeadSet:
+    """Heads that were edited together, as ``[layer, head]``, and what came of it."""
+
+    label: str
+    heads: list[list[int]]
+    measures: dict[str, Measure]
+
+
+@dataclass(frozen=True)
+class HeadSets:
+    """Interventions on sets of heads; ``intervention`` is ``"denoise"``, ``"noise"`` or an ablation's name."""
+
+    model: str
+    n_layers: int
+    n_heads: int
+    origin: str
+    protocol: str
+    intervention: str
+    component: str
+    sets: list[HeadSet]
+    n_random: int = 0
+    reference: str | None = None
+    pairs: list[Pair] = field(default_factory=list)
+    engine: str | None = None
+    seed: int | None = None
+    seconds: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+Result = Patching | HeadSets
+_TYPES = {"patching": Patching, "head_sets": HeadSets}
+
+
+def to_json(result: Result) -> str:
+    """One JSON document that :func:`from_json` reads back to an equal object."""
+    kind = "patching" if isinstance(result, Patching) else "head_sets"
+    return json.dumps({"schema": SCHEMA, "type": kind, **asdict(result)}, allow_nan=False)
+
+
+def from_json(text: str, name: str = "this file") -> Result:
+    """Read a result.
+
+    Raises:
+        InputError: the text is damaged, of another schema, or its numbers do not fit its shape.
+    """
+    try:
+        data: dict[str, Any] = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name} is not valid JSON ({error}); export the result again.") from None
+    if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA or data.get("type") not in _TYPES:
+        raise InputError(f"{name} is not a patching result of schema {SCHEMA}; export it with this version.")
+    try:
+        result = _read(data.pop("type"), data)
+        _check(result)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{name} has missing, unknown or misshapen fields ({error}); export it again."
+        ) from None
+    return result
+
+
+def _read(kind: str, data: dict[str, Any]) -> Result:
+    data["pairs"] = [Pair(**pair) for pair in data["pairs"]]
+    if kind == "patching":
+        data["effects"] = {metric: Effect(**effect) for metric, effect in data["effects"].items()}
+        return Patching(**data)
+    sets = []
+    for head_set in data["sets"]:
+        measures = {key: Measure(**measure) for key, measure in head_set.pop("measures").items()}
+        sets.append(HeadSet(**head_set, measures=measures))
+    data["sets"] = sets
+    return HeadSets(**data)
+
+
+def _check(result: Result) -> None:
+    if isinstance(result, HeadSets):
+        for head_set in result.sets:
+            for layer, head in head_set.heads:
+                if not (0 <= layer < result.n_layers and 0 <= head < result.n_heads):
+                    raise ValueError(f"no head {layer}.{head}")
+            for measure in head_set.measures.values():
+                _check_numbers(measure.random, (len(measure.random),), "random sets")
+        return
+    shape = (result.n_layers, result.n_heads)
+    if result.n_positions is not None:
+        shape = (*shape, result.n_positions)
+    for metric, effect in result.effects.items():
+        for grid in (effect.mean, effect.low, effect.high):
+            if grid is not None:
+                _check_numbers(grid, shape, metric)
+        if effect.patched is not None:
+            _check_numbers(effect.patched, (len(effect.clean), *shape), metric)
+        _check_numbers(effect.clean, (len(effect.corrupted),), metric)
+        _check_numbers(effect.corrupted, (len(effect.clean),), metric)
+
+
+def _check_numbers(values: Any, shape: tuple[int, ...], what: str) -> None:
+    if not shape:
+        number = (
+            isinstance(values, int | float) and not isinstance(values, bool) and abs(values) < float("inf")
+        )
+        if values is not None and not number:
+            raise ValueError(f"{what}: a cell is no finite number")
+        return
+    if not isinstance(values, list) or len(values) != shape[0]:
+        raise ValueError(f"{what}: not {' x '.join(map(str, shape))}")
+    for value in values:
+        _check_numbers(value, shape[1:], what)
+
+
+def to_csv(result: Result) -> str:
+    """Patching: one row per head (and position); head sets: one row per set and measure."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    if isinstance(result, HeadSets):
+        numbers = ["baseline", "edited", "effect", "low", "high", "percentile"]
+        writer.writerow(["set", "heads", "measure", "unit", *numbers])
+        for head_set in result.sets:
+            heads = " ".join(head_name((layer, head)) for layer, head in head_set.heads)
+            for name, m in head_set.measures.items():
+                row = [getattr(m, number) for number in numbers]
+                writer.writerow([head_set.label, heads, name, m.unit, *row])
+        return out.getvalue()
+    positions = [None] if result.n_positions is None else list(range(result.n_positions))
+    columns = [(metric, part) for metric in result.effects for part in ("mean", "low", "high")]
+    writer.writerow(["layer", result.unit, "position", *(f"{metric}_{part}" for metric, part in columns)])
+    for layer in range(result.n_layers):
+        for head in range(result.n_heads):
+            for position in positions:
+                cells = []
+                for metric, part in columns:
+                    grid = getattr(result.effects[metric], part)
+                    cell = None if grid is None else grid[layer][head]
+                    cells.append(cell if position is None or cell is None else cell[position])
+                writer.writerow([layer, head, position, *cells])
+    return out.getvalue()
+
+
+def to_text(result: Result, *, metric: str = "logit_difference", top: int = 10) -> str:
+    """A table for the terminal: the strongest heads of a sweep, or the head sets."""
+    if isinstance(result, HeadSets):
+        return _sets_text(result, top)
+    effect = result.effect(metric)
+    title = COMPONENTS[result.component].title.lower()
+    lines = [
+        f"{result.model}: {result.method} {result.direction} of {title}, {METRICS[metric].title.lower()}",
+        f"{result.protocol}",
+    ]
+    n = len(effect.clean)
+    if n:
+        clean, corrupted = sum(effect.clean) / n, sum(effect.corrupted) / n
+        lines.append(f"clean {clean:.4g}, corrupted {corrupted:.4g} (mean of {n} pairs)")
+    if effect.undefined:
+        lines.append(
+            f"{effect.undefined} of {n} pairs undefined: clean and corrupted differ by less than {effect.floor}"
+        )
+    lines += ["", f"{result.unit:>8}  effect  95 % interval"]
+    for layer, head, value in result.ranked(metric)[:top]:
+        row = f"{result.name(layer, head):>8}  {value:+.3f}"
+        if effect.low is not None and effect.high is not None and result.n_positions is None:
+            row += f"  {effect.low[layer][head]:+.3f} to {effect.high[layer][head]:+.3f}"
+        lines.append(row)
+    return "\n".join(lines)
+
+
+def _sets_text(result: HeadSets, top: int) -> str:
+    lines = [f"{result.model}: {result.intervention} of head sets ({result.component})", result.protocol]
+    for head_set in result.sets[:top]:
+        heads = " ".join(head_name((layer, head)) for layer, head in head_set.heads)
+        lines += ["", f"{head_set.label}: {heads}"]
+        for name, m in head_set.measures.items():
+            shown = "undefined" if m.effect is None else f"{m.effect:+.3f}"
+            if m.low is not None and m.high is not None:
+                shown += f" ({m.low:+.3f} to {m.high:+.3f})"
+            row = f"  {name:<22} {m.baseline:8.3f} -> {m.edited:8.3f}   effect {shown}"
+            if m.random:
+                row += f"; random sets {sum(m.random) / len(m.random):+.3f}, percentile {m.percentile:.0f}"
+            lines.append(row)
+    return "\n".join(lines)
+
+
+def bundled_names() -> list[str]:
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+@cache
+def bundled(name: str) -> Result:
+    """A result that comes with the package.
+
+    Raises:
+        InputError: no such bundled result.
+    """
+    if name not in bundled_names():
+        raise InputError(f"No bundled patching result for '{name}'; there are {', '.join(bundled_names())}.")
+    return from_json((FOLDER / f"{name}.json").read_text(encoding="utf-8"), f"{name}.json")
