@@ -65,7 +65,7 @@ def get_token_set(name: str, model: TransformerBridge | None = None) -> list[str
     if name == "random":
         if model is None:
             raise InputError("The token set 'random' is a model's vocabulary; pass model= as well.")
-        kept = _random_ids(model, None)
+        kept = random_ids(model, None)
         return [model.tokenizer.decode([token]) for token in kept]
     entries = list(_ENTRIES[name])
     if model is None:
@@ -90,7 +90,7 @@ def _check_set(name: str) -> None:
         raise InputError(f"There is no token set '{name}'; choose one of {', '.join(TOKEN_SETS)}.")
 
 
-def _random_ids(
+def random_ids(
     model: TransformerBridge, rng: np.random.Generator | None, at_least: int = 0
 ) -> NDArray[np.int64]:
     """Ordinary token ids without the most and least frequent; all in order, or enough of them in random order."""
@@ -292,7 +292,7 @@ def repeated_batch(
             f"choose a length of at most {fits}."
         )
     if vocab == "random":
-        pool = _random_ids(model, rng, at_least=4 * int((1 + spread) * (length or DEFAULT_LENGTH)))
+        pool = random_ids(model, rng, at_least=4 * int((1 + spread) * (length or DEFAULT_LENGTH)))
     else:
         pool = np.array([token_of(model, word) for word in get_token_set(vocab, model)])
     most = int(len(pool) / (1 + spread))  # the longest mean L of distinct tokens
