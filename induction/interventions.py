@@ -78,6 +78,22 @@ METRICS: dict[str, Metric] = _by_name(
     ),
 )
 
+LOSSES: dict[str, Metric] = _by_name(
+    Metric(
+        "first_copy_loss",
+        "Loss, first copy",
+        "Mean loss on the first copy of a repeated sequence, its first token left out: nothing can be "
+        "copied yet, so an increase is damage of another kind.",
+        "nats",
+    ),
+    Metric(
+        "second_copy_loss",
+        "Loss, second copy",
+        "Mean loss on the second copy, its first token left out: what induction earns.",
+        "nats",
+    ),
+)
+
 DIRECTIONS: dict[str, Declaration] = _by_name(
     Declaration(
         "denoise",

@@ -163,6 +163,11 @@ def described(model: TransformerBridge, pair: PromptPair) -> Pair:
 
 def measure(logits: torch.Tensor, pair: PromptPair) -> NDArray[np.float64]:
     """All metrics from logits ``[row, d_vocab]``: ``[row, metric]`` in the order of ``METRICS``."""
+    return metrics(logits, pair).cpu().numpy()
+
+
+def metrics(logits: torch.Tensor, pair: PromptPair) -> torch.Tensor:
+    """As :func:`measure`, as a tensor that gradients flow through."""
     logits = logits.double()
     answer = logits[:, pair.answer]
     log_probability = answer - logits.logsumexp(-1)
@@ -171,7 +176,7 @@ def measure(logits: torch.Tensor, pair: PromptPair) -> NDArray[np.float64]:
         "probability": log_probability.exp(),
         "log_probability": log_probability,
     }
-    return torch.stack([values[metric] for metric in METRICS], -1).cpu().numpy()
+    return torch.stack([values[metric] for metric in METRICS], -1)
 
 
 def defined(clean: NDArray[np.float64], corrupted: NDArray[np.float64], metric: str) -> NDArray[np.bool_]:
@@ -234,7 +239,7 @@ def iter_patch_heads(
         InputError: no pairs, an unknown name, or pairs of different lengths with ``each``.
     """
     pairs = list(pairs)
-    _check_request(pairs, direction, component)
+    check_request(pairs, direction, component)
     check_choice(positions, ("all", "each"), "choice of positions")
     started = time.perf_counter()
     n_layers, n_heads = model.cfg.n_layers, columns(model, component)
@@ -263,7 +268,12 @@ def iter_patch_heads(
             direction=direction,
             component=component,
             positions=positions,
-            effects=_effects(plain, patched, direction, positions == "each", seed if complete else None),
+            effects=effects_of(
+                plain,
+                patched[:, :, :, 0] if positions == "all" else patched,
+                direction,
+                seed if complete else None,
+            ),
             unit="head" if n_heads == model.cfg.n_heads else "group",
             group_size=model.cfg.n_heads // n_heads,
             n_positions=n_positions,
@@ -339,21 +349,15 @@ def _patch_layer(
     return values
 
 
-def _effects(
-    plain: NDArray[np.float64],
-    patched: NDArray[np.float64],
-    direction: Direction,
-    by_position: bool,
-    seed: int | None,
+def effects_of(
+    plain: NDArray[np.float64], patched: NDArray[np.float64], direction: Direction, seed: int | None
 ) -> dict[str, Effect]:
     """Effects of all metrics; NaN marks what is not computed yet; intervals where a seed is given.
 
     Args:
         plain: ``[clean or corrupted, pair, metric]``.
-        patched: ``[pair, layer, head, pos or 1, metric]``.
+        patched: ``[pair, layer, head, metric]`` or ``[pair, layer, head, pos, metric]``.
     """
-    if not by_position:
-        patched = patched[..., 0, :]
     effects = {}
     for at, metric in enumerate(METRICS):
         begun = ~np.isnan(plain[0, :, at])
@@ -363,12 +367,12 @@ def _effects(
         share = shares(values[keep], clean[keep], corrupted[keep], direction)
         low = high = None
         if seed is not None and len(share) > 1:
-            low, high = (_grid(bound) for bound in bootstrap_interval(share, seed))
+            low, high = (nested(bound) for bound in bootstrap_interval(share, seed))
         effects[metric] = Effect(
-            clean=_grid(clean),
-            corrupted=_grid(corrupted),
-            patched=_grid(values),
-            mean=_grid(_mean_of_present(share)),
+            clean=nested(clean),
+            corrupted=nested(corrupted),
+            patched=nested(values),
+            mean=nested(_mean_of_present(share)),
             low=low,
             high=high,
             floor=METRICS[metric].floor,
@@ -397,25 +401,29 @@ def _mean_of_present(share: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(count, total / np.maximum(count, 1), np.nan)
 
 
-def _grid(values: NDArray[np.float64]) -> Grid:
+def nested(values: NDArray[np.float64]) -> Grid:
     """Nested lists, rounded, None for NaN."""
     rounded = np.round(values, DIGITS).astype(object)
     rounded[np.isnan(values)] = None
     return rounded.tolist()
 
 
-def _check_request(pairs: Sequence[PromptPair], direction: str, component: str) -> None:
+def check_request(pairs: Sequence[PromptPair], direction: str, component: str) -> None:
     if not pairs:
         raise InputError("Patching needs at least one prompt pair; make some with pairs(model, 10).")
     check_choice(direction, tuple(DIRECTIONS), "direction")
     check_choice(component, tuple(COMPONENTS), "component")
 
 
+def span(pairs: Sequence[PromptPair]) -> str:
+    """The lengths of the pairs up to the scored position, in tokens."""
+    lengths = [pair.scored + 1 for pair in pairs]
+    return f"{min(lengths)}" if min(lengths) == max(lengths) else f"{min(lengths)} to {max(lengths)}"
+
+
 def _protocol(pairs: Sequence[PromptPair], component: Component, positions: str) -> str:
-    lengths = sorted({pair.scored + 1 for pair in pairs})
-    span = f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
     where = "at all positions together" if positions == "all" else "one position at a time"
-    return f"{len(pairs)} prompt pairs of {span} tokens; {COMPONENTS[component].title.lower()} copied {where}"
+    return f"{len(pairs)} prompt pairs of {span(pairs)} tokens; {COMPONENTS[component].title.lower()} copied {where}"
 
 
 # Heads together
@@ -492,7 +500,7 @@ def iter_patch_sets(
         InputError: no pairs or sets, an unknown name, or a head outside of the model.
     """
     pairs = list(pairs)
-    _check_request(pairs, direction, component)
+    check_request(pairs, direction, component)
     started = time.perf_counter()
     named, rows = rows_of(model, sets, n_random, seed)
     values = np.empty((len(rows), len(pairs), len(METRICS)))  # [row, pair, metric]

@@ -175,14 +175,41 @@ class HeadSets:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-Result = Patching | HeadSets
-_TYPES = {"patching": Patching, "head_sets": HeadSets}
+@dataclass(frozen=True)
+class Attribution:
+    """Direct logit attribution: what each head itself writes towards the answer, signed, in logits.
+
+    Attributes:
+        mean: logit difference that the head's output adds, ``[layer][head]``, mean over pairs.
+        low, high: 95 % bootstrap interval over pairs; None with fewer than two.
+        total: the logit difference of the clean run, mean over pairs; None where the source does not give it.
+        rest: what embedding, MLPs and biases add: total minus the sum over heads.
+    """
+
+    model: str
+    n_layers: int
+    n_heads: int
+    kind: str
+    origin: str
+    protocol: str
+    mean: Grid
+    low: Grid | None = None
+    high: Grid | None = None
+    total: float | None = None
+    rest: float | None = None
+    pairs: list[Pair] = field(default_factory=list)
+    seed: int | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+Result = Patching | HeadSets | Attribution
+_TYPES = {"patching": Patching, "head_sets": HeadSets, "attribution": Attribution}
 
 
 def to_json(result: Result) -> str:
     """One JSON document that :func:`from_json` reads back to an equal object."""
-    kind = "patching" if isinstance(result, Patching) else "head_sets"
-    return json.dumps({"schema": SCHEMA, "type": kind, **asdict(result)}, allow_nan=False)
+    name = next(name for name, kind in _TYPES.items() if isinstance(result, kind))
+    return json.dumps({"schema": SCHEMA, "type": name, **asdict(result)}, allow_nan=False)
 
 
 def from_json(text: str, name: str = "this file") -> Result:
@@ -212,6 +239,8 @@ def _read(kind: str, data: dict[str, Any]) -> Result:
     if kind == "patching":
         data["effects"] = {metric: Effect(**effect) for metric, effect in data["effects"].items()}
         return Patching(**data)
+    if kind == "attribution":
+        return Attribution(**data)
     sets = []
     for head_set in data["sets"]:
         measures = {key: Measure(**measure) for key, measure in head_set.pop("measures").items()}
@@ -229,7 +258,12 @@ def _check(result: Result) -> None:
             for measure in head_set.measures.values():
                 _check_numbers(measure.random, (len(measure.random),), "random sets")
         return
-    shape = (result.n_layers, result.n_heads)
+    shape: tuple[int, ...] = (result.n_layers, result.n_heads)
+    if isinstance(result, Attribution):
+        for grid in (result.mean, result.low, result.high):
+            if grid is not None:
+                _check_numbers(grid, shape, "attribution")
+        return
     if result.n_positions is not None:
         shape = (*shape, result.n_positions)
     for metric, effect in result.effects.items():
@@ -257,7 +291,7 @@ def _check_numbers(values: Any, shape: tuple[int, ...], what: str) -> None:
 
 
 def to_csv(result: Result) -> str:
-    """Patching: one row per head (and position); head sets: one row per set and measure."""
+    """Patching and attribution: one row per head (and position); head sets: one row per set and measure."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     if isinstance(result, HeadSets):
@@ -268,6 +302,17 @@ def to_csv(result: Result) -> str:
             for name, m in head_set.measures.items():
                 row = [getattr(m, number) for number in numbers]
                 writer.writerow([head_set.label, heads, name, m.unit, *row])
+        return out.getvalue()
+    if isinstance(result, Attribution):
+        writer.writerow(
+            ["layer", "head", "logit_difference_mean", "logit_difference_low", "logit_difference_high"]
+        )
+        for layer in range(result.n_layers):
+            for head in range(result.n_heads):
+                grids = (result.mean, result.low, result.high)
+                writer.writerow(
+                    [layer, head, *(None if grid is None else grid[layer][head] for grid in grids)]
+                )
         return out.getvalue()
     positions = [None] if result.n_positions is None else list(range(result.n_positions))
     columns = [(metric, part) for metric in result.effects for part in ("mean", "low", "high")]
@@ -288,6 +333,8 @@ def to_text(result: Result, *, metric: str = "logit_difference", top: int = 10) 
     """A table for the terminal: the strongest heads of a sweep, or the head sets."""
     if isinstance(result, HeadSets):
         return _sets_text(result, top)
+    if isinstance(result, Attribution):
+        return _attribution_text(result, top)
     effect = result.effect(metric)
     title = COMPONENTS[result.component].title.lower()
     lines = [
@@ -324,6 +371,16 @@ def _sets_text(result: HeadSets, top: int) -> str:
             if m.random:
                 row += f"; random sets {sum(m.random) / len(m.random):+.3f}, percentile {m.percentile:.0f}"
             lines.append(row)
+    return "\n".join(lines)
+
+
+def _attribution_text(result: Attribution, top: int) -> str:
+    cells = [(layer, head, value) for layer, row in enumerate(result.mean) for head, value in enumerate(row)]
+    lines = [f"{result.model}: direct logit attribution", result.protocol, "", "    head  logits"]
+    for layer, head, value in sorted(cells, key=lambda cell: -abs(cell[2]))[:top]:
+        lines.append(f"{head_name((layer, head)):>8}  {value:+.3f}")
+    if result.total is not None and result.rest is not None:
+        lines.append(f"embedding, MLPs and biases {result.rest:+.3f}; logit difference {result.total:+.3f}")
     return "\n".join(lines)
 
 
