@@ -2,25 +2,9 @@
 // textContent only. Fires 'pick' with {layer, head}. Colours are CSS variables, so dark mode needs no redraw.
 const root = element.querySelector('.ih-grid');
 const tip = element.querySelector('.ih-tip');
+const legend = element.querySelector('.ih-legend');
 let cells = [];
 let shape = '';
-
-const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
-const short = (x) => (x === null || x === undefined ? '–' : x.toFixed(2).replace(/^(-?)0\./, '$1.'));
-
-function position(value, spec) {  // where on the colour scale, 0..1
-  if (spec.scale === 'diverging') return clamp((value / spec.limit + 1) / 2, 0, 1);
-  return clamp(value / spec.limit, 0, 1);
-}
-
-function colour(value, spec) {
-  const steps = spec.scale === 'diverging' ? 6 : 5;
-  const at = position(value, spec) * steps;
-  const index = Math.min(Math.floor(at), steps - 1);
-  const share = Math.round((at - index) * 100);
-  const stop = (i) => `var(--ih-${spec.scale}-${i})`;
-  return `color-mix(in oklab, ${stop(index + 1)} ${share}%, ${stop(index)})`;
-}
 
 function words(layer, head, spec) {  // what the tooltip and the screen reader say
   const value = spec.values[layer][head];
@@ -85,6 +69,21 @@ function mark(selected) {
     cell.setAttribute('aria-selected', String(`${cell.dataset.l}.${cell.dataset.h}` === selected)));
 }
 
+function drawLegend(spec) {  // the scale with its ends, and where chance lies
+  legend.hidden = Boolean(spec.small);
+  const ends = spec.scale === 'diverging' ? [-spec.limit, spec.limit] : [0, spec.limit];
+  const bar = make('span', 'ih-scale');
+  bar.dataset.scale = spec.scale;
+  const parts = [make('span', '', spec.title), make('span', '', String(+ends[0].toFixed(3))), bar, make('span', '', String(+ends[1].toFixed(3)))];
+  if (spec.chance !== null && spec.chance !== undefined) {
+    const tick = make('i');
+    tick.style.left = `${position(spec.chance, spec) * 100}%`;
+    bar.append(tick);
+    parts.push(make('span', '', `chance ${spec.chance.toFixed(3)}`));
+  }
+  legend.replaceChildren(...parts);
+}
+
 function draw() {
   const spec = props.value;
   tip.hidden = true;
@@ -96,6 +95,7 @@ function draw() {
     empty.className = 'ih-empty';
     empty.textContent = (spec && spec.missing) || 'Nothing measured yet.';
     root.removeAttribute('role');
+    legend.hidden = true;
     root.append(empty);
     return;
   }
@@ -117,6 +117,7 @@ function draw() {
     cell.classList.toggle('ih-marked', marked.has(`${layer}.${head}`));
     cell.setAttribute('aria-label', words(layer, head, spec).join(', '));
   }
+  drawLegend(spec);
   mark(spec.selected);
   const [layer, head] = (spec.selected || '0.0').split('.').map(Number);
   rove(clamp(layer || 0, 0, spec.n_layers - 1), clamp(head || 0, 0, spec.n_heads - 1));
@@ -128,12 +129,7 @@ function show(cell) {
   const strong = document.createElement('strong');
   strong.textContent = figures;
   tip.append(strong, ...rest.map((text) => Object.assign(document.createElement('span'), { textContent: text })));
-  tip.hidden = false;
-  const box = element.getBoundingClientRect();
-  const at = cell.getBoundingClientRect();
-  const left = at.left - box.left + at.width / 2 - tip.offsetWidth / 2;
-  tip.style.left = `${clamp(left, 0, Math.max(0, box.width - tip.offsetWidth))}px`;
-  tip.style.top = `${at.top - box.top - tip.offsetHeight - 6}px`;
+  placeTip(tip, cell);
 }
 
 const cellOf = (event) => event.target.closest && event.target.closest('.ih-cell');

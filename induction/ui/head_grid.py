@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import gradio as gr
 
-from induction.ui import links
+from induction.ui import links, script
 
 Grid = list[list[float]] | list[list[float | None]]
 
-_JS = (Path(__file__).parent / "head_grid.js").read_text(encoding="utf-8")
-_HTML = '<div class="ih-grid"></div><div class="ih-tip" role="tooltip" hidden></div>'
+_JS = script.read("head_grid.js")
+_HTML = (
+    '<div class="ih-grid"></div><div class="ih-legend" hidden></div>'
+    '<div class="ih-tip" role="tooltip" hidden></div>'
+)
 
 
 def head_grid(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:

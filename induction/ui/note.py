@@ -1,4 +1,4 @@
-"""Plain text that may hold anything a visitor wrote: it is set as text, never read as HTML."""
+"""Text in the page: the project's own HTML, and plain text that may hold anything a visitor wrote."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ draw();
 
 
 def note(value: str = "", *, role: str | None = None, **options: Any) -> gr.HTML:
-    """One paragraph of text; takes no space when empty. ``role="status"`` for news that is read aloud."""
+    """One paragraph, set as text and never read as HTML; no space when empty. ``role="status"``: read aloud."""
     live = f' role="{role}"' if role else ""
     template = f'<p class="ih-note"{live}></p>'
     return gr.HTML(value, html_template=template, js_on_load=_JS, apply_default_css=False, **options)
+
+
+def html(value: str, **options: Any) -> gr.HTML:
+    """HTML of the project's own words; whatever else goes into it has passed ``html.escape``."""
+    return gr.HTML(value, apply_default_css=False, **options)

@@ -23,9 +23,10 @@ Adding a tab is one file ``<name>_tab.py`` with ``def build(page: Page) -> None`
 * ``page.show(tab, fn, inputs, outputs)`` runs ``fn(*inputs)`` whenever an input changes while the tab is
   open, and when the tab is opened or restored. Only the last of several changes counts. ``fn`` may be a
   generator; it must be cheap or cached. With ``model=True`` it runs in the model queue.
+* ``page.when_opened(fn, inputs, outputs)`` runs once, after the address was restored.
 * ``page.selects_head(component)``: the ``pick`` event of a head_grid (or any component that fires ``pick``
   with layer and head) selects that head everywhere. ``page.opens_attention(button)``: shows the
-  selected head in the Attention tab.
+  selected head in the Attention tab. ``page.chooses_model(event, fn)`` opens the model that ``fn`` names.
 * Long work: ``button.click(jobs.plain_errors(generator), inputs, outputs, **jobs.MODEL)``, with
   ``cancel.click(None, cancels=[event], **jobs.QUICK)``. All events are ``api_visibility="private"``; the
   named public endpoints are declared elsewhere.
@@ -49,7 +50,8 @@ from induction import results
 from induction.errors import InputError
 from induction.ui import jobs, links, theme
 from induction.ui.head_grid import picked
-from induction.ui.note import note
+from induction.ui.live import shown_scan
+from induction.ui.note import html, note
 
 TITLE = "Induction Head Explorer"
 TAGLINE = (
@@ -71,7 +73,7 @@ class Page:
     current_tab: gr.Textbox
     linked: list[tuple[links.Parameter, gr.components.Component]] = field(default_factory=list)
     tab_names: list[str] = field(default_factory=list)
-    shows: list[tuple[str, Callable[..., Any], list[Any], list[Any], bool]] = field(default_factory=list)
+    openings: list[tuple[Callable[..., Any], list[Any], list[Any], bool]] = field(default_factory=list)
 
     def tab(self, name: str, label: str) -> gr.Tab:
         """A context manager for the tab's contents."""
@@ -112,6 +114,18 @@ class Page:
 
         component.pick(select, None, self.head, **jobs.QUICK)
 
+    def chooses_model(self, event: Callable[..., Any], which: Callable[..., Any]) -> None:
+        """``event(which)``, for example ``(button.click, lambda: "gpt2")``, opens the model that it returns."""
+        event(which, None, self.model, **jobs.QUICK).then(
+            jobs.plain_errors(choose), self.model, [self.model, self.head, self.live], **jobs.QUICK
+        )
+
+    def when_opened(
+        self, function: Callable[..., Any], inputs: list[Any], outputs: list[Any], *, model: bool = False
+    ) -> None:
+        """Run once after the page was opened and its address was restored, whatever the tab."""
+        self.openings.append((jobs.plain_errors(function), inputs, outputs, model))
+
     def opens_attention(self, button: gr.Button) -> None:
         button.click(lambda: gr.Tabs(selected="attention"), None, self.tabs, **jobs.QUICK)
 
@@ -146,10 +160,9 @@ def known_models() -> list[str]:
 
 
 def default_model() -> str:
-    """GPT-2 where its weights are at hand, else the bundled model, else GPT-2's published result."""
-    if models.availability("gpt2") != "download":
-        return "gpt2"
-    return "mini-2l" if "mini-2l" in results.bundled_names() else "gpt2"
+    """GPT-2 where its weights are at hand, else the bundled model; GPT-2's published scan without either."""
+    name = models.default_model()
+    return name if name in results.bundled_names() else "gpt2"
 
 
 def checked_model(name: str) -> str:
@@ -168,16 +181,6 @@ def checked_model(name: str) -> str:
     if not name or len(name) > 200:
         raise InputError("Give the model a name of 1 to 200 characters.")
     return name
-
-
-def shown_scan(model: str, live: str) -> results.Scan | None:
-    """The scan on show: the live one that ``live`` names while it is kept, else the bundled one, else None."""
-    from induction.ui.scan_tab import kept_scan
-
-    scan = kept_scan(model, live) if live else None
-    if scan is None and model in results.bundled_names():
-        scan = results.bundled(model)
-    return scan
 
 
 def top_head(scan: results.Scan | None, score: str = "induction") -> str:
@@ -248,17 +251,24 @@ def build() -> gr.Blocks:
     scan = shown_scan(start, "")
     with gr.Blocks(title=TITLE, analytics_enabled=False) as demo:
         with gr.Row(elem_id="header", equal_height=False):
-            gr.HTML(f"<h1>{TITLE}</h1><p>{TAGLINE}</p>", elem_id="title", padding=False)
-            model = gr.Dropdown(
-                known_models(), value=start, label="Model", allow_custom_value=not hosted(), elem_id="model"
-            )
-            head = gr.Dropdown(
-                head_choices(scan, shape_of(start, scan)),
-                value=top_head(scan),
-                label="Head (layer.head)",
-                allow_custom_value=True,
-                elem_id="head",
-            )
+            html(f"<h1>{TITLE}</h1><p>{TAGLINE}</p>", elem_id="title")
+            with gr.Row(elem_id="picker"):
+                model = gr.Dropdown(
+                    known_models(),
+                    value=start,
+                    label="Model",
+                    allow_custom_value=not hosted(),
+                    min_width=150,
+                    elem_id="model",
+                )
+                head = gr.Dropdown(
+                    head_choices(scan, shape_of(start, scan)),
+                    value=top_head(scan),
+                    label="Head (layer.head)",
+                    allow_custom_value=True,
+                    min_width=130,
+                    elem_id="head",
+                )
         model_facts = note(facts(start), elem_id="facts")
         notice = note("", elem_id="notice")
         live = gr.Textbox("", visible=False)
@@ -313,7 +323,7 @@ def _share_and_restore(page: Page, notice: gr.HTML) -> None:
     """The share box, the address that follows the page, and the page that follows an address."""
     parameters = [parameter for parameter, _ in page.linked]
     components = [component for _, component in page.linked]
-    with gr.Group(elem_id="share"):
+    with gr.Column(elem_id="share"):
         share = gr.Textbox(label="Link to this view", interactive=False, buttons=["copy"], elem_id="link")
         share_note = note("", elem_id="link-note")
 
@@ -354,6 +364,8 @@ def _share_and_restore(page: Page, notice: gr.HTML) -> None:
         "api_visibility": "private",
     }
     opened.then(None, **wiring)
+    for function, inputs, outputs, uses_model in page.openings:
+        opened.then(function, inputs, outputs, **(jobs.MODEL if uses_model else jobs.QUICK))
     gr.on([component.change for component in components], None, **wiring)
 
 

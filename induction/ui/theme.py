@@ -11,6 +11,7 @@ from gradio.themes.utils.fonts import LocalFont
 from induction.viz.theme import DARK, LIGHT, MONO, SANS, css_variables
 
 FOLDER = Path(__file__).parent
+FONT_WEIGHTS = (400, 700)  # Gradio's SemiBold files lack most letters
 
 _TEAL = Color(
     name="teal",
@@ -49,8 +50,11 @@ def theme() -> gr.themes.Base:
         secondary_hue=_TEAL,
         neutral_hue=_STONE,
         radius_size="sm",
-        font=[LocalFont("IBM Plex Sans"), *(name.strip() for name in SANS.split(","))],
-        font_mono=[LocalFont("IBM Plex Mono"), *(name.strip() for name in MONO.split(","))],
+        font=[LocalFont("IBM Plex Sans", weights=FONT_WEIGHTS), *(name.strip() for name in SANS.split(","))],
+        font_mono=[
+            LocalFont("IBM Plex Mono", weights=FONT_WEIGHTS),
+            *(name.strip() for name in MONO.split(",")),
+        ],
     ).set(
         body_background_fill=LIGHT.raised,
         body_background_fill_dark=DARK.paper,
@@ -94,6 +98,10 @@ def theme() -> gr.themes.Base:
         button_secondary_border_color_dark="#66737f",
         button_secondary_text_color=LIGHT.ink,
         button_secondary_text_color_dark=DARK.ink,
+        button_border_width="1px",
+        button_border_width_dark="1px",
+        input_border_width="1px",
+        input_border_width_dark="1px",
         link_text_color=LIGHT.strong,
         link_text_color_dark=DARK.strong,
         slider_color=LIGHT.accent,

@@ -1,0 +1,15 @@
+// Downloads made on the server when asked for: props.value holds the arguments, server.export_text the text.
+const note = element.querySelector('[role=status]');
+element.addEventListener('click', async (event) => {
+  const kind = event.target.dataset && event.target.dataset.kind;
+  if (!kind || !props.value) return;
+  note.textContent = 'Preparing the file…';
+  try {
+    const made = await server.export_text({ ...props.value, kind });
+    if (made.error) { note.textContent = made.error; return; }
+    download(made.name, new Blob([made.text], { type: made.type }));
+    note.textContent = `Saved ${made.name}.`;
+  } catch (error) {
+    note.textContent = 'The server did not answer; try again.';
+  }
+});

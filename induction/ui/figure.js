@@ -1,0 +1,59 @@
+// An SVG figure of induction.viz: tooltips from data-tip, 'pick' with {layer, head} from data-head, and
+// export as SVG or PNG with the colours of the theme on show. The SVG is made by this project, its texts escaped.
+const holder = element.querySelector('.ih-figure');
+const tools = element.querySelector('.ih-tools');
+const tip = element.querySelector('.ih-tip');
+
+function draw() {
+  const spec = props.value;
+  tip.hidden = true;
+  holder.replaceChildren();
+  tools.hidden = !(spec && spec.svg);
+  if (!spec || !spec.svg) {
+    holder.append(make('p', 'ih-empty', (spec && spec.missing) || 'Nothing measured yet.'));
+    return;
+  }
+  const parsed = new DOMParser().parseFromString(spec.svg, 'image/svg+xml').documentElement;
+  parsed.removeAttribute('width');
+  parsed.removeAttribute('height');
+  holder.append(document.importNode(parsed, true));
+}
+
+function standalone() {  // the figure with every CSS variable replaced by its colour of now
+  const style = getComputedStyle(element);
+  return props.value.svg.replace(/var\((--ih-[\w-]+)\)/g, (_, name) => style.getPropertyValue(name).trim());
+}
+
+function png(text) {
+  const image = new Image();
+  const scale = 3;
+  image.onload = () => {
+    const canvas = document.createElement('canvas');
+    canvas.width = image.width * scale;
+    canvas.height = image.height * scale;
+    canvas.getContext('2d').drawImage(image, 0, 0, canvas.width, canvas.height);
+    canvas.toBlob((blob) => download(`${props.value.name}.png`, blob), 'image/png');
+  };
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
+}
+
+tools.addEventListener('click', (event) => {
+  const kind = event.target.dataset && event.target.dataset.kind;
+  if (kind === 'svg') download(`${props.value.name}.svg`, new Blob([standalone()], { type: 'image/svg+xml' }));
+  if (kind === 'png') png(standalone());
+});
+holder.addEventListener('mouseover', (event) => {
+  const mark = event.target.closest('[data-tip]');
+  if (!mark) { tip.hidden = true; return; }
+  tip.replaceChildren(make('span', '', mark.dataset.tip));
+  placeTip(tip, mark);
+});
+holder.addEventListener('mouseleave', () => { tip.hidden = true; });
+holder.addEventListener('click', (event) => {
+  const mark = event.target.closest('[data-head]');
+  if (!mark) return;
+  const [layer, head] = mark.dataset.head.split('.').map(Number);
+  trigger('pick', { layer, head });
+});
+watch('value', draw);
+draw();

@@ -1,0 +1,81 @@
+"""Which scan is on show: a live one, named by its settings and kept for a while, or the bundled one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from induction import results
+from induction.data_gen import TOKEN_SETS
+from induction.errors import InputError
+from induction.results import Scan
+from induction.ui import jobs, links
+
+PROMPTS = (1, 64)  # limits of a live scan: shown beside the controls, enforced in Settings.check
+LENGTH = (4, 256)
+SEED = (0, 2**31 - 1)
+
+kept: jobs.Cache[Scan] = jobs.Cache(32)  # by (model, str(settings))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a live scan is asked to do; written ``10x50-random-0`` in links and as the key of kept results."""
+
+    n_prompts: int = 10
+    length: int = 50
+    vocab: str = "random"
+    seed: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.n_prompts}x{self.length}-{self.vocab}-{self.seed}"
+
+    @classmethod
+    def parse(cls, text: str) -> Settings | None:
+        """The settings of a text like ``10x50-random-0``, None for anything else."""
+        match = re.fullmatch(r"(\d{1,9})x(\d{1,9})-([a-z]{1,20})-(\d{1,10})", text, re.ASCII)
+        if match is None:
+            return None
+        settings = cls(int(match[1]), int(match[2]), match[3], int(match[4]))
+        try:
+            settings.check()
+        except InputError:
+            return None
+        return settings
+
+    def check(self) -> None:
+        """Raises InputError where a limit is exceeded."""
+        for name, value, (low, high) in (
+            ("number of prompts", self.n_prompts, PROMPTS),
+            ("number of tokens per copy", self.length, LENGTH),
+            ("seed", self.seed, SEED),
+        ):
+            if not low <= value <= high:
+                raise InputError(f"The {name} goes from {low} to {high} here, not {value}.")
+        if self.vocab not in TOKEN_SETS:
+            raise InputError(f"The token set is one of {', '.join(TOKEN_SETS)}.")
+
+
+def parameter() -> links.Parameter:
+    """``live=10x50-random-0``: which live scan is on show."""
+
+    def read(text: str) -> tuple[str, str | None]:
+        settings = Settings.parse(text)
+        if settings is None:
+            return "", "The link's live scan is not written as in 10x50-random-0; showing the bundled result."
+        return str(settings), None
+
+    return links.Parameter("live", "", read)
+
+
+def is_live(model: str, live: str) -> bool:
+    """Whether the live scan that ``live`` names is still kept, and so on show."""
+    return bool(live) and kept.get((model, live)) is not None
+
+
+def shown_scan(model: str, live: str) -> Scan | None:
+    """The live scan that ``live`` names while it is kept, else the bundled one, else None."""
+    scan = kept.get((model, live)) if live else None
+    if scan is None and model in results.bundled_names():
+        scan = results.bundled(model)
+    return scan
