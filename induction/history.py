@@ -1,0 +1,94 @@
+"""How heads form: figures measured at checkpoints of a training run. No torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+from induction.errors import InputError
+
+SCHEMA = "induction-history/1"
+FOLDER = Path(__file__).parent / "results" / "histories"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was measured after ``tokens`` training tokens; losses in nats, scores ``[layer][head]``."""
+
+    step: int
+    tokens: int
+    prose_loss: float | None
+    first_copy_loss: float
+    second_copy_loss: float
+    induction: list[list[float]]
+    previous_token: list[list[float]]
+
+
+@dataclass(frozen=True)
+class History:
+    """The checkpoints of one run, oldest first, with everything needed to repeat it."""
+
+    model: str
+    n_layers: int
+    n_heads: int
+    origin: str
+    protocol: str
+    seed: int
+    checkpoints: list[Checkpoint]
+    versions: dict[str, str]
+
+
+def to_json(history: History) -> str:
+    """One JSON document that :func:`from_json` reads back to an equal object."""
+    return json.dumps({"schema": SCHEMA, **asdict(history)}, allow_nan=False)
+
+
+def from_json(text: str, name: str = "this file") -> History:
+    """Read a history.
+
+    Raises:
+        InputError: the text is damaged, of another schema, or holds no checkpoint in order.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{name} is not valid JSON ({error}); measure the history again.") from None
+    if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
+        raise InputError(f"{name} is not a training history of schema {SCHEMA}; measure it again.")
+    try:
+        checkpoints = [Checkpoint(**item) for item in data.pop("checkpoints")]
+        history = History(checkpoints=checkpoints, **data)
+        tokens = [checkpoint.tokens for checkpoint in checkpoints]
+        ordered = bool(tokens) and tokens == sorted(set(tokens))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{name} has missing or unknown fields ({error}); measure it again.") from None
+    if not ordered:
+        raise InputError(f"{name} holds no checkpoints in the order of training; measure it again.")
+    for checkpoint in checkpoints:
+        for grid in (checkpoint.induction, checkpoint.previous_token):
+            if len(grid) != history.n_layers or any(len(row) != history.n_heads for row in grid):
+                raise InputError(f"{name} has grids that do not fit its shape; measure it again.")
+    return history
+
+
+def phase_change(history: History) -> int | None:
+    """Index of the checkpoint at which the second-copy loss has fallen fastest per log training token.
+
+    None where it never falls by more than half a nat in all: no induction head formed.
+    """
+    losses = [checkpoint.second_copy_loss for checkpoint in history.checkpoints]
+    if max(losses) - min(losses) < 0.5:
+        return None
+    logs = [math.log(max(checkpoint.tokens, 1)) for checkpoint in history.checkpoints]
+    started = [i for i in range(1, len(losses)) if history.checkpoints[i - 1].tokens > 0]
+    return min(started, key=lambda i: (losses[i] - losses[i - 1]) / (logs[i] - logs[i - 1]), default=None)
+
+
+@cache
+def bundled_histories() -> dict[str, History]:
+    """Every history that comes with the package, by model."""
+    histories = (from_json(path.read_text(), path.name) for path in sorted(FOLDER.glob("*.json")))
+    return {history.model: history for history in histories}
