@@ -2,8 +2,8 @@
 
 Half of the data is prose; the other half are sequences that repeat themselves with a period that varies from
 row to row, half of those made of random tokens and half of snippets of prose. Training starts on short rows
-with short periods, on which the change comes soon, and goes on with rows longer than what is scanned. The first copy of random
-tokens cannot be predicted and carries no loss. Attention is rotary.
+with short periods, on which the change comes soon, and goes on with rows longer than what is scanned. The
+first copy of random tokens cannot be predicted and carries no loss. Attention is rotary.
 
 Reference: Olsson et al. 2022 (the phase change); Singh et al. 2024 (what needs to go right for it).
 """
