@@ -13,6 +13,7 @@ from transformer_lens import patching as oracle
 from induction import sweep
 from induction.errors import InputError
 from induction.interventions import METRICS, PromptPair, parse_heads, random_sets
+from induction.ioi import recovery_of_means
 from induction.patching import (
     NamedSet,
     iter_patch_heads,
@@ -450,3 +451,39 @@ def test_results_and_declarations_import_no_torch():
         "sys.exit('torch' in sys.modules or 'transformer_lens' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", results.bundled_names())
+def test_bundled_results_say_where_they_come_from(name):
+    result = results.bundled(name)
+    assert results.from_json(results.to_json(result)) == result
+    assert result.protocol
+    assert result.origin
+    if name.startswith("gpt2-ioi"):
+        assert result.kind == "published"
+        assert "Not computed by this project" in result.origin
+
+
+def test_the_published_patching_of_gpt2_leads_with_the_heads_of_the_literature():
+    found = results.bundled("gpt2-ioi-z").ranked("logit_difference")
+    assert {head[:2] for head in found[:4]} == {
+        (5, 5),
+        (8, 6),
+        (8, 10),
+        (9, 9),
+    }  # S-inhibition, name movers, induction
+    written = results.bundled("gpt2-ioi-attribution").mean
+    assert written[9][9] > 2.9  # name mover
+    assert written[10][7] < -1.8  # negative name mover
+
+
+def test_recovery_of_means_is_not_the_mean_of_recoveries():
+    effect = results.Effect(
+        clean=[4.0, 2.0],
+        corrupted=[0.0, 0.0],
+        mean=[[0.5]],
+        floor=0.1,
+        undefined=0,
+        patched=[[[4.0]], [[0.0]]],
+    )
+    assert recovery_of_means(effect) == pytest.approx(4 / 6)

@@ -344,7 +344,9 @@ def to_text(result: Result, *, metric: str = "logit_difference", top: int = 10) 
     n = len(effect.clean)
     if n:
         clean, corrupted = sum(effect.clean) / n, sum(effect.corrupted) / n
-        lines.append(f"clean {clean:.4g}, corrupted {corrupted:.4g} (mean of {n} pairs)")
+        lines.append(
+            f"clean {clean:.4g}, corrupted {corrupted:.4g}" + (f" (mean of {n} pairs)" if n > 1 else "")
+        )
     if effect.undefined:
         lines.append(
             f"{effect.undefined} of {n} pairs undefined: clean and corrupted differ by less than {effect.floor}"
