@@ -1,13 +1,118 @@
-"""The page without a browser: what it imports, and what it launches."""
+"""The page without a browser: what it imports, which endpoints it has, colours that can be read."""
 
 import subprocess
 import sys
 
+import pytest
+
+from induction import results
+from induction.errors import InputError
+from induction.ui import names, page, scan_tab
+from induction.viz import scan as figures
+from induction.viz.theme import DARK, LIGHT, PAGE
+
 
 def test_first_paint_needs_neither_torch_nor_transformer_lens():
     code = (
-        "import app, sys; heavy = {'torch', 'transformer_lens', 'transformers'} & set(sys.modules); "
-        "assert app.demo.fns; assert not heavy, heavy"
+        "import app, sys; heavy = {'torch', 'transformer_lens', 'transformers', 'plotly', 'matplotlib'}; "
+        "heavy &= set(sys.modules); assert app.demo.fns; assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_interface_helper_is_a_public_endpoint():
+    public = [fn.api_name for fn in page.build().fns.values() if fn.api_visibility != "private"]
+    assert public == []
+
+
+def test_a_hosted_page_loads_only_listed_models(monkeypatch):
+    assert names.checked_model("EleutherAI/pythia-410m") == "EleutherAI/pythia-410m"
+    monkeypatch.setenv("SPACE_ID", "someone/space")
+    assert names.checked_model("gpt2-small") == "gpt2"
+    for name in ("EleutherAI/pythia-410m", "/etc", "../weights", ""):
+        with pytest.raises(InputError, match="hosted"):
+            names.checked_model(name)
+
+
+def test_the_share_link_of_a_hosted_page_is_its_space(monkeypatch):
+    monkeypatch.setenv("SPACE_ID", "someone/space")
+    scripts = [fn.js for fn in page.build().fns.values() if isinstance(fn.js, str)]
+    assert any("https://huggingface.co/spaces/someone/space" in script for script in scripts)
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2 relative luminance."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK])
+def test_text_contrast_is_aa(palette):
+    for ground in (palette.paper, palette.raised):
+        for role in ("ink", "muted", "accent", "strong", "selected", "second", "warn"):
+            assert contrast(getattr(palette, role), ground) >= (3 if role == "accent" else 4.5), role
+    for index in (4, 5):  # numbers stand only on the strong end of the scale
+        assert contrast(palette.sequential[index], palette.paper) >= 4.5
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK])
+def test_scales_are_monotonic_in_lightness(palette):
+    steps = [luminance(colour) for colour in palette.sequential]
+    assert steps in (sorted(steps), sorted(steps, reverse=True))
+    middle = [luminance(colour) for colour in palette.diverging]
+    for arm in (middle[:4][::-1], middle[3:]):
+        assert arm in (sorted(arm), sorted(arm, reverse=True))
+
+
+@pytest.mark.parametrize("name", results.bundled_names())
+def test_figures_hold_every_head_and_say_how_they_were_made(name):
+    scan = results.bundled(name)
+    drawn = figures.grid(scan, "induction")
+    assert drawn.count("color-mix") >= scan.n_layers * scan.n_heads
+    if "previous_token" in scan.scores:
+        assert (
+            figures.induction_vs_previous(scan, palette=PAGE).count("<circle") == scan.n_layers * scan.n_heads
+        )
+    if scan.loss:
+        assert f"mean {scan.loss.second_mean:.2f}" in figures.loss_curve(scan)
+    assert scan.scores["induction"].protocol[:20] in drawn
+
+
+def test_figures_escape_names():
+    hostile = "<img src=x onerror=alert(1)>"
+    scan = results.bundled("gpt2")
+    renamed = type(scan)(**{**vars(scan), "model": hostile})
+    for text in (
+        figures.grid(renamed),
+        figures.loss_curve(renamed),
+        scan_tab.headline(hostile, renamed, False),
+        scan_tab.headline(hostile, None, False),
+    ):
+        assert "<img" not in text
+
+
+def test_exports_are_the_result_itself():
+    asked = {"model": "gpt2", "live": "", "score": "induction", "head": "5.1"}
+    name, text = scan_tab.export("json", asked)
+    assert results.from_json(text) == results.bundled("gpt2")
+    assert name == "scan-gpt2.json"
+    _, table = scan_tab.export("csv", asked)
+    assert len(table.splitlines()) == 1 + 144
+    for wrong in ({"model": "../../etc/passwd"}, {"model": "gpt2", "score": "nonsense"}, {}):
+        with pytest.raises(InputError):
+            scan_tab.export("svg", wrong)
+
+
+def test_the_limits_of_a_live_scan_are_enforced_on_the_server():
+    for settings in ((0, 50, "random", 0), (65, 50, "random", 0), (10, 257, "random", 0), (10, 50, "x", 0)):
+        (state, live), *rest = list(scan_tab.run_live("gpt2", "", *settings))
+        assert state["state"] == "error"
+        assert not rest
+        assert not isinstance(live, str)

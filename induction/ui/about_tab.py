@@ -2,21 +2,112 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
-import gradio as gr
-
+from induction import model as models
+from induction.data_gen import TOKEN_SETS
 from induction.scores import SCORES
+from induction.ui.note import html
 
 if TYPE_CHECKING:
     from induction.ui.page import Page
 
+WHAT = """
+<h2>What an induction head is</h2>
+<p>Attention heads move information between the tokens of a text. An induction head completes patterns: the
+text once held <code>A B</code>, now it is at <code>A</code> again, and the head looks at the token
+<em>after</em> the earlier <code>A</code>, which is <code>B</code>, and raises its probability. It cannot do
+so alone: an earlier head, a previous-token head, must have told each token what stood before it.</p>
+<p>This page finds such heads on random tokens that are repeated, where nothing but the repeat can be used,
+shows what they look at, and tests whether the model needs them.</p>
+"""
+
+READING = """
+<h2>How to read the figures</h2>
+<ul>
+<li><strong>Grid.</strong> One cell per head, layers down, heads across. The darker (on a dark page: the
+lighter) the cell, the more of the head's attention goes where the score looks. The tick on the scale is
+chance: what a head scores that looks everywhere evenly.</li>
+<li><strong>Ranking.</strong> The same figures in order. Brackets hold the 95 % bootstrap interval over prompts;
+± is the standard deviation over published runs.</li>
+<li><strong>Loss.</strong> How badly the model predicts each token, in nats. On random tokens it cannot do
+better than guess in the first copy. If the second copy is much cheaper, the model uses the repeat.</li>
+<li><strong>Two kinds of head.</strong> Induction heads stand at the upper left, previous-token heads at the
+lower right. A head attends to one place mostly, so hardly any head is both.</li>
+</ul>
+"""
+
+LIMITS = """
+<h2>What these figures do not say</h2>
+<ul>
+<li>A high score says where a head looks, not what it writes. Copy-suppression heads (GPT-2 small 10.7) look
+at the same place and <em>lower</em> the answer.</li>
+<li>A high score is not a large effect: other heads can stand in for one that is switched off. Patch sets of
+heads and compare them with random sets.</li>
+<li>Scores depend on the protocol: prompts, token set, length, and whether a start token stands in front. Each
+result names its own. Published results used other prompts than this page does.</li>
+<li>The first token attracts attention from heads that have nothing to do; a head can be an induction head and
+rest there most of the time.</li>
+</ul>
+"""
+
+HOME = """
+<h2>Run it at home</h2>
+<pre><code>pip install -r requirements.txt
+python app.py</code></pre>
+<p>At home any decoder model that TransformerLens supports can be typed into the model box, also a local folder
+or a <code>.gguf</code> file. A hosted page loads only the models it lists. The same measurements on the command
+line: <code>python -m induction scan gpt2</code>.</p>
+"""
+
+SOURCES = (
+    "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits",
+    "Olsson et al. 2022, In-context Learning and Induction Heads",
+    "Wang et al. 2022, Interpretability in the Wild (arXiv 2211.00593)",
+    "McDougall et al. 2023, Copy Suppression (arXiv 2310.04625)",
+    "Zhang & Nanda 2024, Towards Best Practices of Activation Patching (arXiv 2309.16042)",
+    "Heimersheim & Nanda 2024, How to Use and Interpret Activation Patching (arXiv 2404.15255)",
+    "Singh et al. 2024, What Needs to Go Right for an Induction Head (arXiv 2404.07129)",
+)
+
 
 def definitions() -> str:
-    """Markdown list of all scores, from their declarations."""
-    return "\n".join(f"- **{score.title}**. {score.meaning} *{score.source}*" for score in SCORES.values())
+    """All scores from their declarations."""
+    entries = "".join(
+        f"<dt>{escape(score.title)}</dt><dd>{escape(score.meaning)} "
+        f"<span class='ih-source'>{escape(score.source)}.</span></dd>"
+        for score in SCORES.values()
+    )
+    return f"<h2>What the scores mean</h2><dl>{entries}</dl>"
+
+
+def token_sets() -> str:
+    entries = "".join(f"<dt>{escape(name)}</dt><dd>{escape(what)}</dd>" for name, what in TOKEN_SETS.items())
+    return f"<h2>Token sets</h2><dl>{entries}</dl>"
+
+
+def model_list() -> str:
+    """The catalogue, from its declarations."""
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(card.name)}</th><td>{card.n_layers} × {card.n_heads}</td>"
+        f"<td>{escape(card.good_for)}</td><td>{escape(card.licence)}</td></tr>"
+        for card in models.CATALOGUE.values()
+    )
+    head = "".join(
+        f"<th scope='col'>{name}</th>" for name in ("Model", "Layers × heads", "Good for", "Licence")
+    )
+    return (
+        f"<h2>Models</h2><div class='ih-scroll' tabindex='0' role='region' aria-label='Models'>"
+        f"<table class='ih-table'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def sources() -> str:
+    return "<h2>Sources</h2><ul>" + "".join(f"<li>{escape(source)}</li>" for source in SOURCES) + "</ul>"
 
 
 def build(page: Page) -> None:
     with page.tab("about", "About"):
-        gr.Markdown(f"## What the scores mean\n\n{definitions()}")
+        parts = (WHAT, definitions(), READING, LIMITS, token_sets(), model_list(), HOME, sources())
+        html(f"<div class='ih-prose'>{''.join(parts)}</div>", elem_id="about")

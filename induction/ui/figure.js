@@ -1,6 +1,7 @@
 // An SVG figure of induction.viz: tooltips from data-tip, 'pick' with {layer, head} from data-head, and
 // export as SVG or PNG with the colours of the theme on show. The SVG is made by this project, its texts escaped.
 const holder = element.querySelector('.ih-figure');
+const caption = element.querySelector('.ih-caption');
 const tools = element.querySelector('.ih-tools');
 const tip = element.querySelector('.ih-tip');
 
@@ -8,6 +9,7 @@ function draw() {
   const spec = props.value;
   tip.hidden = true;
   holder.replaceChildren();
+  caption.textContent = '';
   tools.hidden = !(spec && spec.svg);
   if (!spec || !spec.svg) {
     holder.append(make('p', 'ih-empty', (spec && spec.missing) || 'Nothing measured yet.'));
@@ -16,6 +18,13 @@ function draw() {
   const parsed = new DOMParser().parseFromString(spec.svg, 'image/svg+xml').documentElement;
   parsed.removeAttribute('width');
   parsed.removeAttribute('height');
+  const texts = parsed.querySelector('[data-caption]');  // wrapped for export; here it is text of its own
+  caption.textContent = texts ? texts.dataset.caption : '';
+  if (texts) {
+    const [x, y, width] = parsed.getAttribute('viewBox').split(' ');
+    parsed.setAttribute('viewBox', [x, y, width, texts.dataset.top].join(' '));
+    texts.remove();
+  }
   holder.append(document.importNode(parsed, true));
 }
 

@@ -12,7 +12,7 @@ from induction.ui import script
 
 _JS = script.read("figure.js")
 _HTML = (
-    '<div class="ih-figure"></div>'
+    '<div class="ih-figure"></div><p class="ih-caption"></p>'
     '<div class="ih-tools" hidden>'
     '<button type="button" data-kind="svg" aria-label="Download this figure as SVG">SVG</button>'
     '<button type="button" data-kind="png" aria-label="Download this figure as PNG">PNG</button>'

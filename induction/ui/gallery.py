@@ -8,6 +8,7 @@ import gradio as gr
 
 from induction import results
 from induction.ui import script
+from induction.ui.names import short_name
 
 _JS = script.read("gallery.js")
 _HTML = '<ul class="ih-gallery"></ul>'
@@ -36,5 +37,5 @@ def _cards() -> list[dict[str, Any]]:
         layer, head, best = scan.ranked("induction")[0]
         values = [[round(value, 2) for value in row] for row in scan.scores["induction"].mean]
         text = f"{scan.n_layers} × {scan.n_heads}, strongest {layer}.{head} at {best:.2f}"
-        cards.append({"name": name, "values": values, "text": text})
+        cards.append({"name": short_name(name), "values": values, "text": text})
     return cards

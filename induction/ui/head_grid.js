@@ -23,7 +23,6 @@ function build(spec) {
   root.replaceChildren();
   cells = [];
   root.style.setProperty('--ih-heads', spec.n_heads);
-  root.classList.toggle('ih-small', Boolean(spec.small));
   const line = (role) => {
     const row = document.createElement('div');
     row.setAttribute('role', 'row');
@@ -70,7 +69,7 @@ function mark(selected) {
 }
 
 function drawLegend(spec) {  // the scale with its ends, and where chance lies
-  legend.hidden = Boolean(spec.small);
+  legend.hidden = false;
   const ends = spec.scale === 'diverging' ? [-spec.limit, spec.limit] : [0, spec.limit];
   const bar = make('span', 'ih-scale');
   bar.dataset.scale = spec.scale;
@@ -101,7 +100,7 @@ function draw() {
   }
   root.setAttribute('role', 'grid');
   root.setAttribute('aria-label', `${spec.title} of each head, layers down, heads across`);
-  const wanted = `${spec.n_layers}x${spec.n_heads}x${Boolean(spec.small)}`;
+  const wanted = `${spec.n_layers}x${spec.n_heads}`;
   if (shape !== wanted) build(spec);
   shape = wanted;
   const marked = new Set(spec.marked || []);
@@ -113,7 +112,7 @@ function draw() {
     cell.classList.toggle('ih-unknown', !known);
     const strong = known && Math.abs(spec.scale === 'diverging' ? 2 * position(value, spec) - 1 : position(value, spec)) >= 0.7;
     cell.classList.toggle('ih-strong', strong);
-    cell.textContent = strong && !spec.small ? short(value) : '';
+    cell.textContent = strong ? short(value) : '';
     cell.classList.toggle('ih-marked', marked.has(`${layer}.${head}`));
     cell.setAttribute('aria-label', words(layer, head, spec).join(', '));
   }

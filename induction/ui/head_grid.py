@@ -49,7 +49,6 @@ def grid_value(
     marked: list[str] | None = None,
     notes: dict[str, str] | None = None,
     missing: str = "not measured",
-    small: bool = False,
 ) -> dict[str, Any]:
     """What a :func:`head_grid` shows.
 
@@ -62,7 +61,6 @@ def grid_value(
         scale: ``sequential`` for 0..limit, ``diverging`` for -limit..limit.
         marked: heads of a set, outlined.
         notes: one more line in the tooltip of a head.
-        small: without numbers and labels, for galleries.
     """
     if not values:
         return {"missing": missing}
@@ -81,7 +79,6 @@ def grid_value(
         "marked": marked or [],
         "notes": notes or {},
         "missing": missing,
-        "small": small,
     }
 
 

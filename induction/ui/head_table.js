@@ -16,7 +16,7 @@ function draw() {
   }
   table.append(make('caption', 'ih-hidden', spec.title));
   const header = table.createTHead().insertRow();
-  for (const column of ['Rank', 'Head', ...spec.columns]) {
+  for (const column of ['Rank', 'Head', spec.columns[0], spec.spread, ...spec.columns.slice(1)]) {
     const cell = make('th', '', column);
     cell.scope = 'col';
     header.append(cell);
@@ -39,7 +39,10 @@ function draw() {
     bar.style.width = `${clamp(row.values[0], 0, 1) * 100}%`;
     const track = make('span', 'ih-track');
     track.append(bar);
-    main.append(make('span', 'ih-figure-text', short(row.values[0])), track, make('span', 'ih-interval', row.spread));
+    main.append(make('span', 'ih-figure-text', short(row.values[0])), track);
+    const interval = line.insertCell();
+    interval.className = 'ih-interval';
+    interval.textContent = row.spread;
     row.values.slice(1).forEach((value) => { line.insertCell().textContent = short(value); });
   });
 }

@@ -20,7 +20,13 @@ from induction.errors import InputError
 from induction.progress import Progress
 
 #: Options of every event that touches a model: hooks on a shared model must not run concurrently.
-MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
+#: They show where they stand in a ``status`` of their own.
+MODEL: dict[str, Any] = {
+    "concurrency_id": "model",
+    "concurrency_limit": 1,
+    "show_progress": "hidden",
+    "api_visibility": "private",
+}
 #: Options of events that only read results: straight through, beside any running model.
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 QUEUE_LIMIT = 24  # waiting jobs; beyond it Gradio tells the visitor that the queue is full

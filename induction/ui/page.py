@@ -16,8 +16,9 @@ Adding a tab is one file ``<name>_tab.py`` with ``def build(page: Page) -> None`
 
 * ``page.model`` (Dropdown), ``page.head`` (Dropdown, value ``"5.1"``) and ``page.current_tab`` (hidden
   Textbox) are shared by all tabs: read them as inputs, never write them except through the methods here.
-  ``page.live`` (hidden Textbox) says which scan is shown; :func:`shown_scan` turns ``(model, live)`` into
-  the :class:`~induction.results.Scan` or None.
+  ``page.live`` (hidden Textbox) says which scan is shown; :func:`induction.ui.live.shown_scan` turns
+  ``(model, live)`` into the :class:`~induction.results.Scan` or None. Before loading a model, pass its name
+  through :func:`induction.ui.names.checked_model`: a hosted page loads only what it lists.
 * ``page.link(parameter, component)`` puts a component's value into the address and restores it from
   there. Parameter names are global: give tab-specific ones a prefix. Defaults stay out of the address.
 * ``page.show(tab, fn, inputs, outputs)`` runs ``fn(*inputs)`` whenever an input changes while the tab is
@@ -27,9 +28,11 @@ Adding a tab is one file ``<name>_tab.py`` with ``def build(page: Page) -> None`
 * ``page.selects_head(component)``: the ``pick`` event of a head_grid (or any component that fires ``pick``
   with layer and head) selects that head everywhere. ``page.opens_attention(button)``: shows the
   selected head in the Attention tab. ``page.chooses_model(event, fn)`` opens the model that ``fn`` names.
-* Long work: ``button.click(jobs.plain_errors(generator), inputs, outputs, **jobs.MODEL)``, with
-  ``cancel.click(None, cancels=[event], **jobs.QUICK)``. All events are ``api_visibility="private"``; the
-  named public endpoints are declared elsewhere.
+* Long work: ``button.click(jobs.plain_errors(generator), inputs, outputs, **jobs.MODEL)`` that yields to a
+  :func:`induction.ui.status.status`, with ``cancel.click(..., cancels=[event], **jobs.QUICK)``.
+* All events are ``api_visibility="private"``; the named public endpoints are declared elsewhere.
+* Figures: :func:`induction.ui.figure.figure` shows the SVG of :mod:`induction.viz` (hover, click, export);
+  :func:`induction.ui.head_grid.head_grid` shows numbers per head; :mod:`induction.ui.note` holds text.
 * Text from visitors reaches HTML only through ``props.value`` and ``textContent``, or ``html.escape``.
 """
 
@@ -47,10 +50,10 @@ import gradio as gr
 
 from induction import model as models
 from induction import results
-from induction.errors import InputError
 from induction.ui import jobs, links, theme
 from induction.ui.head_grid import picked
 from induction.ui.live import shown_scan
+from induction.ui.names import checked_model, default_model, facts, hosted, known_models, short_name
 from induction.ui.note import html, note
 
 TITLE = "Induction Head Explorer"
@@ -149,40 +152,6 @@ def _only_when_open(tab: str, function: Callable[..., Any], n_outputs: int) -> C
     return call
 
 
-def hosted() -> bool:
-    """On a Space: only catalogue models load there."""
-    return bool(os.environ.get("SPACE_ID"))
-
-
-def known_models() -> list[str]:
-    """Names the model picker offers: the catalogue and whatever has a bundled result."""
-    return list(dict.fromkeys([*models.CATALOGUE, *results.bundled_names()]))
-
-
-def default_model() -> str:
-    """GPT-2 where its weights are at hand, else the bundled model; GPT-2's published scan without either."""
-    name = models.default_model()
-    return name if name in results.bundled_names() else "gpt2"
-
-
-def checked_model(name: str) -> str:
-    """The model's name as it may be used here.
-
-    Raises:
-        InputError: on a Space, a name outside the catalogue.
-    """
-    name = models.resolve(name or "")
-    if name in known_models():
-        return name
-    if hosted():
-        raise InputError(
-            f"This hosted page loads only {', '.join(known_models())}; run it at home for others."
-        )
-    if not name or len(name) > 200:
-        raise InputError("Give the model a name of 1 to 200 characters.")
-    return name
-
-
 def top_head(scan: results.Scan | None, score: str = "induction") -> str:
     """The highest head by a score; 0.0 where nothing was measured."""
     if scan is None or not scan.scores:
@@ -210,33 +179,6 @@ def head_choices(scan: results.Scan | None, shape: tuple[int, int] | None) -> li
     return [(name, name) for name in names]
 
 
-def facts(model: str) -> str:
-    """What the model is, where the figures come from, and what a live run needs. Plain text."""
-    card = models.CATALOGUE.get(model)
-    parts = []
-    if card:
-        size = f", {card.parameters / 1e6:.0f} M parameters" if card.parameters else ""
-        parts.append(
-            f"{card.n_layers} layers × {card.n_heads} heads{size} ({card.licence}); {card.good_for}."
-        )
-    if model in results.bundled_names():
-        scan = results.bundled(model)
-        if scan.kind == "published":
-            runs = max((score.n_runs or 1) for score in scan.scores.values())
-            parts.append(f"Scores on show: published by others, up to {runs} runs.")
-        else:
-            parts.append("Scores on show: computed by this project, bundled.")
-    else:
-        parts.append("No bundled scores.")
-    where = models.availability(model)
-    if where == "download":
-        size = f" of {card.download_mb} MB" if card else ""
-        parts.append(f"Live runs need a download{size} from the Hugging Face Hub.")
-    else:
-        parts.append("Live runs work without a download.")
-    return " ".join(parts)
-
-
 def choose(model: str) -> tuple[Any, ...]:
     """A visitor picked a model: ``(model, head, live)``, the head being its strongest one."""
     model = checked_model(model)
@@ -254,7 +196,7 @@ def build() -> gr.Blocks:
             html(f"<h1>{TITLE}</h1><p>{TAGLINE}</p>", elem_id="title")
             with gr.Row(elem_id="picker"):
                 model = gr.Dropdown(
-                    known_models(),
+                    [(short_name(name), name) for name in known_models()],
                     value=start,
                     label="Model",
                     allow_custom_value=not hosted(),

@@ -21,6 +21,7 @@ from induction.ui.gallery import gallery, picked_model
 from induction.ui.head_grid import grid_value, head_grid
 from induction.ui.head_table import head_table, table_value
 from induction.ui.live import LENGTH, PROMPTS, Settings, is_live, kept, parameter, shown_scan
+from induction.ui.names import checked_model, short_name
 from induction.ui.note import html, note
 from induction.viz import scan as figures
 from induction.viz.theme import LIGHT, PAGE
@@ -37,7 +38,7 @@ NO_SECOND = ""  # nothing to compare with
 def draw(model: str, live: str, score: str, head: str) -> list[Any]:
     """Everything above the live controls, in the order of ``build``."""
     scan = shown_scan(model, live)
-    name = model.split("/")[-1]
+    name = short_name(model)
     return [
         definition(scan, score),
         scan_grid(scan, score, head),
@@ -67,7 +68,7 @@ def definition(scan: Scan | None, score: str) -> str:
     return f"{declared.meaning} Ceiling {declared.ceiling:g}.{level} Source: {declared.source}."
 
 
-def scan_grid(scan: Scan | None, score: str, selected: str, *, small: bool = False) -> dict[str, Any]:
+def scan_grid(scan: Scan | None, score: str, selected: str) -> dict[str, Any]:
     """The value of a grid of heads for one score of a scan."""
     title = SCORES[score].title
     if scan is None:
@@ -85,14 +86,15 @@ def scan_grid(scan: Scan | None, score: str, selected: str, *, small: bool = Fal
         std=values.std,
         chance=values.chance,
         selected=selected,
-        small=small,
     )
 
 
 def headline(model: str, scan: Scan | None, live: bool) -> str:
     """Verdict and provenance as HTML of the project's own words; names are escaped."""
     if scan is None:
-        return f"<h2>{escape(model)}</h2><p>No scores yet for this model. Run a live scan below.</p>"
+        return (
+            f"<h2>{escape(short_name(model))}</h2><p>No scores yet for this model. Run a live scan below.</p>"
+        )
     kind = "Measured live" if live else "Published by others" if scan.kind == "published" else "Bundled"
     details = [scan.origin.rstrip(".") + "."]
     if scan.seconds is not None:
@@ -107,7 +109,7 @@ def headline(model: str, scan: Scan | None, live: bool) -> str:
     )
     badge = f"<span class='ih-badge' data-kind='{'live' if live else scan.kind}'>{kind}</span>"
     return (
-        f"<h2>{escape(scan.model)} {badge}</h2>"
+        f"<h2>{escape(short_name(scan.model))} {badge}</h2>"
         f"<p class='ih-verdict'>{escape(results.verdict(scan))}</p>"
         "<details><summary>How this was measured</summary>"
         f"<p>{escape(' '.join(details))}</p><ul>{items}</ul></details>"
@@ -149,7 +151,7 @@ def export(kind: str, asked: dict[str, Any]) -> tuple[str, str]:
     """
     model, live, score = (str(asked.get(key, "")) for key in ("model", "live", "score"))
     scan = _needed(shown_scan(model, live))
-    name = "-".join(["scan", scan.model.split("/")[-1], *([live] if live else [])])
+    name = "-".join(["scan", short_name(scan.model), *([live] if live else [])])
     if kind == "json":
         return f"{name}.json", results.to_json(scan)
     if kind == "csv":
@@ -174,7 +176,7 @@ def compared(model: str, live: str, score: str, head: str, second: str) -> list[
 
 def _heading(name: str, scan: Scan | None) -> str:
     verdict = f"<p>{escape(results.verdict(scan))}</p>" if scan else ""
-    return f"<h3>{escape(name)}</h3>{verdict}"
+    return f"<h3>{escape(short_name(name))}</h3>{verdict}"
 
 
 # -- the live scan -------------------------------------------------------------------------------------------
@@ -184,8 +186,6 @@ def run_live(
     model: str, live: str, n_prompts: float, length: float, vocab: str, seed: float
 ) -> Iterator[tuple[dict[str, Any], Any]]:
     """Steps of a live scan: ``(status, live)``; ``live`` names the result once it is there."""
-    from induction.ui.page import checked_model
-
     try:
         name = checked_model(model)
         settings = Settings(int(n_prompts or 0), int(length or 0), vocab, int(seed or 0))
@@ -286,7 +286,12 @@ def build(page: Page) -> None:
         with gr.Column(elem_classes=["ih-panel"], elem_id="live"):
             html("<h2>Measure it yourself</h2>")
             needs = note(text, elem_id="needs")
-            offline = gr.Button(offline_button.get("value", ""), size="sm", visible=offline_button["visible"])
+            offline = gr.Button(
+                offline_button.get("value", ""),
+                size="sm",
+                visible=offline_button["visible"],
+                elem_id="offline",
+            )
             with gr.Row():
                 n_prompts = gr.Number(
                     10, label="Prompts", info=f"{PROMPTS[0]} to {PROMPTS[1]}", precision=0, min_width=140
@@ -299,11 +304,11 @@ def build(page: Page) -> None:
                     min_width=140,
                 )
                 vocab = gr.Dropdown(
-                    [(f"{name}: {what}", name) for name, what in TOKEN_SETS.items()],
+                    list(TOKEN_SETS),
                     value="random",
                     label="Token set",
                     info="What the repeated tokens are drawn from",
-                    min_width=220,
+                    min_width=180,
                 )
                 seed = gr.Number(0, label="Seed", info="Same seed, same prompts", precision=0, min_width=140)
             with gr.Row():
@@ -314,7 +319,7 @@ def build(page: Page) -> None:
             html("<h2>All bundled models</h2>")
             cards = gallery(elem_id="gallery")
             second = gr.Dropdown(
-                [("nothing", NO_SECOND), *((name, name) for name in results.bundled_names())],
+                [("nothing", NO_SECOND), *((short_name(name), name) for name in results.bundled_names())],
                 value=NO_SECOND,
                 label="Compare the model on show with",
                 elem_id="compare",

@@ -111,10 +111,10 @@ def loss_curve(scan: Scan, *, palette: Palette = LIGHT) -> str:
     )
     for name, points, colour, mean in series:
         parts.append(svg.line(axes, points, colour))
-        x, y = points[-1]
+        tail = [value for x, value in points if x > 0.4 * len(second)]  # the stretch below the label
+        y = max(axes.y(max(tail)) - 7, axes.top + 10)
         text = f"{name}, mean {mean:.2f}"
-        above = axes.y(y) - 9 if axes.y(y) - 9 > axes.top + 8 else axes.y(y) + 18
-        parts.append(svg.label(axes.x(x), above, text, colour, font_weight=600, text_anchor="end"))
+        parts.append(svg.label(axes.right, y, text, colour, font_weight=600, text_anchor="end"))
     for i, value in second:
         before = scan.loss.first[i] if i < len(scan.loss.first) else None
         tip = f"token {i}: " + (f"first copy {before:.2f}, " if before is not None else "")

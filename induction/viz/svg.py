@@ -15,9 +15,9 @@ from html import escape
 from induction.viz.theme import SANS, Palette
 
 WIDTH = 440
-TEXT = 12
-SMALL = 10.5
-CAPTION_CHARACTERS = 74
+TEXT = 13
+SMALL = 11.5
+CAPTION_CHARACTERS = 68
 CAPTION_LINE = 14
 
 
@@ -122,4 +122,5 @@ def figure(parts: Iterable[str], palette: Palette, *, title: str, caption: str, 
         font_family=SANS,
     )
     background = tag("rect", width=WIDTH, height=f"{total:g}", fill=palette.paper)
-    return f"{opening[:-2]}>{background}{''.join(parts)}{''.join(below)}</svg>"
+    captions = group(below, data_caption=caption, data_top=f"{height:g}")  # the page shows it as its own text
+    return f"{opening[:-2]}>{background}{''.join(parts)}{captions}</svg>"

@@ -1,0 +1,101 @@
+"""Fixtures for tests that drive the page: the app in a process of its own, and a watchful browser.
+
+``visit(query)`` opens a page and waits for it; console errors, failed scripts and requests that leave the
+machine fail the test at its end, whatever it was about.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def app_url() -> Iterator[str]:
+    """Address of ``python app.py``, started once for all tests."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
+    environment.pop("SPACE_ID", None)
+    process = subprocess.Popen(
+        [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        for line in process.stdout:
+            if "Running on local URL" in line:
+                break
+        else:
+            raise RuntimeError("app.py ended before it listened")
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> str:
+    """A folder with a random three-layer GPT-2, for live runs at home."""
+    import models
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-gpt2"
+    torch.manual_seed(0)
+    shape = {"n_positions": 256, "n_embd": 32, "n_layer": 3, "n_head": 4}
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(models.tokenizer()), **shape)).save_pretrained(folder)
+    models.tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser, app_url):
+    """``visit(query, width=1280)`` opens the page and returns it when its grid or tab stands."""
+    problems: list[str] = []
+    contexts = []
+
+    def open_page(query: str = "", *, width: int = 1280, ready: str = "#scan-grid [role=gridcell]"):
+        context = browser.new_context(viewport={"width": width, "height": 900})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: (problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on(
+            "request",
+            lambda request: (
+                problems.append(f"request to {request.url}")
+                if not request.url.startswith((app_url, "data:", "blob:"))
+                else None
+            ),
+        )
+        page.goto(app_url + query)
+        page.wait_for_selector(ready)
+        # The address is written once everything was restored.
+        page.wait_for_function("document.querySelector('#link textarea, #link input')?.value.includes('?')")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert problems == []

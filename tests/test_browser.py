@@ -1,0 +1,212 @@
+"""The page in Chromium: first paint, clicking, links, live runs, hostile text, small screens, accessibility."""
+
+from __future__ import annotations
+
+import json
+import re
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+SELECTED = "#scan-grid [aria-selected=true]"
+
+
+def cell(page, layer, head, grid="scan-grid"):
+    return page.locator(f"#{grid} [data-l='{layer}'][data-h='{head}']")
+
+
+def address(page):
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def test_first_paint_shows_a_bundled_result(visit):
+    page = visit("?model=gpt2")
+    expect(page.locator("h1")).to_have_text("Induction Head Explorer")
+    expect(page.locator("#scan-grid [role=gridcell]")).to_have_count(144)
+    expect(page.locator("#headline")).to_contain_text("Published by others")
+    expect(page.locator("#ranking tbody tr").first).to_contain_text("5.5")
+
+
+def test_a_clicked_head_is_selected_everywhere_and_its_link_restores_it(visit):
+    page = visit("?model=gpt2")
+    cell(page, 7, 2).click()
+    expect(page.locator("#head-card h2")).to_have_text("Head 7.2")
+    expect(page.locator("#ranking tr[aria-selected=true]")).to_contain_text("7.2")
+    page.wait_for_url("**head=7.2*")
+    link = page.locator("#link").locator("textarea, input").input_value()
+    again = visit("?" + urlsplit(link).query)
+    expect(again.locator(SELECTED)).to_have_attribute("aria-label", re.compile(r"^Head 7\.2, Induction \.85"))
+    expect(again.locator("#head-card h2")).to_have_text("Head 7.2")
+
+
+@pytest.mark.parametrize(
+    "where", ["#ranking button[aria-label='Select head 4.11']", "#scatter [data-head='4.11']"]
+)
+def test_table_and_scatter_select_too(visit, where):
+    page = visit("?model=gpt2&head=5.1&score=previous_token")
+    page.locator(where).click()
+    expect(page.locator(SELECTED)).to_have_attribute("aria-label", re.compile(r"^Head 4\.11"))
+
+
+def test_the_whole_view_is_restored(visit):
+    query = {
+        "model": "gpt2",
+        "tab": "scan",
+        "head": "4.11",
+        "score": "previous_token",
+        "compare": "distilgpt2",
+    }
+    page = visit("?" + urlencode(query))
+    expect(page.get_by_role("radio", name="Previous token")).to_be_checked()
+    expect(page.locator(SELECTED)).to_have_attribute(
+        "aria-label", re.compile(r"^Head 4\.11, Previous token \.99")
+    )
+    expect(page.locator("#compare-left [role=gridcell]")).to_have_count(144)
+    assert address(page) == query
+
+
+def test_a_link_opens_its_tab(visit):
+    page = visit("?model=gpt2&tab=about", ready="#about h2")
+    expect(page.get_by_role("tab", name="About")).to_have_attribute("aria-selected", "true")
+
+
+def test_keyboard(visit):
+    page = visit("?model=gpt2&head=5.5")
+    cell(page, 5, 5).focus()
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    expect(cell(page, 6, 9)).to_be_focused()
+    expect(page.locator("#scan-grid .ih-tip")).to_contain_text("Head 6.9")
+    page.keyboard.press("Enter")
+    expect(page.locator("#head-card h2")).to_have_text("Head 6.9")
+    expect(cell(page, 6, 9)).to_be_focused()
+    page.keyboard.press("Control+Home")
+    expect(cell(page, 0, 0)).to_be_focused()
+    assert page.locator("#scan-grid [role=gridcell][tabindex='0']").count() == 1
+
+
+def test_the_tooltip_says_score_interval_and_chance(visit):
+    page = visit("?model=HuggingFaceTB/SmolLM2-135M-Instruct")
+    cell(page, 18, 6).hover()
+    expect(page.locator("#scan-grid .ih-tip")).to_have_text(
+        re.compile(r"Head 18\.6Induction \.\d\d \[\.\d\d, \.\d\d\]chance \.\d\d")
+    )
+
+
+def test_another_model_brings_its_strongest_head(visit):
+    page = visit("?model=gpt2&head=5.1")
+    page.locator("#gallery .ih-card", has_text="distilgpt2").click()
+    expect(page.locator("#scan-grid [role=gridcell]")).to_have_count(72)
+    expect(page.locator(SELECTED)).to_have_attribute("aria-label", re.compile(r"^Head 3\.10"))
+    page.wait_for_url("**model=distilgpt2*head=3.10*")
+    expect(page.locator("#loss .ih-empty")).to_contain_text("was not measured")
+
+
+HOSTILE = {
+    "model": "<img src=x onerror=alert(1)>",
+    "tab": "${alert(1)}",
+    "head": "{{constructor.constructor('alert(1)')()}}",
+    "score": "'\"><script>alert(1)</script>",
+    "live": "9e9",
+    "compare": "../../etc/passwd",
+}
+
+
+def test_a_hostile_link_falls_back_with_a_notice(visit):
+    page = visit("?" + urlencode(HOSTILE))
+    notice = page.locator("#notice")
+    expect(notice).to_contain_text("The link's model is not one that this page lists")
+    expect(notice).to_contain_text("The link's live scan")
+    assert page.locator("img[src=x]").count() == 0
+    assert set(address(page)) == {"model", "tab", "head"}
+
+
+def test_a_head_that_the_model_lacks_is_named_in_the_notice(visit):
+    page = visit("?model=gpt2&head=77.7")
+    expect(page.locator("#notice")).to_contain_text("layers 0..11 and heads 0..11")
+    expect(page.locator("#head-card h2")).to_have_text("Head 5.5")
+
+
+def open_model(page, name):
+    box = page.locator("#model input")
+    box.fill(name)
+    box.press("Enter")
+
+
+def test_a_live_scan_replaces_the_result_and_can_be_shared(visit, tiny_model):
+    page = visit()
+    open_model(page, tiny_model)
+    expect(page.locator("#scan-grid .ih-empty")).to_be_visible()
+    page.get_by_label("Prompts").fill("2")
+    page.get_by_label("Tokens per copy").fill("8")
+    page.locator("#run-scan").click()
+    expect(page.locator("#headline")).to_contain_text("Measured live", timeout=90_000)
+    expect(page.locator("#scan-grid [role=gridcell]")).to_have_count(12)
+    expect(page.locator("#scan-status")).to_contain_text("Done")
+    page.wait_for_url("**live=2x8-random-0*")
+
+
+def test_bad_settings_are_refused_in_words(visit):
+    page = visit("?model=gpt2")
+    page.get_by_label("Prompts").fill("1000")
+    page.locator("#run-scan").click()
+    expect(page.locator("#scan-status")).to_contain_text("The number of prompts goes from 1 to 64")
+
+
+def test_a_model_out_of_reach_says_what_is_missing(visit):
+    page = visit("?model=EleutherAI/pythia-160m")
+    expect(page.locator("#needs")).to_contain_text("375 MB")
+    page.locator("#run-scan").click()
+    expect(page.locator("#scan-status")).to_contain_text("cannot be reached", timeout=60_000)
+
+
+def test_exports(visit):
+    page = visit("?model=gpt2")
+    with page.expect_download() as waiting:
+        page.locator("#export").get_by_role("button", name="JSON").click()
+    assert waiting.value.suggested_filename == "scan-gpt2.json"
+    assert json.loads(waiting.value.path().read_text())["model"] == "gpt2"
+    for kind, start in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
+        with page.expect_download() as waiting:
+            page.locator("#loss").get_by_role("button", name=kind).click()
+        content = waiting.value.path().read_bytes()
+        assert content.startswith(start)
+        assert b"var(--" not in content
+
+
+@pytest.mark.parametrize("width", [390, 768, 1920])
+@pytest.mark.parametrize("query", ["?model=HuggingFaceTB/SmolLM2-135M-Instruct&compare=gpt2", "?tab=about"])
+def test_no_horizontal_scroll(visit, width, query):
+    page = visit(query, width=width, ready="#about h2" if "about" in query else "#scan-grid [role=gridcell]")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_dark_mode_changes_paper_and_scale(visit):
+    def look(query):
+        page = visit(query)
+        return [
+            page.evaluate("getComputedStyle(document.querySelector('gradio-app')).backgroundColor"),
+            cell(page, 5, 5).evaluate("node => getComputedStyle(node).backgroundColor"),
+        ]
+
+    light, dark = look("?model=gpt2&head=0.0"), look("?model=gpt2&head=0.0&__theme=dark")
+    assert light[0] == "rgb(247, 246, 242)"
+    assert dark[0] == "rgb(18, 24, 31)"
+    assert light[1] != dark[1]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("tab", ["scan", "about"])
+def test_axe_finds_nothing_serious(visit, tab, theme):
+    ready = "#about h2" if tab == "about" else "#scan-grid [role=gridcell]"
+    page = visit(f"?model=gpt2&tab={tab}&__theme={theme}", ready=ready)
+    found = [
+        (rule["id"], [node["html"][:160] for node in rule["nodes"]])
+        for rule in Axe().run(page).response["violations"]
+        if rule["impact"] in ("serious", "critical")
+    ]
+    assert found == []
