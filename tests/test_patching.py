@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import models
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from transformer_lens import patching as oracle
@@ -13,15 +15,20 @@ from transformer_lens import patching as oracle
 from induction import sweep
 from induction.errors import InputError
 from induction.interventions import METRICS, PromptPair, parse_heads, random_sets
-from induction.ioi import recovery_of_means
+from induction.ioi import ioi_pairs, recovery_of_means
+from induction.model import SMOLLM2, load_model
 from induction.patching import (
     NamedSet,
+    columns,
     iter_patch_heads,
     iter_patch_sets,
+    measure,
     pair_from_texts,
     pairs,
     patch_heads,
     patch_set,
+    runs,
+    set_rows,
     top_k_sets,
 )
 from induction.progress import finish
@@ -102,6 +109,34 @@ def test_the_fallback_gives_the_same_numbers(model, component, monkeypatch):
     assert (direct.engine, hooked.engine) == ("direct", "hooked")
     for metric in METRICS:
         np.testing.assert_allclose(direct.effects[metric].patched, hooked.effects[metric].patched, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def smollm2():
+    with pytest.warns(UserWarning, match="4-bit"):
+        return load_model(SMOLLM2)
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_heads_of_a_real_model_equal_transformer_lens(smollm2, component):
+    """Early and late layers of SmolLM2-135M (30 layers, 9 heads in 3 groups) on a natural prompt."""
+    pair = ioi_pairs(smollm2)[0]
+    heads = [(layer, head) for layer in (3, 28) for head in (0, columns(smollm2, component) - 1)]
+    axis = "head_index" if component == "pattern" else "head"
+    table = pd.DataFrame(heads, columns=["layer", axis])
+    expected, _, corrupted = from_oracle(
+        smollm2, pair, partial(ALL_POSITIONS[component], index_axis_names=None, index_df=table)
+    )
+    base, source = runs(smollm2, pair, "denoise", component)
+    assert base.direct
+    found = np.empty(len(heads))
+    sets = [(head,) for head in heads]
+    for which, logits in set_rows(
+        smollm2, base, sets, component, source.activations, start=pair.first_difference
+    ):
+        found[which] = measure(logits, pair)[:, list(METRICS).index("logit_difference")]
+    assert np.abs(expected - float(corrupted)).max() > 1e-2
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_a_model_of_another_shape_falls_back():
