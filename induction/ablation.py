@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from induction.analysis import versions
 from induction.data_gen import random_ids, repeated_batch
-from induction.errors import InputError
 from induction.interventions import (
     ABLATIONS,
     LOSSES,
@@ -30,7 +29,7 @@ from induction.interventions import (
     head_name,
 )
 from induction.model import name_of, origin
-from induction.patching import NamedSet, described, measure, rows_of, set_rows, span, summarise
+from induction.patching import NamedSet, check_request, described, measure, rows_of, set_rows, span, summarise
 from induction.patching import pairs as make_pairs
 from induction.progress import Progress, finish
 from induction.results.patching import HeadSet, HeadSets, Measure
@@ -153,8 +152,8 @@ def iter_ablate(
         InputError: an unknown kind, no sets or pairs, a head outside of the model, or a count out of range.
     """
     check_choice(kind, tuple(ABLATIONS), "ablation")
-    if pairs is not None and not pairs:
-        raise InputError("Ablation needs at least one prompt pair; leave pairs out to have some made.")
+    if pairs is not None:
+        check_request(model, pairs, "denoise", "z")
     started = time.perf_counter()
     named, rows = rows_of(model, single_heads(model) if sets is None else sets, n_random, seed)
     asked = make_pairs(model, n_prompts, seed=seed) if pairs is None else list(pairs)

@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 
 from induction.analysis import versions
-from induction.errors import InputError
 from induction.interventions import COMPONENTS, METRICS, Component, Direction, PromptPair
 from induction.model import name_of, origin
 from induction.patching import (
@@ -52,10 +51,9 @@ def direct_logit_attribution(
         seed: of the bootstrap over pairs.
 
     Raises:
-        InputError: no pairs.
+        InputError: no pairs, or a pair that does not fit the model.
     """
-    if not pairs:
-        raise InputError("Attribution needs at least one prompt pair; make some with pairs(model, 10).")
+    check_request(model, pairs, "denoise", "z")
     shape = (len(pairs), model.cfg.n_layers, model.cfg.n_heads)
     written = np.empty(shape)
     total = np.empty(len(pairs))
@@ -141,7 +139,7 @@ def attribution_patching(
         InputError: no pairs, or an unknown name.
     """
     pairs = list(pairs)
-    check_request(pairs, direction, component)
+    check_request(model, pairs, direction, component)
     started = time.perf_counter()
     n_layers, n_heads = model.cfg.n_layers, columns(model, component)
     patched = np.empty((len(pairs), n_layers, n_heads, len(METRICS)))

@@ -239,7 +239,7 @@ def iter_patch_heads(
         InputError: no pairs, an unknown name, or pairs of different lengths with ``each``.
     """
     pairs = list(pairs)
-    check_request(pairs, direction, component)
+    check_request(model, pairs, direction, component)
     check_choice(positions, ("all", "each"), "choice of positions")
     started = time.perf_counter()
     n_layers, n_heads = model.cfg.n_layers, columns(model, component)
@@ -352,7 +352,7 @@ def _patch_layer(
 def effects_of(
     plain: NDArray[np.float64], patched: NDArray[np.float64], direction: Direction, seed: int | None
 ) -> dict[str, Effect]:
-    """Effects of all metrics; NaN marks what is not computed yet; intervals where a seed is given.
+    """Effects of all metrics; NaN marks what is not computed yet. Without a seed the means alone, which is quick.
 
     Args:
         plain: ``[clean or corrupted, pair, metric]``.
@@ -371,7 +371,7 @@ def effects_of(
         effects[metric] = Effect(
             clean=nested(clean),
             corrupted=nested(corrupted),
-            patched=nested(values),
+            patched=None if seed is None else nested(values),
             mean=nested(_mean_of_present(share)),
             low=low,
             high=high,
@@ -408,11 +408,23 @@ def nested(values: NDArray[np.float64]) -> Grid:
     return rounded.tolist()
 
 
-def check_request(pairs: Sequence[PromptPair], direction: str, component: str) -> None:
+def check_request(
+    model: TransformerBridge, pairs: Sequence[PromptPair], direction: str, component: str
+) -> None:
+    """Raises InputError where there is nothing to patch, a name is unknown, or a pair does not fit the model."""
     if not pairs:
         raise InputError("Patching needs at least one prompt pair; make some with pairs(model, 10).")
     check_choice(direction, tuple(DIRECTIONS), "direction")
     check_choice(component, tuple(COMPONENTS), "component")
+    for pair in pairs:
+        if pair.scored >= model.cfg.n_ctx:
+            raise InputError(
+                f"A prompt has {pair.scored + 1} tokens up to the scored one and the model's context is "
+                f"{model.cfg.n_ctx}; shorten it."
+            )
+        ids = (*pair.clean, *pair.corrupted, pair.answer, pair.distractor)
+        if min(ids) < 0 or max(ids) >= model.cfg.d_vocab:
+            raise InputError(f"Token ids run from 0 to {model.cfg.d_vocab - 1} in this model.")
 
 
 def span(pairs: Sequence[PromptPair]) -> str:
@@ -500,7 +512,7 @@ def iter_patch_sets(
         InputError: no pairs or sets, an unknown name, or a head outside of the model.
     """
     pairs = list(pairs)
-    check_request(pairs, direction, component)
+    check_request(model, pairs, direction, component)
     started = time.perf_counter()
     named, rows = rows_of(model, sets, n_random, seed)
     values = np.empty((len(rows), len(pairs), len(METRICS)))  # [row, pair, metric]

@@ -174,7 +174,8 @@ def test_direct_logit_attribution_equals_transformer_lens(name):
 def test_heads_and_the_rest_add_up_to_the_logit_difference(model):
     (pair,) = pairs(model, 1)
     found = direct_logit_attribution(model, [pair])
-    logits, cache = model.run_with_cache(torch.tensor([pair.clean]))
+    with torch.no_grad():
+        logits, cache = model.run_with_cache(torch.tensor([pair.clean]))
     rest = cache["blocks.0.hook_in"][0, -1].clone()
     for layer, block in enumerate(model.blocks):
         if "mlp" in block.submodules:

@@ -426,6 +426,10 @@ def test_requests_without_work_are_refused(planted):
         patch_heads(planted, [a_pair(planted), a_pair(planted, n=9)], positions="each")
     with pytest.raises(InputError, match="same number"):
         PromptPair((1, 2), (1,), 3, 4)
+    with pytest.raises(InputError, match="context is 256"):
+        patch_heads(planted, [PromptPair((1,) * 300, (2,) * 300, 3, 4)])
+    with pytest.raises(InputError, match="0 to 496"):
+        patch_heads(planted, [PromptPair((1, 2), (1, 3), 4, 497)])
     with pytest.raises(InputError, match="outside"):
         PromptPair((1, 2), (1, 3), 3, 4, position=2)
 

@@ -40,7 +40,7 @@ class Effect:
 
     Attributes:
         clean, corrupted: value in the plain runs, per pair.
-        patched: value with the head patched, ``[pair][layer][head]``; None for published results.
+        patched: value with the head patched, ``[pair][layer][head]``; None where it is published or still running.
         mean: effect (see :data:`induction.interventions.DIRECTIONS`), mean over the pairs where it is defined.
         low, high: 95 % bootstrap interval over pairs; None with fewer than two pairs.
         floor: a pair with |clean - corrupted| below it has no defined effect.
