@@ -29,7 +29,16 @@ from induction.interventions import (
     head_name,
 )
 from induction.model import name_of, origin
-from induction.patching import NamedSet, check_request, described, measure, rows_of, set_rows, span, summarise
+from induction.patching import (
+    NamedSet,
+    check_request,
+    described,
+    in_words,
+    measure,
+    rows_of,
+    set_rows,
+    summarise,
+)
 from induction.patching import pairs as make_pairs
 from induction.progress import Progress, finish
 from induction.results.patching import HeadSet, HeadSets, Measure
@@ -202,7 +211,7 @@ def iter_ablate(
         n_layers=model.cfg.n_layers,
         n_heads=model.cfg.n_heads,
         origin=origin(model),
-        protocol=f"answer: clean prompts of {len(asked)} pairs of {span(asked)} tokens; losses: {batch}; "
+        protocol=f"answer: clean prompts of {in_words(asked)}; losses: {batch}; "
         f"{n_random or 'no'} random sets each of other heads in the same layers",
         intervention=kind,
         component="z",

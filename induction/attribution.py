@@ -24,11 +24,11 @@ from induction.patching import (
     columns,
     described,
     effects_of,
+    in_words,
     measure,
     metrics,
     nested,
     runs,
-    span,
 )
 from induction.results.patching import Attribution, Patching
 from induction.statistics import bootstrap_interval
@@ -69,7 +69,7 @@ def direct_logit_attribution(
         n_heads=model.cfg.n_heads,
         kind="computed",
         origin=origin(model),
-        protocol=f"clean prompts of {len(pairs)} pairs of {span(pairs)} tokens; head output at the scored position, "
+        protocol=f"clean prompts of {in_words(pairs)}; head output at the scored position, "
         "final norm's scale as in the run, onto unembedding of the answer minus that of the distractor",
         mean=nested(mean),
         low=low,
@@ -155,7 +155,7 @@ def attribution_patching(
         n_heads=n_heads,
         kind="computed",
         origin=origin(model),
-        protocol=f"{len(pairs)} prompt pairs of {span(pairs)} tokens; {COMPONENTS[component].title.lower()}, gradient "
+        protocol=f"{in_words(pairs)}; {COMPONENTS[component].title.lower()}, gradient "
         "times difference between the runs, summed over all positions",
         method="estimate",
         direction=direction,

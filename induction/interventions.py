@@ -131,6 +131,7 @@ class PromptPair:
         answer, distractor: token ids; the logit difference is answer minus distractor.
         position: where the next token is scored, -1 for the last.
         clean_labels, corrupted_labels, answer_label, distractor_label: readable tokens.
+        source: how the pair was made, in words; part of a result's protocol.
 
     Raises:
         InputError: different lengths, or a position outside of the prompt.
@@ -145,6 +146,7 @@ class PromptPair:
     corrupted_labels: tuple[str, ...] = ()
     answer_label: str = ""
     distractor_label: str = ""
+    source: str = ""
 
     def __post_init__(self) -> None:
         if len(self.clean) != len(self.corrupted):

@@ -76,6 +76,11 @@ def pairs(
     if n < 1:
         raise InputError(f"Patching needs at least 1 prompt pair, not {n}.")
     words = get_token_set(vocab, model)
+    replaced = "first A replaced" if form == "first_a" else "first B replaced"
+    source = (
+        f"{prefix_length} tokens, A, B, {filler_length} tokens, A; corrupted: {replaced}; "
+        f"token set {vocab}, seeds {seed} to {seed + n - 1}"
+    )
     found = []
     for index in range(n):
         prompt = generate_repeated_sequence(
@@ -83,7 +88,7 @@ def pairs(
         )
         clean, corrupted = prompt.ids(model), prompt.ids(model, corrupted=True)
         answer, distractor = token_of(model, prompt.answer), token_of(model, prompt.distractor)
-        found.append(_labelled(model, clean, corrupted, answer, distractor))
+        found.append(_labelled(model, clean, corrupted, answer, distractor, source))
     return found
 
 
@@ -127,11 +132,16 @@ def pair_from_texts(
         other = next(token for token in likeliest if token != expected)
     if expected == other:
         raise InputError("The answer and the distractor are the same token; choose two.")
-    return _labelled(model, ids[0], ids[1], expected, other)
+    return _labelled(model, ids[0], ids[1], expected, other, "written by hand")
 
 
 def _labelled(
-    model: TransformerBridge, clean: Sequence[int], corrupted: Sequence[int], answer: int, distractor: int
+    model: TransformerBridge,
+    clean: Sequence[int],
+    corrupted: Sequence[int],
+    answer: int,
+    distractor: int,
+    source: str = "",
 ) -> PromptPair:
     return PromptPair(
         tuple(clean),
@@ -142,6 +152,7 @@ def _labelled(
         corrupted_labels=tuple(labels(model, list(corrupted))),
         answer_label=labels(model, [answer])[0],
         distractor_label=labels(model, [distractor])[0],
+        source=source,
     )
 
 
@@ -427,15 +438,17 @@ def check_request(
             raise InputError(f"Token ids run from 0 to {model.cfg.d_vocab - 1} in this model.")
 
 
-def span(pairs: Sequence[PromptPair]) -> str:
-    """The lengths of the pairs up to the scored position, in tokens."""
+def in_words(pairs: Sequence[PromptPair]) -> str:
+    """How many pairs, how long up to the scored position, and how they were made."""
     lengths = [pair.scored + 1 for pair in pairs]
-    return f"{min(lengths)}" if min(lengths) == max(lengths) else f"{min(lengths)} to {max(lengths)}"
+    span = f"{min(lengths)}" if min(lengths) == max(lengths) else f"{min(lengths)} to {max(lengths)}"
+    sources = "; ".join(dict.fromkeys(pair.source for pair in pairs if pair.source))
+    return f"{len(pairs)} prompt pairs of {span} tokens" + (f" ({sources})" if sources else "")
 
 
 def _protocol(pairs: Sequence[PromptPair], component: Component, positions: str) -> str:
     where = "at all positions together" if positions == "all" else "one position at a time"
-    return f"{len(pairs)} prompt pairs of {span(pairs)} tokens; {COMPONENTS[component].title.lower()} copied {where}"
+    return f"{in_words(pairs)}; {COMPONENTS[component].title.lower()} copied {where}"
 
 
 # Heads together

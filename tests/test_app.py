@@ -4,12 +4,18 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from induction import model as models
 from induction import results
 from induction.errors import InputError
 from induction.ui import names, page, scan_tab
 from induction.viz import scan as figures
 from induction.viz.theme import DARK, LIGHT, PAGE
+
+settings.register_profile("app", deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile("app")
 
 
 def test_first_paint_needs_neither_torch_nor_transformer_lens():
@@ -33,6 +39,18 @@ def test_a_hosted_page_loads_only_listed_models(monkeypatch):
     for name in ("EleutherAI/pythia-410m", "/etc", "../weights", ""):
         with pytest.raises(InputError, match="hosted"):
             names.checked_model(name)
+
+
+@pytest.mark.parametrize("space", ["", "someone/space"])
+@given(
+    text=st.one_of(st.text(max_size=300), st.sampled_from(["/etc", "..", "\0", "~", "a" * 9999, "x.gguf"]))
+)
+def test_a_link_cannot_name_a_model_that_the_page_does_not_list(space, text):
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SPACE_ID", space)
+        name, notice = page._read_model("gpt2")(text)
+    assert name in names.known_models()
+    assert notice is not None or name == models.resolve(text)
 
 
 def test_the_share_link_of_a_hosted_page_is_its_space(monkeypatch):
@@ -111,8 +129,8 @@ def test_exports_are_the_result_itself():
 
 
 def test_the_limits_of_a_live_scan_are_enforced_on_the_server():
-    for settings in ((0, 50, "random", 0), (65, 50, "random", 0), (10, 257, "random", 0), (10, 50, "x", 0)):
-        (state, live), *rest = list(scan_tab.run_live("gpt2", "", *settings))
+    for asked in ((0, 50, "random", 0), (65, 50, "random", 0), (10, 257, "random", 0), (10, 50, "x", 0)):
+        (state, live), *rest = list(scan_tab.run_live("gpt2", "", *asked))
         assert state["state"] == "error"
         assert not rest
         assert not isinstance(live, str)

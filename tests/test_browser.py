@@ -148,6 +148,45 @@ def test_a_live_scan_replaces_the_result_and_can_be_shared(visit, tiny_model):
     expect(page.locator("#scan-grid [role=gridcell]")).to_have_count(12)
     expect(page.locator("#scan-status")).to_contain_text("Done")
     page.wait_for_url("**live=2x8-random-0*")
+    expect(page.locator("#facts")).to_contain_text("measured live")
+
+
+def test_a_typed_head_is_checked(visit):
+    page = visit("?model=gpt2")
+    for typed, shown in (("6.9", "Head 6.9"), ("44.1", "Head 5.5")):
+        box = page.locator("#head input")
+        box.fill(typed)
+        box.press("Enter")
+        expect(page.locator("#head-card h2")).to_have_text(shown)
+
+
+def test_a_running_scan_can_be_cancelled(visit, slow_model):
+    page = visit()
+    open_model(page, slow_model)
+    expect(page.locator("#scan-grid .ih-empty")).to_be_visible()
+    page.get_by_label("Prompts").fill("64")
+    page.get_by_label("Tokens per copy").fill("200")
+    page.locator("#run-scan").click()
+    expect(page.locator("#scan-status")).to_contain_text(
+        re.compile(r"prompts \d+ to \d+ of 64"), timeout=90_000
+    )
+    page.locator("#cancel-scan").click()
+    expect(page.locator("#scan-status")).to_contain_text("Cancelled")
+    expect(page.locator("#scan-status .ih-progress")).to_be_hidden()
+    # The model is free again: the next visitor's run comes through, and the cancelled one left nothing.
+    page.get_by_label("Prompts").fill("1")
+    page.get_by_label("Tokens per copy").fill("4")
+    page.locator("#run-scan").click()
+    page.wait_for_url("**live=1x4-random-0*")
+    expect(page.locator("#headline")).to_contain_text("Measured live")
+
+
+def test_two_visitors_do_not_see_each_other(visit):
+    one, other = visit("?model=gpt2&head=5.1"), visit("?model=distilgpt2&head=3.2")
+    cell(one, 6, 9).click()
+    expect(one.locator("#head-card h2")).to_have_text("Head 6.9")
+    expect(other.locator("#head-card h2")).to_have_text("Head 3.2")
+    expect(other.locator("#scan-grid [role=gridcell]")).to_have_count(72)
 
 
 def test_bad_settings_are_refused_in_words(visit):

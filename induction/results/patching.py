@@ -370,6 +370,8 @@ def _sets_text(result: HeadSets, top: int) -> str:
             if m.low is not None and m.high is not None:
                 shown += f" ({m.low:+.3f} to {m.high:+.3f})"
             row = f"  {name:<22} {m.baseline:8.3f} -> {m.edited:8.3f}   effect {shown}"
+            if m.undefined:
+                row += f"; {m.undefined} pairs undefined"
             if m.random:
                 row += f"; random sets {sum(m.random) / len(m.random):+.3f}, percentile {m.percentile:.0f}"
             lines.append(row)
