@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,12 +12,10 @@ from hypothesis import strategies as st
 from induction import model as models
 from induction import results
 from induction.errors import InputError
-from induction.ui import names, page, scan_tab
+from induction.progress import Progress
+from induction.ui import jobs, names, page, scan_tab
 from induction.viz import scan as figures
 from induction.viz.theme import DARK, LIGHT, PAGE
-
-settings.register_profile("app", deadline=None, suppress_health_check=list(HealthCheck))
-settings.load_profile("app")
 
 
 def test_first_paint_needs_neither_torch_nor_transformer_lens():
@@ -42,6 +42,7 @@ def test_a_hosted_page_loads_only_listed_models(monkeypatch):
 
 
 @pytest.mark.parametrize("space", ["", "someone/space"])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     text=st.one_of(st.text(max_size=300), st.sampled_from(["/etc", "..", "\0", "~", "a" * 9999, "x.gguf"]))
 )
@@ -134,3 +135,48 @@ def test_the_limits_of_a_live_scan_are_enforced_on_the_server():
         assert state["state"] == "error"
         assert not rest
         assert not isinstance(live, str)
+
+
+def test_steps_on_models_never_overlap_even_when_gradio_lets_two_runs_in():
+    inside, overlaps = [], []
+
+    def work(name):
+        for _ in range(20):
+            overlaps.extend(inside)
+            inside.append(name)
+            time.sleep(0.001)
+            inside.remove(name)
+            yield name
+
+    runs = [threading.Thread(target=lambda n=n: list(jobs.on_model(work)(n))) for n in range(4)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert overlaps == []
+
+
+def test_closing_a_run_closes_its_work():
+    closed = []
+
+    def work():
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.append(True)
+
+    run = jobs.on_model(work)()
+    next(run)
+    run.close()
+    assert closed == [True]
+
+
+def test_results_are_kept_by_their_settings_and_the_oldest_go():
+    kept = jobs.Cache(2)
+    for key in ("a", "b", "c"):
+        assert [step.result for step in kept.run(key, lambda key=key: iter([Progress(1, 1, "", key)]))] == [
+            key
+        ]
+    assert (kept.get("a"), kept.get("b"), kept.get("c")) == (None, "b", "c")
+    assert next(kept.run("c", lambda: iter([]))).result == "c"

@@ -47,8 +47,7 @@ HOSTILE = st.one_of(st.text(max_size=300), NASTY)
 
 
 # Hypothesis's first draw of text builds Unicode tables, which a busy machine may call slow.
-settings.register_profile("links", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("links")
+relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def check(values):
@@ -70,12 +69,14 @@ def check(values):
         assert int(seed) <= SEED[1]
 
 
+@relaxed
 @given(st.dictionaries(st.sampled_from([p.name for p in PARAMETERS] + ["__theme", "x"]), HOSTILE))
 def test_hostile_values_become_usable_ones(query):
     restored = links.read_query(query, PARAMETERS)
     check(restored.values)
 
 
+@relaxed
 @given(st.dictionaries(st.sampled_from([p.name for p in PARAMETERS]), NASTY, min_size=1))
 def test_notices_never_repeat_the_link(query):
     notices = " ".join(links.read_query(query, PARAMETERS).notices)
@@ -85,6 +86,7 @@ def test_notices_never_repeat_the_link(query):
     assert "<" not in notices
 
 
+@relaxed
 @given(st.dictionaries(st.sampled_from([p.name for p in PARAMETERS]), HOSTILE))
 def test_what_was_read_is_written_and_read_again(query):
     first = links.read_query(query, PARAMETERS).values

@@ -1,7 +1,7 @@
 """Work on models: one at a time, queued with a limit, cached by its settings, errors in plain words.
 
-Every event that touches a model is wired with ``**jobs.MODEL`` and a function wrapped by
-:func:`plain_errors`. Long work is a generator, so that cancelling and closing the page end it cleanly.
+Every event that touches a model is wired with ``**jobs.MODEL`` and a function wrapped by :func:`on_model`.
+Long work is a generator, so that cancelling and closing the page end it cleanly.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ from __future__ import annotations
 import functools
 import html
 import inspect
+import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import gradio as gr
 
 from induction.errors import InputError
 from induction.progress import Progress
+from induction.ui import status
 
-#: Options of every event that touches a model: hooks on a shared model must not run concurrently.
+#: Options of every event that touches a model: they queue up, one at a time.
 #: They show where they stand in a ``status`` of their own.
 MODEL: dict[str, Any] = {
     "concurrency_id": "model",
@@ -69,6 +71,39 @@ class Cache(Generic[Result]):
             yield step
 
 
+# Hooks on a shared model must not run concurrently. Gradio's limit alone does not see to that: the step of a
+# cancelled generator runs on in its thread while its place is already given away.
+_model_lock = threading.Lock()
+
+
+def on_model(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, or each step of the generator function, with the models to itself; errors in plain words."""
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def steps(*values: Any) -> Iterator[Any]:
+            work = function(*values)
+            try:
+                while True:
+                    with _model_lock:
+                        try:
+                            step = next(work)
+                        except StopIteration:
+                            return
+                    yield step
+            finally:
+                work.close()
+
+        return plain_errors(steps)
+
+    @functools.wraps(function)
+    def call(*values: Any) -> Any:
+        with _model_lock:
+            return function(*values)
+
+    return plain_errors(call)
+
+
 def plain_errors(function: Callable[..., Any]) -> Callable[..., Any]:
     """Show an :class:`InputError` as its own sentence (escaped: toasts render HTML), no traceback."""
 
@@ -94,3 +129,45 @@ def plain_errors(function: Callable[..., Any]) -> Callable[..., Any]:
             raise toast(error) from None
 
     return call
+
+
+def long_run(
+    run: gr.Button,
+    cancel: gr.Button,
+    function: Callable[..., Iterator[Any]],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+) -> None:
+    """Wire a generator that works on a model to its two buttons.
+
+    ``outputs[0]`` is a :func:`induction.ui.status.status`; the function's steps keep it up to date, and here it
+    says what they cannot: that the run waits for its turn, was cancelled, or did not come through.
+    """
+    state = outputs[0]
+    waiting = status.waiting("Waiting for a free turn…")
+    full = status.stopped("error", "Too many runs are waiting; try again in a moment.")
+    cancelled = status.stopped("cancelled", "Cancelled. What is shown is unchanged.")
+    asked = run.click(lambda: waiting, None, state, **QUICK)
+    # A cancelled run ends with its current step; "multiple" lets the next one queue up behind it.
+    started = asked.then(
+        _told(on_model(function), len(outputs)), list(inputs), list(outputs), trigger_mode="multiple", **MODEL
+    )
+    started.failure(lambda shown: full if shown == waiting else gr.skip(), state, state, **QUICK)
+    cancel.click(lambda: cancelled, None, state, cancels=[started], **QUICK)
+
+
+def _told(function: Callable[..., Iterator[Any]], n_outputs: int) -> Callable[..., Iterator[Any]]:
+    """The generator function, with what nobody foresaw said in its status and logged by Python."""
+
+    @functools.wraps(function)
+    def steps(*values: Any) -> Iterator[Any]:
+        try:
+            yield from function(*values)
+        except gr.Error:
+            raise
+        except Exception:
+            logging.getLogger(__name__).exception("a run broke off")
+            broken = status.stopped("error", "The run broke off; the server's log says why.")
+            yield (broken, *[gr.skip()] * (n_outputs - 1))
+
+    return steps

@@ -7,6 +7,7 @@ import os
 from induction import model as models
 from induction import results
 from induction.errors import InputError
+from induction.ui.live import is_live
 
 
 def hosted() -> bool:
@@ -48,8 +49,8 @@ def checked_model(name: str) -> str:
     return name
 
 
-def facts(model: str) -> str:
-    """What the model is, where the figures come from, and what a live run needs. Plain text."""
+def facts(model: str, live: str = "") -> str:
+    """What the model is, where the figures on show come from, and what a live run needs. Plain text."""
     card = models.CATALOGUE.get(model)
     parts = []
     if card:
@@ -57,7 +58,9 @@ def facts(model: str) -> str:
         parts.append(
             f"{card.n_layers} layers × {card.n_heads} heads{size} ({card.licence}); {card.good_for}."
         )
-    if model in results.bundled_names():
+    if is_live(model, live):
+        parts.append("Scores on show: measured live.")
+    elif model in results.bundled_names():
         scan = results.bundled(model)
         if scan.kind == "published":
             runs = max((score.n_runs or 1) for score in scan.scores.values())

@@ -14,22 +14,23 @@ Adding a tab is one file ``<name>_tab.py`` with ``def build(page: Page) -> None`
         page.show("patching", draw, [page.model, page.head, seed], [grid])
         page.selects_head(grid)
 
-* ``page.model`` (Dropdown), ``page.head`` (Dropdown, value ``"5.1"``) and ``page.current_tab`` (hidden
-  Textbox) are shared by all tabs: read them as inputs, never write them except through the methods here.
-  ``page.live`` (hidden Textbox) says which scan is shown; :func:`induction.ui.live.shown_scan` turns
-  ``(model, live)`` into the :class:`~induction.results.Scan` or None. Before loading a model, pass its name
-  through :func:`induction.ui.names.checked_model`: a hosted page loads only what it lists.
+* ``page.model``, ``page.head`` (``"5.1"``), ``page.current_tab`` and ``page.live`` are hidden Textboxes that
+  all tabs share: read them as inputs, never write them except through the methods here. ``live`` says which
+  scan is shown; :func:`induction.ui.live.shown_scan` turns ``(model, live)`` into the
+  :class:`~induction.results.Scan` or None. Before loading a model, pass its name through
+  :func:`induction.ui.names.checked_model`: a hosted page loads only what it lists.
 * ``page.link(parameter, component)`` puts a component's value into the address and restores it from
   there. Parameter names are global: give tab-specific ones a prefix. Defaults stay out of the address.
 * ``page.show(tab, fn, inputs, outputs)`` runs ``fn(*inputs)`` whenever an input changes while the tab is
   open, and when the tab is opened or restored. Only the last of several changes counts. ``fn`` may be a
-  generator; it must be cheap or cached. With ``model=True`` it runs in the model queue.
+  generator; it must be cheap or cached. With ``model=True`` it runs in the model queue, and no other
+  work on a model runs meanwhile.
 * ``page.when_opened(fn, inputs, outputs)`` runs once, after the address was restored.
 * ``page.selects_head(component)``: the ``pick`` event of a head_grid (or any component that fires ``pick``
   with layer and head) selects that head everywhere. ``page.opens_attention(button)``: shows the
   selected head in the Attention tab. ``page.chooses_model(event, fn)`` opens the model that ``fn`` names.
-* Long work: ``button.click(jobs.plain_errors(generator), inputs, outputs, **jobs.MODEL)`` that yields to a
-  :func:`induction.ui.status.status`, with ``cancel.click(..., cancels=[event], **jobs.QUICK)``.
+* Long work: ``jobs.long_run(run, cancel, generator, inputs, outputs)``; the first output is a
+  :func:`induction.ui.status.status`.
 * All events are ``api_visibility="private"``; the named public endpoints are declared elsewhere.
 * Figures: :func:`induction.ui.figure.figure` shows the SVG of :mod:`induction.viz` (hover, click, export);
   :func:`induction.ui.head_grid.head_grid` shows numbers per head; :mod:`induction.ui.note` holds text.
@@ -70,10 +71,11 @@ class Page:
 
     demo: gr.Blocks
     tabs: gr.Tabs
-    model: gr.Dropdown
-    head: gr.Dropdown
+    model: gr.Textbox
+    head: gr.Textbox
     live: gr.Textbox
     current_tab: gr.Textbox
+    wanted: gr.Textbox  # a model somebody asked for, not yet checked
     linked: list[tuple[links.Parameter, gr.components.Component]] = field(default_factory=list)
     tab_names: list[str] = field(default_factory=list)
     openings: list[tuple[Callable[..., Any], list[Any], list[Any], bool]] = field(default_factory=list)
@@ -101,10 +103,10 @@ class Page:
         *,
         model: bool = False,
     ) -> None:
-        only_when_open = _only_when_open(tab, jobs.plain_errors(function), len(outputs))
+        safe = jobs.on_model(function) if model else jobs.plain_errors(function)
         gr.on(
             [self.current_tab.change, *(component.change for component in inputs)],
-            only_when_open,
+            _only_when_open(tab, safe, len(outputs)),
             [self.current_tab, *inputs],
             list(outputs),
             trigger_mode="always_last",
@@ -117,17 +119,18 @@ class Page:
 
         component.pick(select, None, self.head, **jobs.QUICK)
 
-    def chooses_model(self, event: Callable[..., Any], which: Callable[..., Any]) -> None:
-        """``event(which)``, for example ``(button.click, lambda: "gpt2")``, opens the model that it returns."""
-        event(which, None, self.model, **jobs.QUICK).then(
-            jobs.plain_errors(choose), self.model, [self.model, self.head, self.live], **jobs.QUICK
+    def chooses_model(self, event: Callable[..., Any], which: Callable[..., Any], inputs: Any = None) -> None:
+        """``event(which, inputs)``, as in ``(button.click, lambda: "gpt2")``, opens the model it returns."""
+        event(which, inputs, self.wanted, **jobs.QUICK).then(
+            jobs.plain_errors(choose), self.wanted, [self.model, self.head, self.live], **jobs.QUICK
         )
 
     def when_opened(
         self, function: Callable[..., Any], inputs: list[Any], outputs: list[Any], *, model: bool = False
     ) -> None:
         """Run once after the page was opened and its address was restored, whatever the tab."""
-        self.openings.append((jobs.plain_errors(function), inputs, outputs, model))
+        safe = jobs.on_model(function) if model else jobs.plain_errors(function)
+        self.openings.append((safe, inputs, outputs, model))
 
     def opens_attention(self, button: gr.Button) -> None:
         button.click(lambda: gr.Tabs(selected="attention"), None, self.tabs, **jobs.QUICK)
@@ -168,15 +171,22 @@ def shape_of(model: str, scan: results.Scan | None) -> tuple[int, int] | None:
     return (card.n_layers, card.n_heads) if card else None
 
 
-def head_choices(scan: results.Scan | None, shape: tuple[int, int] | None) -> list[tuple[str, str]]:
+def model_choices(model: str) -> list[tuple[str, str]]:
+    """Models for the picker: those listed, and the one on show."""
+    return [(short_name(name), name) for name in dict.fromkeys([*known_models(), model])]
+
+
+def head_choices(
+    scan: results.Scan | None, shape: tuple[int, int] | None, head: str
+) -> list[tuple[str, str]]:
     """Heads for the picker, the strongest induction heads first, each with its score."""
     if scan is not None and "induction" in scan.scores:
         return [
             (f"{layer}.{head}  ·  {value:.2f}", f"{layer}.{head}") for layer, head, value in scan.ranked()
         ]
-    n_layers, n_heads = shape or (1, 1)
-    names = [links.format_head(layer, head) for layer in range(n_layers) for head in range(n_heads)]
-    return [(name, name) for name in names]
+    n_layers, n_heads = shape or (0, 0)
+    names = [links.format_head(layer, index) for layer in range(n_layers) for index in range(n_heads)]
+    return [(name, name) for name in names or [head]]
 
 
 def choose(model: str) -> tuple[Any, ...]:
@@ -195,16 +205,16 @@ def build() -> gr.Blocks:
         with gr.Row(elem_id="header", equal_height=False):
             html(f"<h1>{TITLE}</h1><p>{TAGLINE}</p>", elem_id="title")
             with gr.Row(elem_id="picker"):
-                model = gr.Dropdown(
-                    [(short_name(name), name) for name in known_models()],
+                model_picker = gr.Dropdown(
+                    model_choices(start),
                     value=start,
                     label="Model",
                     allow_custom_value=not hosted(),
                     min_width=150,
                     elem_id="model",
                 )
-                head = gr.Dropdown(
-                    head_choices(scan, shape_of(start, scan)),
+                head_picker = gr.Dropdown(
+                    head_choices(scan, shape_of(start, scan), top_head(scan)),
                     value=top_head(scan),
                     label="Head (layer.head)",
                     allow_custom_value=True,
@@ -213,10 +223,14 @@ def build() -> gr.Blocks:
                 )
         model_facts = note(facts(start), elem_id="facts")
         notice = note("", elem_id="notice")
+        # The state of the page is in hidden boxes: a Dropdown fires change events of its own now and then.
+        model = gr.Textbox(start, visible=False)
+        head = gr.Textbox(top_head(scan), visible=False)
         live = gr.Textbox("", visible=False)
         current_tab = gr.Textbox("scan", visible=False)
+        wanted = gr.Textbox("", visible=False)
         with gr.Tabs(selected="scan", elem_id="tabs") as tabs:
-            page = Page(demo, tabs, model, head, live, current_tab)
+            page = Page(demo, tabs, model, head, live, current_tab, wanted)
             page.link(links.Parameter("model", start, _read_model(start), always=True), model)
             page.link(links.choice("tab", "scan", lambda: page.tab_names, always=True), current_tab)
             page.link(links.head("head"), head)
@@ -226,10 +240,16 @@ def build() -> gr.Blocks:
             ):
                 tab.build(page)
         _share_and_restore(page, notice)
-        model.input(jobs.plain_errors(choose), model, [model, head, live], **jobs.QUICK)
-        model.change(facts, model, model_facts, **jobs.QUICK)
-        gr.on([model.change, live.change], _refill_heads, [model, live], head, **jobs.QUICK)
-        head.input(jobs.plain_errors(_checked_head), [model, live, head], head, **jobs.QUICK)
+        gr.on(
+            [model.change, head.change, live.change],
+            _refill,
+            [model, head, live],
+            [model_picker, head_picker, model_facts],
+            trigger_mode="always_last",
+            **jobs.QUICK,
+        )
+        page.chooses_model(model_picker.input, lambda name: name, model_picker)
+        head_picker.input(_checked_head, [model, live, head_picker], [head, head_picker], **jobs.QUICK)
     return demo
 
 
@@ -247,18 +267,24 @@ def _read_model(default: str) -> Callable[[str], tuple[str, str | None]]:
     return read
 
 
-def _refill_heads(model: str, live: str) -> Any:
+def _refill(model: str, head: str, live: str) -> list[Any]:
+    """The pickers and the facts line follow the state."""
     scan = shown_scan(model, live)
-    return gr.Dropdown(choices=head_choices(scan, shape_of(model, scan)))
+    heads = head_choices(scan, shape_of(model, scan), head)
+    return [
+        gr.Dropdown(choices=model_choices(model), value=model),
+        gr.Dropdown(choices=heads, value=head),
+        facts(model, live),
+    ]
 
 
-def _checked_head(model: str, live: str, head: str) -> str:
+def _checked_head(model: str, live: str, head: str) -> tuple[str, str]:
     scan = shown_scan(model, live)
     n_layers, n_heads = shape_of(model, scan) or (1000, 1000)
     name, notice = links.fit_head(head or "", n_layers, n_heads, top_head(scan))
     if notice:
         gr.Warning(notice)
-    return name
+    return name, name
 
 
 def _share_and_restore(page: Page, notice: gr.HTML) -> None:
@@ -303,6 +329,7 @@ def _share_and_restore(page: Page, notice: gr.HTML) -> None:
         "inputs": components,
         "outputs": [share, share_note],
         "js": address,
+        "show_progress": "hidden",
         "api_visibility": "private",
     }
     opened.then(None, **wiring)

@@ -196,7 +196,7 @@ def run_live(
         return
     scan = kept.get((name, str(settings)))
     took = f" in {scan.seconds:.1f} s" if scan and scan.seconds else ""
-    yield status.stopped("done", f"Done{took}: the figures above are from this run."), str(settings)
+    yield status.stopped("done", f"Done{took}. The figures above are from this run."), str(settings)
 
 
 def _measure(model: str, live: str, settings: Settings) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -347,15 +347,10 @@ def build(page: Page) -> None:
     page.chooses_model(cards.pick, picked_model)
 
     settings = [n_prompts, length, vocab, seed]
-    running = run.click(run_live, [model, live, *settings], [state, live], **jobs.MODEL)
-    cancel.click(
-        lambda: status.stopped("cancelled", "Cancelled; the figures above are unchanged."),
-        None,
-        state,
-        cancels=[running],
-        **jobs.QUICK,
+    jobs.long_run(run, cancel, run_live, [model, live, *settings], [state, live])
+    put_back.click(
+        lambda: ("", status.stopped("idle", "The bundled result is back.")), None, [live, state], **jobs.QUICK
     )
-    put_back.click(lambda: "", None, live, **jobs.QUICK)
     live.change(_controls, live, settings, **jobs.QUICK)
     page.when_opened(rerun, [model, live], [state, live], model=True)
 
