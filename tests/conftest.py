@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,16 +20,16 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="session")
-def app_url() -> Iterator[str]:
-    """Address of ``python app.py``, started once for all tests."""
+@contextmanager
+def running_app(**environment: str) -> Iterator[str]:
+    """Address of ``python app.py``, started for this block, without a hub."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
-    environment.pop("SPACE_ID", None)
+    own = {**os.environ, "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
+    own.pop("SPACE_ID", None)
     process = subprocess.Popen(
-        [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "app.py"], cwd=ROOT, env={**own, **environment}, stdout=subprocess.PIPE, text=True
     )
     try:
         for line in process.stdout:
@@ -40,6 +41,13 @@ def app_url() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def app_url() -> Iterator[str]:
+    """Address of ``python app.py``, started once for all tests."""
+    with running_app() as url:
+        yield url
 
 
 def _random_gpt2(folder: Path, *, layers: int, width: int, positions: int) -> str:
