@@ -224,10 +224,11 @@ def check_heads(heads: Sequence[Head], n_layers: int, n_heads: int) -> tuple[Hea
 def random_sets(
     heads: Sequence[Head], n_sets: int, *, seed: int, n_layers: int, n_heads: int
 ) -> list[tuple[Head, ...]]:
-    """Control sets: as many heads as the given set has, in the same layers, drawn from the *other* heads.
+    """Control sets: as many heads as the given set has, drawn from the *other* heads of the same layers.
 
-    A set without its own control would be compared with itself. Where a layer has too few other heads,
-    all of them are taken and the rest is drawn from the set's own heads of that layer.
+    Its own heads are left out, because a set that shares heads with its control is compared with itself. Where
+    a layer has too few other heads, the missing ones come from other heads anywhere in the model, and only
+    where the whole model has too few, from the set itself.
 
     Args:
         n_sets: how many; sets are drawn independently, so that few heads give repeated sets.
@@ -239,14 +240,18 @@ def random_sets(
     if n_sets < 0:
         raise InputError(f"The number of random sets is 0 or more, not {n_sets}.")
     rng = np.random.default_rng(seed)
+    others = [
+        (layer, head) for layer in range(n_layers) for head in range(n_heads) if (layer, head) not in heads
+    ]
     sets = []
     for _ in range(n_sets):
+        shuffled = [others[at] for at in rng.permutation(len(others))]
         drawn: list[Head] = []
-        for layer in sorted({layer for layer, _ in heads}):
-            own = [head for at, head in heads if at == layer]
-            others = [head for head in range(n_heads) if head not in own]
-            chosen = rng.permutation(others)[: len(own)].tolist()
-            chosen += rng.permutation(own)[: len(own) - len(chosen)].tolist()
-            drawn += [(layer, int(head)) for head in sorted(chosen)]
-        sets.append(tuple(drawn))
+        for layer in {layer for layer, _ in heads}:
+            wanted = sum(at == layer for at, _ in heads)
+            drawn += [head for head in shuffled if head[0] == layer][:wanted]
+        rest = [head for head in shuffled if head not in drawn]
+        rest += [heads[at] for at in rng.permutation(len(heads))]
+        drawn += rest[: len(heads) - len(drawn)]
+        sets.append(tuple(sorted(drawn)))
     return sets

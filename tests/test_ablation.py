@@ -7,11 +7,13 @@ import torch
 
 from induction import sweep
 from induction.ablation import ablate, ablate_set, reference_set, single_heads
+from induction.analysis import scan
 from induction.attribution import attribution_patching, direct_logit_attribution
 from induction.data_gen import repeated_batch
 from induction.errors import InputError
 from induction.interventions import LOSSES, METRICS
-from induction.patching import NamedSet, pairs, patch_heads
+from induction.model import load_model
+from induction.patching import NamedSet, pairs, patch_heads, patch_set
 from induction.results import patching as results
 
 KINDS = ("zero", "mean", "resample")
@@ -224,3 +226,59 @@ def test_attribution_patching_is_the_derivative_of_patching(model, component):
     scale = np.abs(expected).max()
     assert scale > 2e-5
     np.testing.assert_allclose(moved, expected, atol=0.1 * scale + 5e-6)
+
+
+# The bundled model
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return load_model("mini-2l")
+
+
+@pytest.fixture(scope="module")
+def mini_scan(mini):
+    return scan(mini, n_prompts=10, scores=("induction", "previous_token"), loss=False)
+
+
+def induction_heads(found):
+    return [(layer, head) for layer, head, score in found.ranked("induction") if score > 0.5]
+
+
+def test_the_induction_heads_of_mini_together_restore_the_answer(mini, mini_scan):
+    """Measured: logit difference .95, probability .86; 50 random sets .26 and .04.
+
+    The logit difference of random sets is not nothing: most of layer 1 are induction heads, so that a control takes
+    the weak ones that are left, and layer-0 heads that carry B itself to where it is read.
+    """
+    prompts = pairs(mini, 20, form="target", filler_length=15)
+    measures = patch_set(mini, prompts, induction_heads(mini_scan), n_random=50).sets[0].measures
+    assert measures["logit_difference"].effect >= 0.8
+    assert measures["probability"].effect >= 0.7
+    assert np.mean(measures["logit_difference"].random) <= 0.4
+    assert np.mean(measures["probability"].random) <= 0.1
+    assert all(measures[name].percentile >= 98 for name in METRICS)
+
+
+def test_without_its_previous_token_heads_mini_has_no_induction(mini, mini_scan):
+    """Measured, mean ablation: from .77-.89 to at most .29 without the strongest, to at most .01 without both."""
+    heads = [head for layer, head, score in mini_scan.ranked("previous_token") if layer == 0 and score > 0.5]
+    before = mini_scan.scores["induction"].mean
+    for without, share in ((heads[:1], 0.6), (heads, 0.06)):
+        after = induction_without(mini, without)
+        for layer, head in induction_heads(mini_scan):
+            assert after[layer][head] < share * before[layer][head]
+    losses = ablate_set(mini, [(0, head) for head in heads], kind="mean").sets[0].measures
+    assert losses["second_copy_loss"].effect > 5  # measured 12.6 nats
+    assert abs(losses["first_copy_loss"].effect) < 2  # measured 0.6
+
+
+def induction_without(model, heads):
+    mean = reference_set(model, 128).values("mean", 0, 128)[0]
+
+    def off(z, hook):
+        z[:, :, heads] = mean[:, : z.shape[1], heads]
+        return z
+
+    with model.hooks(fwd_hooks=[("blocks.0.attn.hook_z", off)]):
+        return scan(model, n_prompts=10, scores=("induction",), loss=False).scores["induction"].mean

@@ -111,6 +111,16 @@ def test_the_fallback_gives_the_same_numbers(model, component, monkeypatch):
         np.testing.assert_allclose(direct.effects[metric].patched, hooked.effects[metric].patched, atol=1e-4)
 
 
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_every_head_of_the_bundled_model_equals_transformer_lens(component):
+    mini = load_model("mini-2l")
+    (pair,) = pairs(mini, 1)
+    expected, _, _ = from_oracle(mini, pair, ALL_POSITIONS[component])
+    found = patch_heads(mini, [pair], component=component)
+    assert found.engine == "direct"
+    np.testing.assert_allclose(found.effects["logit_difference"].patched[0], expected, atol=1e-4)
+
+
 @pytest.fixture(scope="module")
 def smollm2():
     with pytest.warns(UserWarning, match="4-bit"):
@@ -396,8 +406,17 @@ def test_random_sets_have_the_same_layers_and_none_of_the_heads():
         assert sorted(layer for layer, _ in drawn) == [1, 1, 3]
         assert len(set(drawn)) == 3
         assert not set(drawn) & set(heads)
-    crowded = random_sets([(0, 0), (0, 1), (0, 2)], 20, seed=0, n_layers=1, n_heads=4)
-    assert all(len(set(drawn)) == 3 and (0, 3) in drawn for drawn in crowded)
+
+
+def test_random_sets_of_a_crowded_layer_take_what_else_there_is():
+    heads = [(0, 0), (0, 1), (0, 2)]
+    for drawn in random_sets(heads, 20, seed=0, n_layers=2, n_heads=4):
+        assert len(set(drawn)) == 3
+        assert (0, 3) in drawn  # the only other head of the layer
+        assert not set(drawn) & set(heads)
+    for drawn in random_sets(heads, 20, seed=0, n_layers=1, n_heads=4):
+        assert len(set(drawn)) == 3
+        assert (0, 3) in drawn
 
 
 @pytest.mark.parametrize(
