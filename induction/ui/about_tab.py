@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from induction import model as models
 from induction.data_gen import TOKEN_SETS
 from induction.scores import SCORES
+from induction.ui.names import short_name
 from induction.ui.note import html
 
 if TYPE_CHECKING:
@@ -89,18 +90,14 @@ def token_sets() -> str:
 
 def model_list() -> str:
     """The catalogue, from its declarations."""
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(card.name)}</th><td>{card.n_layers} × {card.n_heads}</td>"
-        f"<td>{escape(card.good_for)}</td><td>{escape(card.licence)}</td></tr>"
+    entries = "".join(
+        f"<dt>{escape(short_name(card.name))}</dt>"
+        f"<dd>{escape(card.good_for[:1].upper() + card.good_for[1:])}. "
+        f"<span class='ih-source'>{card.n_layers} layers × {card.n_heads} heads; {escape(card.licence)}; "
+        f"{escape(card.source)}.</span></dd>"
         for card in models.CATALOGUE.values()
     )
-    head = "".join(
-        f"<th scope='col'>{name}</th>" for name in ("Model", "Layers × heads", "Good for", "Licence")
-    )
-    return (
-        f"<h2>Models</h2><div class='ih-scroll' tabindex='0' role='region' aria-label='Models'>"
-        f"<table class='ih-table'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    return f"<h2>Models</h2><dl>{entries}</dl>"
 
 
 def sources() -> str:

@@ -8,7 +8,7 @@ import gradio as gr
 
 from induction import results
 from induction.ui import script
-from induction.ui.names import short_name
+from induction.ui.names import known_models, short_name
 
 _JS = script.read("gallery.js")
 _HTML = '<ul class="ih-gallery"></ul>'
@@ -27,7 +27,8 @@ def picked_model(event: gr.EventData) -> str:
 
 
 def _names() -> list[str]:
-    return [name for name in results.bundled_names() if "induction" in results.bundled(name).scores]
+    there = results.bundled_names()
+    return [name for name in known_models() if name in there and "induction" in results.bundled(name).scores]
 
 
 def _cards() -> list[dict[str, Any]]:

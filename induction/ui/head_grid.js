@@ -23,6 +23,7 @@ function build(spec) {
   root.replaceChildren();
   cells = [];
   root.style.setProperty('--ih-heads', spec.n_heads);
+  root.style.setProperty('--ih-layers', spec.n_layers);
   const line = (role) => {
     const row = document.createElement('div');
     row.setAttribute('role', 'row');

@@ -49,7 +49,7 @@ def table_value(scan: Scan | None, score: str, selected: str) -> dict[str, Any]:
     return {
         "rows": rows,
         "columns": titles,
-        "spread": "over runs" if scan.scores[score].std else "95 % interval",
+        "spread": "± over runs" if scan.scores[score].std else "95 % interval",
         "selected": selected,
         "title": f"Heads of {scan.model} by {titles[0]} score",
     }
