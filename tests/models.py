@@ -95,15 +95,15 @@ def gpt2(n_layers: int = 3, n_heads: int = 4, d_model: int = 32, seed: int = 0) 
     return _bridge("gpt2", GPT2LMHeadModel(config), seed)
 
 
-def llama(n_layers: int = 3, seed: int = 0) -> TransformerBridge:
-    """Random Llama: rotary, RMS norm, gated MLP, 6 query heads that share 2 key-value heads."""
+def llama(n_layers: int = 3, seed: int = 0, n_groups: int = 2) -> TransformerBridge:
+    """Random Llama: rotary, RMS norm, gated MLP, 6 query heads that share ``n_groups`` key-value heads."""
     config = LlamaConfig(
         vocab_size=len(tokenizer()),
         hidden_size=48,
         intermediate_size=96,
         num_hidden_layers=n_layers,
         num_attention_heads=6,
-        num_key_value_heads=2,
+        num_key_value_heads=n_groups,
         max_position_embeddings=256,
         bos_token_id=0,
         eos_token_id=0,

@@ -1,0 +1,325 @@
+"""Path patching: one earlier head's change, sent into one input of one later head and nowhere else.
+
+Two runs differ in context. Of the run that is patched, everything stays as it is except that the receiving
+head's queries, keys *or* values are computed from a residual stream to which the sender's change
+(what it writes in the other run, minus what it writes here) was added. Heads and MLPs in between see
+nothing of it. From the receiving head on the model runs on freely. Wang et al. 2022 (arXiv 2211.00593),
+the direct path; the numbers are those of ``transformer_lens.patching.get_act_patch_direct_path``.
+
+Where heads share keys and values (grouped-query attention), the change is seen by the receiving head alone.
+Each sender is one row: its keys, for example, are computed for all rows at once, then only the layers from
+the receiving head on (:mod:`induction.sweep`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from induction.errors import InputError
+from induction.interventions import METRICS, Direction, Head, PromptPair, check_choice, check_heads
+from induction.model import name_of
+from induction.patching import check_request, defined, in_words, measure, nested, shares
+from induction.progress import Progress, finish
+from induction.results.circuit import INPUTS, MEASURES, PathEffect, Paths
+from induction.scores import induction_mask
+from induction.statistics import bootstrap_interval
+from induction.sweep import MAX_BYTES, Edit, Run, hook_name, record, run_rows
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+ANSWER = list(METRICS).index("logit_difference")
+
+
+def path_patch(
+    model: TransformerBridge,
+    head: Head,
+    pairs: Sequence[PromptPair],
+    *,
+    direction: Direction = "denoise",
+    through: Sequence[str] = tuple(INPUTS),
+    seed: int = 0,
+    max_bytes: int = MAX_BYTES,
+    on_progress: Callable[[Progress[Paths]], None] | None = None,
+) -> Paths:
+    """Path patching into one head; see :func:`iter_path_patch`."""
+    steps = iter_path_patch(
+        model, head, pairs, direction=direction, through=through, seed=seed, max_bytes=max_bytes
+    )
+    return finish(steps, on_progress)
+
+
+def iter_path_patch(
+    model: TransformerBridge,
+    head: Head,
+    pairs: Sequence[PromptPair],
+    *,
+    direction: Direction = "denoise",
+    through: Sequence[str] = tuple(INPUTS),
+    seed: int = 0,
+    max_bytes: int = MAX_BYTES,
+) -> Generator[Progress[Paths], None, None]:
+    """Send every earlier head's change into each input of ``head``, one at a time.
+
+    The effect on attention is the change of the head's attention from the scored position to the induction
+    target: all positions that follow an earlier copy of the clean prompt's last token. Both effects count
+    towards the other run: positive where the clean value comes back (denoising) or is lost (noising).
+
+    Args:
+        direction: a name of :data:`induction.interventions.DIRECTIONS`.
+        through: names of :data:`induction.results.circuit.INPUTS`.
+        seed: of the bootstrap.
+        max_bytes: activations that a batch of patched runs may hold; changes nothing but time.
+
+    Yields:
+        Progress; the last step carries the result. Closing cancels.
+
+    Raises:
+        InputError: a head outside of the model or in the first layer, no pairs, a pair whose clean prompt does
+            not end on a repeated token, or a model whose parts do not compute what it computes.
+    """
+    pairs = list(pairs)
+    check_request(model, pairs, direction, "z")
+    for name in through:
+        check_choice(name, tuple(INPUTS), "input of a head")
+    ((layer, index),) = check_heads([head], model.cfg.n_layers, model.cfg.n_heads)
+    if layer == 0:
+        raise InputError(
+            f"Head {layer}.{index} is in the first layer, which no earlier head feeds; choose a later layer."
+        )
+    targets = [_targets(pair) for pair in pairs]
+    n_senders = layer * model.cfg.n_heads
+    # Per pair: the senders in order of layer and head, and last the whole input.
+    patched = np.empty((len(through), len(pairs), n_senders + 1, len(MEASURES)))
+    plain = np.empty((2, len(pairs), len(MEASURES)))  # clean, corrupted
+    total = len(pairs) * len(through) * (n_senders + 1)
+    done = 0
+    for number, (pair, target) in enumerate(zip(pairs, targets, strict=True)):
+        label = f"paths into {layer}.{index}, pair {number + 1} of {len(pairs)}"
+        yield Progress(done, total, label)
+        start = pair.first_difference
+        setting = _setting(model, pair, direction, layer, index, 0 if start is None else start)
+        both = [_plain(setting.base, pair, target, setting.base_pattern)]
+        both.append(_plain(setting.source, pair, target, setting.source_pattern))
+        plain[:, number] = both if direction == "noise" else both[::-1]
+        rows_at_once = max(1, max_bytes // _row_bytes(model, setting.base.n_pos))
+        for at, name in enumerate(through):
+            for begin in range(0, n_senders + 1, rows_at_once):
+                rows = slice(begin, min(begin + rows_at_once, n_senders + 1))
+                patched[at, number, rows] = _rows(model, setting, rows, name, pair, target, max_bytes)
+                done += rows.stop - rows.start
+                if done < total:
+                    yield Progress(done, total, f"{label}, {INPUTS[name].title.lower()}")
+    clean, corrupted = plain.mean(1)  # [measure]
+    lengths = in_words(pairs)
+    yield Progress(
+        total,
+        total,
+        "done",
+        Paths(
+            layer=layer,
+            head=index,
+            direction=direction,
+            protocol=f"{lengths}; {direction}: each earlier head's change sent into one input of the head alone",
+            effects={
+                name: _effects(plain, patched[at], layer, direction, seed) for at, name in enumerate(through)
+            },
+            clean=dict(zip(MEASURES, np.round(clean, 6).tolist(), strict=True)),
+            corrupted=dict(zip(MEASURES, np.round(corrupted, 6).tolist(), strict=True)),
+            seed=seed,
+        ),
+    )
+
+
+def _targets(pair: PromptPair) -> NDArray[np.int64]:
+    """Positions that follow an earlier copy of the token at the scored position."""
+    tokens = np.array(pair.clean[: pair.scored + 1])
+    found = np.flatnonzero(induction_mask(tokens)[-1])
+    if not len(found):
+        raise InputError(
+            "The clean prompt's last token does not occur before, so there is nothing to attend to; "
+            "choose a prompt of the form A B ... A."
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """Both runs of a pair, as far as the rows of one receiving head need them."""
+
+    layer: int
+    head: int
+    start: int  # first position that can differ
+    base: Run
+    source: Run
+    base_pattern: torch.Tensor  # the receiving head's attention at the last position [key]
+    source_pattern: torch.Tensor
+    difference: list[torch.Tensor]  # per earlier layer, z there minus z here [pos from start, head, d_head]
+
+
+def _setting(
+    model: TransformerBridge, pair: PromptPair, direction: Direction, layer: int, head: int, start: int
+) -> _Setting:
+    stop = pair.scored + 1
+    clean, corrupted = pair.clean[:stop], pair.corrupted[:stop]
+    here, there = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+    base, source = record(model, here), record(model, there)
+    if not base.direct:
+        raise InputError(
+            f"The attention of {name_of(model)} is built in a way that paths cannot be read from exactly; choose a "
+            "GPT-2-, GPT-NeoX- or Llama-like model."
+        )
+    base_z, base_pattern = _observe(model, base.tokens, layer, head)
+    source_z, source_pattern = _observe(model, source.tokens, layer, head)
+    difference = [(a - b)[0, start:] for a, b in zip(source_z, base_z, strict=True)]
+    return _Setting(layer, head, start, base, source, base_pattern, source_pattern, difference)
+
+
+def _observe(
+    model: TransformerBridge, tokens: torch.Tensor, layer: int, head: int
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Head outputs of the layers before ``layer``, and where ``head`` of that layer looks at last ``[key]``."""
+    outputs: list[torch.Tensor] = []
+    looks: list[torch.Tensor] = []
+
+    def keep(z: torch.Tensor, hook: Any) -> None:
+        outputs.append(z)
+
+    def look(pattern: torch.Tensor, hook: Any) -> None:
+        looks.append(pattern[0, head, -1])
+
+    hooks = [(hook_name("z", earlier), keep) for earlier in range(layer)]
+    with torch.no_grad():
+        model.run_with_hooks(
+            tokens,
+            fwd_hooks=[*hooks, (hook_name("pattern", layer), look)],
+            stop_at_layer=layer + 1,
+            return_type=None,
+        )
+    return outputs, looks[0]
+
+
+def _plain(
+    run: Run, pair: PromptPair, target: NDArray[np.int64], pattern: torch.Tensor
+) -> NDArray[np.float64]:
+    """Both measures in a plain run, in the order of ``MEASURES``."""
+    return np.array([float(pattern[target].sum()), measure(run.logits[None], pair)[0, ANSWER]])
+
+
+def _rows(
+    model: TransformerBridge,
+    setting: _Setting,
+    rows: slice,
+    through: str,
+    pair: PromptPair,
+    target: NDArray[np.int64],
+    max_bytes: int,
+) -> NDArray[np.float64]:
+    """Measures with the path from each of some senders patched: ``[row, measure]``."""
+    with torch.no_grad():
+        change = _changes(model, setting, rows)  # [row, pos, d_model]
+        z, looks = _receive(model, setting, change, through)
+        before = z.new_zeros(len(z), setting.start, model.cfg.d_head)
+        values = torch.cat([before, z], 1)[:, :, None]  # [row, pos, 1, d_head]
+        mask = torch.zeros(len(z), 1, model.cfg.n_heads, dtype=torch.bool, device=z.device)
+        mask[:, :, setting.head] = True
+    edits = {setting.layer: Edit("z", mask, values)}
+    logits = run_rows(model, setting.base, edits, n_rows=len(z), start=setting.start, max_bytes=max_bytes)
+    answers = np.concatenate([measure(part, pair)[:, ANSWER] for part in logits])
+    attention = looks[:, target].sum(-1).double().cpu().numpy()
+    return np.stack([attention, answers], -1)
+
+
+def _changes(model: TransformerBridge, setting: _Setting, rows: slice) -> torch.Tensor:
+    """What arrives at the receiving head: ``[row, pos from start, d_model]``; the last row is the whole change."""
+    n_heads, layer = model.cfg.n_heads, setting.layer
+    parts = []
+    for earlier in range(rows.start // n_heads, min(layer, (rows.stop - 1) // n_heads + 1)):
+        written = torch.einsum("phd,hdm->hpm", setting.difference[earlier], model.blocks[earlier].attn.W_O)
+        first = earlier * n_heads
+        parts.append(written[max(rows.start - first, 0) : rows.stop - first])
+    if rows.stop > layer * n_heads:
+        parts.append((setting.source.resid[layer] - setting.base.resid[layer])[:, setting.start :])
+    return torch.cat(parts)
+
+
+def _receive(
+    model: TransformerBridge, setting: _Setting, change: torch.Tensor, through: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The receiving head alone, one of its inputs computed from the changed residual stream.
+
+    Args:
+        change: ``[row, pos from start, d_model]``.
+
+    Returns:
+        its output ``[row, pos from start, d_head]`` and where it looks at last ``[row, key]``.
+    """
+    run, start, head = setting.base, setting.start, setting.head
+    block, d_head = model.blocks[setting.layer], model.cfg.d_head
+    project = {"q": block.attn.q, "k": block.attn.k, "v": block.attn.v}
+    keys, values = run.keys[setting.layer], run.values[setting.layer]  # [1, kv head, pos, d_head]
+    shared = head * keys.shape[1] // model.cfg.n_heads  # the group's keys and values
+
+    def projected(name: str, resid: torch.Tensor) -> torch.Tensor:
+        heads = project[name](block.ln1(resid)).unflatten(-1, (-1, d_head))
+        one = heads[:, :, head if name == "q" else shared, None]  # [row, pos, 1, d_head]
+        return (run.rotary(one, start) if run.rotary and name != "v" else one)[:, :, 0]
+
+    resid = run.resid[setting.layer][:, start:]
+    changed = projected(through, resid + change)
+    q = changed if through == "q" else projected("q", resid)
+    k, v = keys[:, shared], values[:, shared]  # [1, pos, d_head]
+    if through != "q":
+        rest = (k if through == "k" else v)[:, :start].expand(len(changed), -1, -1)
+        whole = torch.cat([rest, changed], 1)
+        k, v = (whole, v) if through == "k" else (k, whole)
+    scores = q @ k.mT * d_head**-0.5  # [row or 1, query, key]
+    ahead = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(start + 1)
+    pattern = scores.masked_fill(ahead, float("-inf")).softmax(-1)
+    z = pattern @ v
+    rows = len(change)
+    return z.expand(rows, -1, -1), pattern[:, -1].expand(rows, -1)
+
+
+def _row_bytes(model: TransformerBridge, n_pos: int) -> int:
+    """What one row needs on its way into the receiving head, generously."""
+    cfg = model.cfg
+    return 4 * n_pos * (4 * cfg.d_model + 2 * cfg.n_heads * cfg.d_head + 3 * n_pos)
+
+
+def _effects(
+    plain: NDArray[np.float64], patched: NDArray[np.float64], layer: int, direction: Direction, seed: int
+) -> dict[str, PathEffect]:
+    """Effects on both measures from ``plain`` ``[clean or corrupted, pair, measure]`` and ``patched`` ``[pair, row,
+    measure]``."""
+    effects = {}
+    for at, name in enumerate(MEASURES):
+        clean, corrupted = plain[..., at]
+        values = patched[..., at]  # [pair, row]
+        if name == "answer":
+            keep = defined(clean, corrupted, "logit_difference")
+            effect = shares(values[keep], clean[keep], corrupted[keep], direction)
+        else:
+            keep = np.ones(len(values), dtype=bool)
+            effect = values - corrupted[:, None] if direction == "denoise" else clean[:, None] - values
+        effects[name] = _summary(effect, layer, seed, int((~keep).sum()))
+    return effects
+
+
+def _summary(effect: NDArray[np.float64], layer: int, seed: int, undefined: int) -> PathEffect:
+    def grid(row: NDArray[np.float64]) -> list[list[float | None]]:
+        return nested(row[:-1].reshape(layer, -1))
+
+    if not len(effect):
+        return PathEffect(grid(np.full(effect.shape[1], np.nan)), None, None, None, undefined)
+    low = high = None
+    if len(effect) > 1:
+        low, high = (grid(bound) for bound in bootstrap_interval(effect, seed))
+    mean = effect.mean(0)
+    return PathEffect(grid(mean), low, high, round(float(mean[-1]), 6), undefined)

@@ -1,0 +1,427 @@
+"""Circuits that travel: dataclasses, JSON with a schema version, CSV, a text table, the bundled composition.
+
+Imports neither torch nor transformer_lens. A value that is not defined is None, never zero and never NaN.
+A grid over senders is ``[layer][head]`` of the layers before the receiving head.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from induction.errors import InputError
+from induction.interventions import Declaration, head_name
+from induction.kinds import KINDS
+from induction.results.patching import Pair
+
+SCHEMA = "induction-circuit/1"
+FOLDER = Path(__file__).parent / "circuits"
+COMPOSITION = Path(__file__).parent / "composition"
+
+Grid = list[list[Any]]  # [layer][head] of float | None
+
+INPUTS: dict[str, Declaration] = {
+    entry.name: entry
+    for entry in (
+        Declaration("q", "Queries", "The sender changes what the head looks for."),
+        Declaration(
+            "k",
+            "Keys",
+            "The sender changes what the head can find: how a previous-token head feeds an induction head.",
+        ),
+        Declaration("v", "Values", "The sender changes what the head copies, not where it looks."),
+    )
+}
+MEASURES: dict[str, Declaration] = {
+    entry.name: entry
+    for entry in (
+        Declaration(
+            "attention",
+            "Attention to the target",
+            "Change of the head's attention from the last token to the token after its earlier copy, 0 to 1.",
+        ),
+        Declaration(
+            "answer",
+            "Answer",
+            "Share of the logit difference (answer minus distractor) that comes back, or is lost.",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Composition of every earlier head with one head, from weights alone.
+
+    Attributes:
+        kind: ``"computed"`` by this project, or ``"published weights"``.
+        measured: by input ``q``, ``k``, ``v``, a grid over senders; an input that was not computed is absent.
+        baseline, baseline_deviation: what random heads of this shape score.
+    """
+
+    layer: int
+    head: int
+    kind: str
+    origin: str
+    definition: str
+    measured: dict[str, Grid]
+    baseline: float
+    baseline_deviation: float
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class PathEffect:
+    """What each sender does through one input of the receiving head, on one measure of :data:`MEASURES`.
+
+    Attributes:
+        mean: grid over senders, mean over the prompt pairs where the effect is defined.
+        low, high: 95 % bootstrap interval over pairs; None with fewer than two.
+        whole: the same when everything that this input reads comes from the other run.
+        undefined: pairs left out because clean and corrupted hardly differ.
+    """
+
+    mean: Grid
+    low: Grid | None
+    high: Grid | None
+    whole: float | None
+    undefined: int = 0
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Path patching into one head: ``effects[input][measure]``.
+
+    Attributes:
+        clean, corrupted: by measure, the mean over pairs in the plain runs (attention; logit difference).
+    """
+
+    layer: int
+    head: int
+    direction: str
+    protocol: str
+    effects: dict[str, dict[str, PathEffect]]
+    clean: dict[str, float]
+    corrupted: dict[str, float]
+    seed: int
+
+    def ranked(self, through: str = "k", measure: str = "attention") -> list[tuple[int, int, float]]:
+        """``(layer, head, effect)`` of all senders with a defined effect, strongest first.
+
+        Raises:
+            InputError: the input or measure was not computed.
+        """
+        if through not in self.effects or measure not in self.effects[through]:
+            raise InputError(
+                f"There are no paths through '{through}' to '{measure}' here; choose from "
+                f"{', '.join(self.effects)} and {', '.join(MEASURES)}."
+            )
+        return _ranked(self.effects[through][measure].mean)
+
+
+@dataclass(frozen=True)
+class Copying:
+    """Whether a head raises the token it reads: its map from token read to logits written.
+
+    Attributes:
+        top1, top5: share of tokens whose own logit is the highest, among the five highest.
+        eigenvalue: ``sum(lambda) / sum(|lambda|)`` of the map, -1 to 1 (Elhage et al. 2021).
+        n_tokens: tokens behind top1 and top5; the eigenvalue takes the whole vocabulary.
+        definition: which embedding is read and how norms are handled.
+    """
+
+    top1: float
+    top5: float
+    eigenvalue: float
+    n_tokens: int
+    definition: str
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """One head and what feeds it; composition and paths are None in the first layer, which nothing feeds."""
+
+    layer: int
+    head: int
+    composition: Composition | None
+    paths: Paths | None
+    copying: Copying
+
+    @property
+    def name(self) -> str:
+        return head_name((self.layer, self.head))
+
+
+@dataclass(frozen=True)
+class Example:
+    """One clean prompt ``.. A B .. A`` and where every head looks in it.
+
+    Attributes:
+        tokens: readable, up to the second A.
+        first_a, first_b: positions.
+        step_back: each head's attention from the first B to the first A, ``[layer][head]``.
+        step_on: each head's attention from the last token to the first B, ``[layer][head]``.
+    """
+
+    tokens: list[str]
+    first_a: int
+    first_b: int
+    answer: str
+    step_back: Grid
+    step_on: Grid
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """The heads of a model, what they are, and what feeds the receiving heads.
+
+    Attributes:
+        scores: attention scores by name ``[layer][head]``, as in a scan.
+        direct: logits that each head itself adds to answer minus distractor ``[layer][head]``.
+        kinds: names of :data:`induction.kinds.KINDS`, ``[layer][head]``.
+        receivers: the heads whose feeders were measured, strongest induction score first.
+    """
+
+    model: str
+    n_layers: int
+    n_heads: int
+    origin: str
+    scan_protocol: str
+    protocol: str
+    scores: dict[str, Grid]
+    direct: Grid
+    kinds: list[list[str]]
+    receivers: list[Receiver]
+    example: Example | None
+    pairs: list[Pair] = field(default_factory=list)
+    seed: int = 0
+    seconds: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def receiver(self, layer: int, head: int) -> Receiver:
+        """
+        Raises:
+            InputError: that head's feeders were not measured.
+        """
+        for receiver in self.receivers:
+            if (receiver.layer, receiver.head) == (layer, head):
+                return receiver
+        raise InputError(
+            f"What feeds head {layer}.{head} was not measured here; run the circuit of that head."
+        )
+
+    def of_kind(self, name: str) -> list[tuple[int, int]]:
+        """Heads of one kind, in order of layer."""
+        return [
+            (layer, head)
+            for layer, row in enumerate(self.kinds)
+            for head, kind in enumerate(row)
+            if kind == name
+        ]
+
+
+def _ranked(grid: Grid) -> list[tuple[int, int, float]]:
+    heads = [
+        (layer, head, value)
+        for layer, row in enumerate(grid)
+        for head, value in enumerate(row)
+        if value is not None
+    ]
+    return sorted(heads, key=lambda item: -item[2])
+
+
+def to_json(circuit: Circuit) -> str:
+    """One JSON document that :func:`from_json` reads back to an equal object."""
+    return json.dumps({"schema": SCHEMA, **asdict(circuit)}, allow_nan=False)
+
+
+def from_json(text: str, name: str = "this file") -> Circuit:
+    """Read a circuit.
+
+    Raises:
+        InputError: the text is damaged, of another schema, or its grids do not fit its shape.
+    """
+    try:
+        data: dict[str, Any] = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name} is not valid JSON ({error}); export the result again.") from None
+    if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
+        raise InputError(f"{name} is not a circuit of schema {SCHEMA}; export it with this version.")
+    try:
+        data["receivers"] = [_receiver(item) for item in data["receivers"]]
+        data["example"] = None if data["example"] is None else Example(**data["example"])
+        data["pairs"] = [Pair(**pair) for pair in data["pairs"]]
+        circuit = Circuit(**data)
+        _check(circuit)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{name} has missing, unknown or misshapen fields ({error}); export it again."
+        ) from None
+    return circuit
+
+
+def _receiver(data: dict[str, Any]) -> Receiver:
+    data["copying"] = Copying(**data["copying"])
+    if data["composition"] is not None:
+        data["composition"] = Composition(**data["composition"])
+    if data["paths"] is not None:
+        paths = data["paths"]
+        paths["effects"] = {
+            through: {measure: PathEffect(**effect) for measure, effect in measures.items()}
+            for through, measures in paths["effects"].items()
+        }
+        data["paths"] = Paths(**paths)
+    return Receiver(**data)
+
+
+def _check(circuit: Circuit) -> None:
+    grids = [("direct effect", circuit.direct, circuit.n_layers), ("kinds", circuit.kinds, circuit.n_layers)]
+    grids += [(name, grid, circuit.n_layers) for name, grid in circuit.scores.items()]
+    if circuit.example:
+        grids.append(("step_back", circuit.example.step_back, circuit.n_layers))
+        grids.append(("step_on", circuit.example.step_on, circuit.n_layers))
+    for receiver in circuit.receivers:
+        if not (0 <= receiver.layer < circuit.n_layers and 0 <= receiver.head < circuit.n_heads):
+            raise ValueError(f"no head {receiver.name}")
+        if receiver.composition:
+            grids += [
+                ("composition", grid, receiver.layer) for grid in receiver.composition.measured.values()
+            ]
+        if receiver.paths:
+            for measures in receiver.paths.effects.values():
+                grids += [("paths", effect.mean, receiver.layer) for effect in measures.values()]
+    for name, grid, n_layers in grids:
+        if len(grid) != n_layers or any(len(row) != circuit.n_heads for row in grid):
+            raise ValueError(f"{name} is not {n_layers} x {circuit.n_heads}")
+    if any(kind not in KINDS for row in circuit.kinds for kind in row):
+        raise ValueError("an unknown kind of head")
+
+
+def to_csv(circuit: Circuit) -> str:
+    """One row per sender and receiver: composition, and the effect on both measures through each input."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    columns = [(through, measure) for through in INPUTS for measure in MEASURES]
+    compositions = [f"{through}_composition" for through in INPUTS]
+    writer.writerow(
+        ["receiver", "sender", "sender_kind", *compositions, *(f"{a}_to_{b}" for a, b in columns)]
+    )
+    for receiver in circuit.receivers:
+        for layer in range(receiver.layer):
+            for head in range(circuit.n_heads):
+                cells: list[Any] = []
+                for through in INPUTS:
+                    measured = receiver.composition.measured if receiver.composition else {}
+                    cells.append(measured[through][layer][head] if through in measured else None)
+                for through, measure in columns:
+                    effects = receiver.paths.effects if receiver.paths else {}
+                    effect = effects.get(through, {}).get(measure)
+                    cells.append(effect.mean[layer][head] if effect else None)
+                writer.writerow([receiver.name, head_name((layer, head)), circuit.kinds[layer][head], *cells])
+    return out.getvalue()
+
+
+def to_text(circuit: Circuit, *, top: int = 5) -> str:
+    """A table for the terminal: the heads by kind, and the strongest feeders of each receiver."""
+    lines = [f"{circuit.model}: {circuit.origin}", circuit.protocol, ""]
+    for kind in KINDS.values():
+        heads = circuit.of_kind(kind.name)
+        if heads and kind.score:
+            lines.append(f"{kind.title} ({kind.rule}): {' '.join(map(head_name, heads))}")
+    if not circuit.receivers:
+        lines.append("No induction head: there is no circuit to trace.")
+    for receiver in circuit.receivers:
+        layer, head = receiver.layer, receiver.head
+        lines += [
+            "",
+            f"{receiver.name}  {KINDS[circuit.kinds[layer][head]].title}, induction score "
+            f"{circuit.scores['induction'][layer][head]:.2f}, direct effect {circuit.direct[layer][head]:+.2f} logits",
+            f"  copying: top-1 {receiver.copying.top1:.2f}, top-5 {receiver.copying.top5:.2f}, "
+            f"eigenvalue score {receiver.copying.eigenvalue:+.2f}",
+        ]
+        if receiver.paths is None or receiver.composition is None:
+            lines.append("  first layer: nothing feeds it")
+            continue
+        clean, corrupted = receiver.paths.clean["attention"], receiver.paths.corrupted["attention"]
+        lines.append(f"  attention to the target: clean {clean:.2f}, corrupted {corrupted:.2f}")
+        lines.append("  through  sender  attention  answer  composition  sender is")
+        for through, effects in receiver.paths.effects.items():
+            shown = sorted(_ranked(effects["attention"].mean), key=lambda item: -abs(item[2]))
+            if through == "v":  # values move the answer alone
+                shown = sorted(_ranked(effects["answer"].mean), key=lambda item: -abs(item[2]))
+            for sender, index, _ in shown[: top if through == "k" else 2]:
+                answer = effects["answer"].mean[sender][index]
+                lines.append(
+                    f"  {INPUTS[through].title.lower():7}  {head_name((sender, index)):6}"
+                    f"  {effects['attention'].mean[sender][index]:+9.3f}"
+                    f"  {'     -' if answer is None else f'{answer:+6.3f}'}"
+                    f"  {receiver.composition.measured[through][sender][index]:11.3f}"
+                    f"  {KINDS[circuit.kinds[sender][index]].title.lower()}"
+                )
+        base = receiver.composition
+        lines.append(f"  random composition {base.baseline:.3f} ± {base.baseline_deviation:.3f}")
+    return "\n".join(lines)
+
+
+def bundled_names() -> list[str]:
+    """Models whose circuit comes with the package."""
+    return list(_all_bundled())
+
+
+@cache
+def _all_bundled() -> dict[str, Circuit]:
+    paths = sorted(FOLDER.glob("*.json"))
+    circuits = (from_json(path.read_text(encoding="utf-8"), path.name) for path in paths)
+    return {circuit.model: circuit for circuit in circuits}
+
+
+def bundled(name: str) -> Circuit:
+    """A circuit that comes with the package.
+
+    Raises:
+        InputError: no such bundled circuit.
+    """
+    if name not in _all_bundled():
+        raise InputError(
+            f"No bundled circuit for '{name}'; there are {', '.join(bundled_names()) or 'none'}."
+        )
+    return _all_bundled()[name]
+
+
+@cache
+def _published(name: str) -> dict[str, Any] | None:
+    path = COMPOSITION / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def published_composition(name: str, layer: int, head: int) -> Composition:
+    """K-composition into one head from published weights, as it comes with the package (``gpt2``).
+
+    Raises:
+        InputError: nothing is bundled for that model, or the head is in the first layer or does not exist.
+    """
+    data = _published(name) if name.isidentifier() else None
+    if data is None:
+        known = ", ".join(path.stem for path in COMPOSITION.glob("*.json"))
+        raise InputError(f"No published composition of '{name}' comes with the package; there is {known}.")
+    n_layers, n_heads = data["n_layers"], data["n_heads"]
+    if not (0 < layer < n_layers and 0 <= head < n_heads):
+        raise InputError(
+            f"Earlier heads feed the heads 1.0 to {n_layers - 1}.{n_heads - 1} of {name}, not {layer}.{head}."
+        )
+    grid = data["k"][layer - 1][head]
+    return Composition(
+        layer=layer,
+        head=head,
+        kind="published weights",
+        origin=data["origin"],
+        definition=data["definition"],
+        measured={"k": [[round(value * data["unit"], 4) for value in row] for row in grid]},
+        baseline=data["baseline"],
+        baseline_deviation=data["baseline_deviation"],
+    )

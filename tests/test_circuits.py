@@ -1,0 +1,293 @@
+"""Composition equals dense matrices and published figures; paths equal TransformerLens's; planted links are found."""
+
+from functools import cache
+
+import models
+import numpy as np
+import pytest
+import torch
+from transformer_lens import patching as oracle
+
+from induction.composition import composition, fold, random_baseline, weights
+from induction.errors import InputError
+from induction.interventions import PromptPair
+from induction.patching import pairs
+from induction.path_patching import iter_path_patch, path_patch
+from induction.results import circuit as results
+from induction.results.circuit import INPUTS
+
+
+@pytest.fixture(scope="module", params=models.BUILDERS)
+def model(request):
+    return models.BUILDERS[request.param]()
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return models.planted_circuit()
+
+
+def a_pair(model, at=3, seed=0) -> PromptPair:
+    """Distinct tokens, the last one a copy of an early one, and another token at one position of the twin."""
+    rng = np.random.default_rng(seed)
+    clean = rng.permutation(np.arange(1, model.cfg.d_vocab))[:12]
+    clean[-1] = clean[3]
+    corrupted = clean.copy()
+    corrupted[at] = 0
+    with torch.no_grad():
+        change = model(torch.tensor(clean))[0, -1] - model(torch.tensor(corrupted))[0, -1]
+    answer, distractor = int(change.argmax()), int(change.argmin())  # so that there is a gap to close
+    return PromptPair(tuple(clean.tolist()), tuple(corrupted.tolist()), answer, distractor)
+
+
+# Composition
+
+
+def dense(model, sender, receiver, distance):
+    """Q-, K- and V-composition by their definition, with matrices of d_model x d_model; ``distance`` turns W_QK."""
+
+    def maps(layer, head):
+        block = model.blocks[layer]
+        group = model.cfg.n_heads // block.attn.W_K.shape[0]
+        norm = getattr(block.ln1.original_component, "weight", torch.ones(model.cfg.d_model))
+        centre = torch.eye(model.cfg.d_model)
+        if isinstance(block.ln1.original_component, torch.nn.LayerNorm):
+            centre = centre - 1 / model.cfg.d_model
+        read = centre @ torch.diag(norm)
+        q, k, v = (
+            read @ block.attn.W_Q[head],
+            read @ block.attn.W_K[head // group],
+            read @ block.attn.W_V[head // group],
+        )
+        return q @ turn(distance) @ k.T, v @ block.attn.W_O[head] @ centre
+
+    def turn(distance):
+        """The rotation of the model itself, read off its attention module."""
+        eye = torch.eye(model.cfg.d_head)
+        if not distance:
+            return eye
+        rows = eye[None, :, None].expand(-1, -1, distance + 1, -1)  # [1, row, pos, d_head]
+        positions = torch.arange(distance + 1)[None]
+        if "rotary_emb" not in model._modules:
+            return model.original_model.rotary.apply_rope(rows, rows)[0][0, :, distance]
+        from transformers.models.gpt_neox.modeling_gpt_neox import apply_rotary_pos_emb
+
+        cos, sin = model.original_model.get_decoder().rotary_emb(rows, positions)
+        return apply_rotary_pos_emb(rows, rows, cos, sin)[0][0, :, distance]
+
+    with torch.no_grad():
+        return _ratios(maps(*sender)[1], *maps(*receiver))
+
+
+def _ratios(ov, qk, ov_after):
+    size = torch.linalg.matrix_norm
+    return [size(ov @ m) / size(m) / size(ov) for m in (qk, qk.T, ov_after)], size(qk)
+
+
+def test_composition_is_that_of_dense_matrices(model):
+    receiver, distances = (model.cfg.n_layers - 1, 1), [0]
+    if model.cfg.positional_embedding_type == "rotary":
+        distances = range(1, 65)
+    found = composition(model, receiver).measured
+    for sender in [(0, 0), (0, 3), (model.cfg.n_layers - 2, 2)]:
+        per_distance = [dense(model, sender, receiver, distance) for distance in distances]
+        sizes = torch.stack([size for _, size in per_distance])
+        for at, name in enumerate("qkv"):
+            ratios = torch.stack([ratio[at] for ratio, _ in per_distance])
+            # Root mean square of the products over root mean square of the norms; W_OV has one value.
+            weight = torch.ones(len(distances)) if name == "v" else sizes**2
+            expected = ((ratios**2 * weight).sum() / weight.sum()).sqrt()
+            assert found[name][sender[0]][sender[1]] == pytest.approx(float(expected), abs=2e-6)
+
+
+def test_a_random_head_of_gpt2s_shape_composes_as_published():
+    mean, deviation = random_baseline(768, 64)
+    assert mean == pytest.approx(0.0361, abs=0.0002)
+    assert deviation == pytest.approx(0.0004, abs=0.0002)
+
+
+def test_published_composition_of_gpt2():
+    feeding = {
+        head: results.published_composition("gpt2", *head)
+        for head in [(5, 1), (5, 5), (6, 9), (7, 2), (7, 10)]
+    }
+    published = [0.102, 0.097, 0.104, 0.087, 0.090]
+    assert [found.measured["k"][4][11] for found in feeding.values()] == pytest.approx(published, abs=6e-4)
+    for found in feeding.values():
+        assert "published" in found.kind
+        assert max(found.measured["k"][4]) == found.measured["k"][4][11] > 2 * found.baseline
+    with pytest.raises(InputError, match="there is gpt2"):
+        results.published_composition("distilgpt2", 3, 0)
+    with pytest.raises(InputError, match=r"feed the heads 1\.0 to 11\.11"):
+        results.published_composition("gpt2", 0, 3)
+
+
+def test_the_planted_link_composes_through_keys_alone(planted):
+    found = composition(planted, models.INDUCTION_HEAD)
+    layer, head = models.PREVIOUS_TOKEN_HEAD
+    assert found.measured["k"][layer][head] > 2 * found.baseline
+    assert found.measured["q"][layer][head] == found.measured["v"][layer][head] == 0
+    others = [value for index, value in enumerate(found.measured["k"][layer]) if index != head]
+    assert max(others) == 0
+
+
+def test_composition_into_the_first_layer_is_refused(planted):
+    with pytest.raises(InputError, match="which no earlier head feeds"):
+        composition(planted, (0, 0))
+    with pytest.raises(InputError, match="no head 7"):
+        composition(planted, (7, 0))
+
+
+def test_folding_keeps_what_a_head_reads(model):
+    """Of any residual stream, folded weights read what norm and weights read together, up to the norm's scale."""
+    block = model.blocks[1]
+    x = torch.randn(5, model.cfg.d_model, generator=torch.Generator().manual_seed(0))
+    norm = block.ln1
+    bias = getattr(norm.original_component, "bias", None)
+    with torch.no_grad():
+        seen = (norm(x[None])[0] - (0 if bias is None else bias)) @ block.attn.W_Q[1]
+    scale = (
+        x.std(-1, correction=0)
+        if isinstance(norm.original_component, torch.nn.LayerNorm)
+        else x.norm(dim=-1) / model.cfg.d_model**0.5
+    )
+    read = fold(norm, block.attn.W_Q[1])
+    assert torch.allclose(x @ read / scale[:, None], seen, atol=1e-3)
+    assert torch.allclose(weights(model, 1).q[1].float(), read, atol=1e-6)
+
+
+# Path patching
+
+
+@cache
+def ungrouped(model):
+    """The same model with keys and values of its own for every head, because TransformerLens refuses shared ones."""
+    group = model.cfg.n_heads // model.blocks[0].attn.W_K.shape[0]
+    if group == 1:
+        return model
+    twin = models.llama(n_layers=model.cfg.n_layers, n_groups=model.cfg.n_heads)
+    own, copied = model.original_model.state_dict(), twin.original_model.state_dict()
+    for name, values in copied.items():
+        given = own[name]
+        if given.shape != values.shape:  # rows of a key or value projection, d_head for each group
+            given = given.unflatten(0, (-1, model.cfg.d_head)).repeat_interleave(group, 0).flatten(0, 1)
+        values.copy_(given)
+    return twin
+
+
+def with_hooks(model, tokens, change, receiver, through, target):
+    """Logits, and the receiver's attention from the last token to ``target``, in a whole hooked forward pass.
+
+    Args:
+        change: added to the residual stream ``[1, pos, d_model]`` that one input of the receiver is computed from.
+    """
+    block, resid, looks = model.blocks[receiver[0]], [], []
+
+    def replace(activation, hook):
+        activation = activation.clone()
+        activation[:, :, receiver[1]] = read[:, :, receiver[1]]
+        return activation
+
+    def keep(pattern, hook):
+        looks.append(float(pattern[0, receiver[1], -1, target]))
+
+    name = f"blocks.{receiver[0]}"
+    model.run_with_hooks(
+        tokens, fwd_hooks=[(f"{name}.hook_in", lambda x, hook: resid.append(x.clone()))], return_type=None
+    )
+    projection = getattr(block.attn, through)
+    read = projection(block.ln1(resid[0] + change)).unflatten(-1, (-1, model.cfg.d_head))
+    hooks = [(f"{name}.attn.hook_{through}", replace), (f"{name}.attn.hook_pattern", keep)]
+    return model.run_with_hooks(tokens, fwd_hooks=hooks), looks[0]
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+@pytest.mark.parametrize("through", INPUTS)
+def test_paths_are_those_of_transformer_lens(model, through, direction):
+    twin = ungrouped(model)
+    supported = type(model.original_model).__name__ != "NativeModel"  # TransformerLens has no such path there
+    pair = a_pair(model)
+    receiver = (model.cfg.n_layers - 1, 2)
+    clean, corrupted = torch.tensor([pair.clean]), torch.tensor([pair.corrupted])
+    here, there = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+    sign = 1 if direction == "denoise" else -1
+
+    def metric(logits):
+        return logits[0, -1, pair.answer] - logits[0, -1, pair.distractor]
+
+    found = path_patch(model, receiver, [pair], direction=direction, through=[through])
+    effects = found.effects[through]
+    looks_here = found.corrupted if direction == "denoise" else found.clean
+    with torch.no_grad():
+        assert torch.allclose(twin(here), model(here), atol=1e-4)
+        (_, here_cache), (_, there_cache) = twin.run_with_cache(here), twin.run_with_cache(there)
+        start, end = metric(twin(here)), metric(twin(there))
+        for layer, head in [(0, 1), (receiver[0] - 1, model.cfg.n_heads - 1)]:
+            patched = float(start + effects["answer"].mean[layer][head] * (end - start))
+            if supported:
+                expected = oracle.get_act_patch_direct_path(
+                    twin, here, there_cache, here_cache, metric, layer, head, through, verbose=False
+                )[receiver]
+                assert patched == pytest.approx(float(expected), abs=1e-4)
+            z = f"blocks.{layer}.attn.hook_z"
+            change = (there_cache[z] - here_cache[z])[:, :, head] @ twin.blocks[layer].attn.W_O[head]
+            logits, looks = with_hooks(twin, here, change, receiver, through, target=4)
+            assert patched == pytest.approx(float(metric(logits)), abs=1e-4)
+            looked = looks_here["attention"] + sign * effects["attention"].mean[layer][head]
+            assert looked == pytest.approx(looks, abs=1e-5)
+
+
+def test_the_whole_input_through_keys_is_the_patch_of_the_keys(model):
+    """Everything the keys read from the other run: the same as copying the head's keys from there."""
+    from induction.patching import patch_heads
+
+    model = ungrouped(model)
+    pair, receiver = a_pair(model), (1, 2)
+    whole = path_patch(model, receiver, [pair], through=["k"]).effects["k"]["answer"].whole
+    effects = patch_heads(model, [pair], component="k").effects["logit_difference"]
+    assert whole == pytest.approx(effects.mean[1][2], abs=1e-4)
+
+
+def test_the_planted_previous_token_head_feeds_keys_and_nothing_else(planted):
+    prompts = pairs(planted, 4)
+    found = path_patch(planted, models.INDUCTION_HEAD, prompts)
+    layer, head = models.PREVIOUS_TOKEN_HEAD
+    keys = found.effects["k"]
+    assert found.clean["attention"] > 0.99
+    assert found.corrupted["attention"] < 0.01
+    assert keys["attention"].mean[layer][head] > 0.98
+    assert keys["answer"].mean[layer][head] == pytest.approx(1, abs=0.02)
+    assert keys["attention"].whole == pytest.approx(keys["attention"].mean[layer][head], abs=1e-4)
+    assert found.ranked("k")[0][:2] == models.PREVIOUS_TOKEN_HEAD
+    for through in ("q", "v"):
+        for effect in found.effects[through].values():
+            assert np.abs(effect.mean).max() < 1e-4
+    others = [value for index, value in enumerate(keys["attention"].mean[layer]) if index != head]
+    assert np.abs(others).max() < 1e-4
+
+
+def test_batches_change_nothing_and_closing_cancels(model):
+    pair, receiver = a_pair(model), (model.cfg.n_layers - 1, 0)
+    whole, parts = (path_patch(model, receiver, [pair], max_bytes=size) for size in (2**29, 2**16))
+    for through in INPUTS:
+        for name in results.MEASURES:
+            a, b = whole.effects[through][name].mean, parts.effects[through][name].mean
+            assert np.allclose(a, b, atol=1e-5)
+    steps = iter_path_patch(model, receiver, [pair], max_bytes=2**16)
+    seen = [next(steps) for _ in range(3)]
+    assert [step.result for step in seen] == [None] * 3
+    assert seen[0].done == 0 < seen[2].done < seen[2].total
+    steps.close()
+    assert not any(hook.has_hooks() for hook in model.hook_dict.values())
+
+
+def test_what_cannot_be_path_patched_is_refused_in_a_sentence(planted):
+    pair = a_pair(planted)
+    with pytest.raises(InputError, match="which no earlier head feeds"):
+        path_patch(planted, (0, 1), [pair])
+    with pytest.raises(InputError, match="choose one of q, k, v"):
+        path_patch(planted, (1, 1), [pair], through=["z"])
+    with pytest.raises(InputError, match="does not occur before"):
+        path_patch(planted, (1, 1), [PromptPair(pair.clean[:-1], pair.corrupted[:-1], 1, 2)])
+    with pytest.raises(InputError, match="at least one prompt pair"):
+        path_patch(planted, (1, 1), [])
