@@ -93,14 +93,14 @@ def iter_path_patch(
         raise InputError(
             f"Head {layer}.{index} is in the first layer, which no earlier head feeds; choose a later layer."
         )
-    targets = [_targets(pair) for pair in pairs]
+    attended = [targets(pair) for pair in pairs]
     n_senders = layer * model.cfg.n_heads
     # Per pair: the senders in order of layer and head, and last the whole input.
     patched = np.empty((len(through), len(pairs), n_senders + 1, len(MEASURES)))
     plain = np.empty((2, len(pairs), len(MEASURES)))  # clean, corrupted
     total = len(pairs) * len(through) * (n_senders + 1)
     done = 0
-    for number, (pair, target) in enumerate(zip(pairs, targets, strict=True)):
+    for number, (pair, target) in enumerate(zip(pairs, attended, strict=True)):
         label = f"paths into {layer}.{index}, pair {number + 1} of {len(pairs)}"
         yield Progress(done, total, label)
         start = pair.first_difference
@@ -137,7 +137,7 @@ def iter_path_patch(
     )
 
 
-def _targets(pair: PromptPair) -> NDArray[np.int64]:
+def targets(pair: PromptPair) -> NDArray[np.int64]:
     """Positions that follow an earlier copy of the token at the scored position."""
     tokens = np.array(pair.clean[: pair.scored + 1])
     found = np.flatnonzero(induction_mask(tokens)[-1])

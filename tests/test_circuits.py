@@ -1,5 +1,7 @@
 """Composition equals dense matrices and published figures; paths equal TransformerLens's; planted links are found."""
 
+import csv
+import json
 from functools import cache
 
 import models
@@ -8,11 +10,15 @@ import pytest
 import torch
 from transformer_lens import patching as oracle
 
+from induction.circuits import circuit, iter_circuit
 from induction.composition import composition, fold, random_baseline, weights
+from induction.copying import copying
 from induction.errors import InputError
 from induction.interventions import PromptPair
+from induction.kinds import head_kind
 from induction.patching import pairs
 from induction.path_patching import iter_path_patch, path_patch
+from induction.results import bundled
 from induction.results import circuit as results
 from induction.results.circuit import INPUTS
 
@@ -291,3 +297,158 @@ def test_what_cannot_be_path_patched_is_refused_in_a_sentence(planted):
         path_patch(planted, (1, 1), [PromptPair(pair.clean[:-1], pair.corrupted[:-1], 1, 2)])
     with pytest.raises(InputError, match="at least one prompt pair"):
         path_patch(planted, (1, 1), [])
+
+
+# Copying
+
+
+def test_copying_is_that_of_the_dense_map(model):
+    head = (1, 2)
+    block, vocabulary = model.blocks[1], torch.arange(model.cfg.d_vocab)
+    group = model.cfg.n_heads // block.attn.W_V.shape[0]
+    layer_norm = isinstance(block.ln1.original_component, torch.nn.LayerNorm)
+
+    def normed(x, weight, eps):
+        x = x - x.mean(-1, keepdim=True) if layer_norm else x
+        return weight * x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt()
+
+    with torch.no_grad():
+        embedded = model.embed(vocabulary[None])[0]
+        if "mlp" in model.blocks[0].submodules:
+            embedded = embedded + model.blocks[0].mlp(model.blocks[0].ln2(embedded[None]))[0]
+        norm = block.ln1.original_component
+        read = normed(embedded, norm.weight, norm.eps if layer_norm else norm.variance_epsilon)
+        out = block.attn.W_V[head[1] // group] @ block.attn.W_O[head[1]]
+        out = out - out.mean(-1, keepdim=True) if layer_norm else out
+        dense = read @ out @ torch.diag(model.ln_final.original_component.weight) @ model.W_U
+        dense = (dense - dense.mean(1, keepdim=True)).double()
+    eigenvalues = np.linalg.eigvals(dense.numpy())
+    ranks = (dense >= dense.diagonal()[:, None]).sum(1) - 1
+    found = copying(model, head, slice_bytes=2**16)
+    assert found.eigenvalue == pytest.approx(
+        float(eigenvalues.sum().real / np.abs(eigenvalues).sum()), abs=1e-4
+    )
+    assert found.top1 == pytest.approx(float((ranks < 1).double().mean()), abs=1e-6)
+    assert found.top5 == pytest.approx(float((ranks < 5).double().mean()), abs=1e-6)
+    assert found.n_tokens == model.cfg.d_vocab
+
+
+def test_the_planted_induction_head_copies_and_other_heads_write_nothing(planted):
+    found = copying(planted, models.INDUCTION_HEAD, n_tokens=100)
+    assert found.n_tokens == 100
+    assert found.top1 > 0.95
+    assert found.eigenvalue > 0.95
+    idle = copying(planted, (1, 0))
+    assert (idle.top1, idle.top5, idle.eigenvalue) == (0, 0, 0)
+
+
+# Kinds of heads
+
+
+@pytest.mark.parametrize(
+    ("scores", "direct", "kind"),
+    [
+        ({"induction": 0.93, "previous_token": 0.02, "first_token": 0.5}, 3.1, "induction"),
+        ({"induction": 0.93}, None, "induction"),
+        ({"induction": 0.47}, -0.9, "copy_suppression"),
+        ({"induction": 0.39}, -0.9, "none"),
+        ({"previous_token": 0.99}, -0.9, "previous_token"),
+        ({"duplicate_token": 0.7, "induction": 0.01}, 0.0, "duplicate_token"),
+        ({"first_token": 0.95, "previous_token": 0.05}, 0.0, "sink"),
+        ({"first_token": 0.5, "induction": 0.3}, 0.0, "none"),
+        ({}, None, "none"),
+    ],
+)
+def test_a_head_is_named_by_the_first_rule_that_holds(scores, direct, kind):
+    assert head_kind(scores, direct) == kind
+
+
+def test_published_scores_of_gpt2_give_its_known_heads():
+    scan = bundled("gpt2")
+    kinds = {
+        (layer, head): head_kind({name: score.mean[layer][head] for name, score in scan.scores.items()})
+        for layer in range(12)
+        for head in range(12)
+    }
+    assert all(kinds[head] == "induction" for head in [(5, 1), (5, 5), (6, 9), (7, 2), (7, 10)])
+    assert kinds[4, 11] == "previous_token"
+    assert kinds[0, 5] == kinds[3, 0] == "duplicate_token"
+
+
+# The whole
+
+
+@pytest.fixture(scope="module")
+def found(planted):
+    return circuit(planted, n_pairs=3)
+
+
+def test_the_planted_circuit_is_found_without_being_told(found):
+    assert found.of_kind("induction") == [models.INDUCTION_HEAD]
+    assert found.of_kind("previous_token") == [models.PREVIOUS_TOKEN_HEAD]
+    (receiver,) = found.receivers
+    assert (receiver.layer, receiver.head) == models.INDUCTION_HEAD
+    assert receiver.paths.ranked("k")[0][:2] == models.PREVIOUS_TOKEN_HEAD
+    example = found.example
+    layer, head = models.PREVIOUS_TOKEN_HEAD
+    assert example.tokens[example.first_a] == example.tokens[-1]
+    assert example.tokens[example.first_b] == example.answer
+    assert example.step_back[layer][head] > 0.99
+    assert example.step_on[models.INDUCTION_HEAD[0]][models.INDUCTION_HEAD[1]] > 0.99
+    assert "keys     0.2" in results.to_text(found)
+
+
+def test_a_circuit_survives_the_trip_through_json_and_csv(found):
+    assert results.from_json(results.to_json(found)) == found
+    rows = list(csv.DictReader(results.to_csv(found).splitlines()))
+    assert len(rows) == models.INDUCTION_HEAD[0] * found.n_heads
+    fed = next(row for row in rows if row["sender"] == "0.2")
+    assert float(fed["k_to_attention"]) > 0.98
+    assert fed["sender_kind"] == "previous_token"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data.update(schema="other"), "not a circuit of schema"),
+        (lambda data: data["direct"].pop(), "direct effect is not 2 x 4"),
+        (lambda data: data["kinds"][0].__setitem__(0, "<b>"), "unknown kind"),
+        (lambda data: data["receivers"][0].update(layer=5), "no head 5.1"),
+        (lambda data: data.pop("pairs"), "missing"),
+        (lambda data: data["receivers"][0]["paths"]["effects"]["k"].update(attention=3), "misshapen"),
+    ],
+)
+def test_damaged_circuits_say_so(found, change, message):
+    data = json.loads(results.to_json(found))
+    change(data)
+    with pytest.raises(InputError, match=message):
+        results.from_json(json.dumps(data))
+
+
+def test_the_circuit_of_any_head_on_every_architecture(model):
+    steps = list(iter_circuit(model, (1, 0), n_pairs=2))
+    shares = [step.done for step in steps]
+    assert shares == sorted(shares)
+    assert shares[-1] == 100
+    (receiver,) = steps[-1].result.receivers
+    assert set(receiver.composition.measured) == set(receiver.paths.effects) == set(INPUTS)
+    assert "MLP0" in receiver.copying.definition or "mlp" not in model.blocks[0].submodules
+
+
+def test_a_head_of_the_first_layer_has_copying_but_no_feeders(planted):
+    (receiver,) = circuit(planted, (0, 2), n_pairs=1).receivers
+    assert receiver.composition is receiver.paths is None
+    assert receiver.copying.top1 >= 0
+
+
+def test_without_induction_heads_there_is_no_circuit():
+    found = circuit(models.native(), n_pairs=1)
+    assert found.receivers == []
+    assert "no circuit to trace" in results.to_text(found)
+    with pytest.raises(InputError, match="run the circuit of that head"):
+        found.receiver(1, 0)
+
+
+def test_a_scan_of_another_model_is_refused(planted):
+    with pytest.raises(InputError, match="does not fit this model"):
+        circuit(planted, scan=bundled("gpt2"), n_pairs=1)

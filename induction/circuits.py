@@ -1,0 +1,182 @@
+"""The circuit behind an induction head: what each head is, what feeds it, and whether the link is causal.
+
+scan, direct effect on the answer   ->  the kind of every head        (:mod:`induction.kinds`)
+weights                             ->  composition and copying       (:mod:`induction.composition`, `.copying`)
+path patching                       ->  which earlier head feeds it, through which input
+                                                                      (:mod:`induction.path_patching`)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from induction.analysis import iter_scan, versions
+from induction.attribution import direct_logit_attribution
+from induction.composition import composition
+from induction.copying import copying
+from induction.errors import InputError
+from induction.interventions import Direction, Head, PromptPair, check_choice, check_heads, head_name
+from induction.kinds import KINDS, head_kind
+from induction.model import name_of, origin
+from induction.patching import check_request, described, in_words, pairs
+from induction.path_patching import iter_path_patch, targets
+from induction.progress import Progress, finish
+from induction.results import Scan
+from induction.results.circuit import INPUTS, Circuit, Example, Receiver
+from induction.sweep import MAX_BYTES, hook_name
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+Result = TypeVar("Result")
+SCORES = tuple(kind.score for kind in KINDS.values() if kind.score and not kind.against)
+RECEIVERS = 3  # induction heads whose feeders are measured where no head is named
+SCAN_SHARE, DIRECT_SHARE = 25, 30  # per cent of the progress bar done after each
+
+
+def circuit(
+    model: TransformerBridge,
+    head: Head | None = None,
+    *,
+    on_progress: Callable[[Progress[Circuit]], None] | None = None,
+    **settings: Any,
+) -> Circuit:
+    """The circuit of one head, or of the strongest induction heads; settings as of :func:`iter_circuit`."""
+    return finish(iter_circuit(model, head, **settings), on_progress)
+
+
+def iter_circuit(
+    model: TransformerBridge,
+    head: Head | None = None,
+    *,
+    scan: Scan | None = None,
+    prompts: Sequence[PromptPair] | None = None,
+    n_pairs: int = 10,
+    vocab: str = "random",
+    direction: Direction = "denoise",
+    through: Sequence[str] = tuple(INPUTS),
+    seed: int = 0,
+    max_bytes: int = MAX_BYTES,
+) -> Generator[Progress[Circuit], None, None]:
+    """Name the kind of every head, and measure what feeds one of them or the strongest induction heads.
+
+    Args:
+        head: the receiving head; default up to :data:`RECEIVERS` heads of the kind induction, none where there is
+            none.
+        scan: scores of this model, to save measuring them again; measured anew where it lacks one.
+        prompts: prompt pairs ``.. A B .. A``; default ``n_pairs`` of :func:`induction.patching.pairs` from the token
+            set ``vocab``.
+        direction: of the path patching, a name of :data:`induction.interventions.DIRECTIONS`.
+        through: inputs that are patched, names of :data:`induction.results.circuit.INPUTS`.
+        seed: of prompts, bootstrap, random baseline and token draw.
+
+    Yields:
+        Progress in per cent; the last step carries the result. Closing cancels.
+
+    Raises:
+        InputError: a head outside of the model, an unknown name, prompts that do not end on a repeated token, or a
+            scan of another model.
+    """
+    started = time.perf_counter()
+    shape = {"n_layers": model.cfg.n_layers, "n_heads": model.cfg.n_heads}
+    if head is not None:
+        (head,) = check_heads([head], **shape)
+    if scan is not None and (scan.n_layers, scan.n_heads) != tuple(shape.values()):
+        raise InputError(f"The scan is of {scan.model} and does not fit this model; scan it again.")
+    for name in through:
+        check_choice(name, tuple(INPUTS), "input of a head")
+    chosen = list(prompts) if prompts is not None else pairs(model, n_pairs, vocab=vocab, seed=seed)
+    check_request(model, chosen, direction, "z")
+    example = _example(model, chosen[0])
+    if scan is None or not set(SCORES) <= scan.scores.keys():
+        steps = iter_scan(model, scores=SCORES, loss=False, seed=seed)
+        scan = yield from _share(steps, 0, SCAN_SHARE)
+    yield Progress(SCAN_SHARE, 100, "direct effect of every head")
+    direct = direct_logit_attribution(model, chosen, seed=seed).mean
+    scores = {name: scan.scores[name].mean for name in SCORES}
+    kinds = [
+        [
+            head_kind({name: grid[layer][index] for name, grid in scores.items()}, direct[layer][index])
+            for index in range(model.cfg.n_heads)
+        ]
+        for layer in range(model.cfg.n_layers)
+    ]
+    strongest = [(layer, index) for layer, index, _ in scan.ranked() if kinds[layer][index] == "induction"]
+    receivers = []
+    heads = strongest[:RECEIVERS] if head is None else [head]
+    for number, receiver in enumerate(heads):
+        width = (100 - DIRECT_SHARE) / len(heads)
+        low = DIRECT_SHARE + number * width
+        yield Progress(round(low), 100, f"composition and copying of {head_name(receiver)}")
+        copies = copying(model, receiver, seed=seed)
+        composed = paths = None
+        if receiver[0] > 0:
+            composed = composition(model, receiver, seed=seed)
+            steps = iter_path_patch(
+                model,
+                receiver,
+                chosen,
+                direction=direction,
+                through=through,
+                seed=seed,
+                max_bytes=max_bytes,
+            )
+            paths = yield from _share(steps, low, low + width)
+        receivers.append(Receiver(*receiver, composition=composed, paths=paths, copying=copies))
+    result = Circuit(
+        model=name_of(model),
+        **shape,
+        origin=origin(model),
+        scan_protocol=scan.scores["induction"].protocol,
+        protocol=f"{in_words(chosen)}; {direction}",
+        scores=scores,
+        direct=direct,
+        kinds=kinds,
+        receivers=receivers,
+        example=example,
+        pairs=[described(model, pair) for pair in chosen],
+        seed=seed,
+        seconds=round(time.perf_counter() - started, 2),
+        versions=versions(),
+    )
+    yield Progress(100, 100, "done", result)
+
+
+def _share(
+    steps: Iterator[Progress[Result]], low: float, high: float
+) -> Generator[Progress[Any], None, Result]:
+    """Pass on the steps of a part as ``low`` to ``high`` per cent of the whole; returns the part's result."""
+    result = None
+    for step in steps:
+        result = step.result
+        yield Progress(round(low + (high - low) * step.done / max(step.total, 1)), 100, step.label)
+    if result is None:
+        raise RuntimeError("the work ended without a result")
+    return result
+
+
+def _example(model: TransformerBridge, pair: PromptPair) -> Example:
+    """Where every head looks in one clean prompt: back from B to A, and on from the second A to B."""
+    first_b = int(targets(pair)[-1])
+    last = pair.scored
+    step_back: list[list[float]] = []
+    step_on: list[list[float]] = []
+
+    def look(pattern: torch.Tensor, hook: Any) -> None:  # [1, head, query, key]
+        step_back.append([round(value, 6) for value in pattern[0, :, first_b, first_b - 1].tolist()])
+        step_on.append([round(value, 6) for value in pattern[0, :, last, first_b].tolist()])
+
+    layers = range(model.cfg.n_layers)
+    with torch.no_grad():
+        model.run_with_hooks(
+            torch.tensor([pair.clean[: last + 1]], device=model.cfg.device),
+            fwd_hooks=[(hook_name("pattern", layer), look) for layer in layers],
+            stop_at_layer=model.cfg.n_layers,
+            return_type=None,
+        )
+    shown = described(model, pair)
+    return Example(shown.clean[: last + 1], first_b - 1, first_b, shown.answer, step_back, step_on)
