@@ -105,12 +105,12 @@ def _attribute(model: TransformerBridge, pair: PromptPair) -> tuple[NDArray[np.f
             written.append(block.attn.o(alone[:, None])[:, 0] - block.attn.o(torch.zeros_like(alone[:1])))
         heads = torch.stack(written)  # [layer, head, d_model]
         if scale:
-            heads = _through_final_norm(model, heads, scale[0])
+            heads = through_final_norm(model, heads, scale[0])
         direction = model.W_U[:, pair.answer] - model.W_U[:, pair.distractor]  # [d_model]
     return (heads @ direction).double().cpu().numpy(), float(logits[pair.answer] - logits[pair.distractor])
 
 
-def _through_final_norm(model: TransformerBridge, written: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+def through_final_norm(model: TransformerBridge, written: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """The final norm as the linear map it is at a fixed scale; ``written`` ``[..., d_model]``."""
     norm = model.ln_final
     if not norm.uses_rms_norm:

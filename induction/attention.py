@@ -1,0 +1,314 @@
+"""One prompt, all heads: where each head looks, and what it would write there.
+
+    Attention.patterns    [layer, head, query, key]     rows sum to 1, nothing above the diagonal
+    Attention.z           [layer, pos, head, d_head]    head outputs before the output projection
+
+What a head writes at a position is its direct logit attribution (Elhage et al. 2021): its output there,
+through the final norm with the scale that the norm had, onto the unembedding of every token, minus the mean
+over the vocabulary. Only the direct path from the head to the logits counts.
+
+Torch is imported when a model runs, not before.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from induction import scores
+from induction.errors import InputError
+from induction.scores import SCORES
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+SCHEMA = "induction-attention/1"
+SHOWN_SCORES = tuple(name for name, score in SCORES.items() if score.reduction == "mean")
+DIGITS = 5
+ROWS_AT_ONCE = 64  # positions unembedded together
+NOTHING_LEFT = 1e-6  # attention outside the first column, below which a row is not renormalised
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Attention of every head of a model on one prompt, with everything needed to repeat it.
+
+    ``scale`` is the final norm's, ``[pos]``; None where the model has no final norm.
+    """
+
+    model: str
+    origin: str
+    ids: tuple[int, ...]
+    labels: tuple[str, ...]
+    has_bos: bool
+    patterns: NDArray[np.float32]
+    z: NDArray[np.float32]
+    scale: NDArray[np.float32] | None
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def n_layers(self) -> int:
+        return self.patterns.shape[0]
+
+    @property
+    def n_heads(self) -> int:
+        return self.patterns.shape[1]
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.ids)
+
+    @property
+    def targets(self) -> scores.Mask:
+        """Induction targets, bool ``[query, key]``: what followed an earlier copy of the query's token."""
+        return SCORES["induction"].mask(np.asarray(self.ids))
+
+    @property
+    def protocol(self) -> str:
+        bos = "the first one BOS" if self.has_bos else "no BOS in front"
+        return f"One prompt of {self.n_tokens} tokens, {bos}"
+
+    def scores(self) -> dict[str, NDArray[np.float64]]:
+        """The scores of every head on this prompt, ``[layer, head]`` each; NaN where nothing repeats."""
+        ids = np.asarray(self.ids)
+        return {name: scores.apply(SCORES[name], self.patterns, ids) for name in SHOWN_SCORES}
+
+    def pattern(self, layer: int, head: int) -> NDArray[np.float32]:
+        """Attention of one head, ``[query, key]``.
+
+        Raises:
+            InputError: the model has no such head.
+        """
+        if not (0 <= layer < self.n_layers and 0 <= head < self.n_heads):
+            raise InputError(
+                f"{self.model} has layers 0..{self.n_layers - 1} and heads 0..{self.n_heads - 1}, "
+                f"not head {layer}.{head}."
+            )
+        return self.patterns[layer, head]
+
+
+def attend(model: TransformerBridge, ids: Sequence[int]) -> Attention:
+    """Run a prompt once and keep every head's attention and output.
+
+    Args:
+        ids: token ids ``[pos]``, the model's BOS in front where it shall be there.
+
+    Raises:
+        InputError: no tokens, ids outside the vocabulary, or more tokens than the model's context.
+    """
+    import torch
+
+    from induction.analysis import versions
+    from induction.model import name_of, origin
+    from induction.tokens import bos_id, labels
+
+    ids = [int(token) for token in ids]
+    if not ids:
+        raise InputError("The prompt has no tokens; write at least one word.")
+    if len(ids) > model.cfg.n_ctx:
+        raise InputError(
+            f"The prompt has {len(ids)} tokens and the model's context is {model.cfg.n_ctx}; shorten it."
+        )
+    if min(ids) < 0 or max(ids) >= model.cfg.d_vocab:
+        raise InputError(f"Token ids of this model go from 0 to {model.cfg.d_vocab - 1}.")
+    n_layers = model.cfg.n_layers
+    patterns: list[NDArray[np.float32]] = []
+    z: list[NDArray[np.float32]] = []
+    scale: list[NDArray[np.float32]] = []
+
+    def keep(into: list[NDArray[np.float32]]):
+        return lambda activation, hook: into.append(activation[0].float().cpu().numpy().copy())
+
+    hooks = [(f"blocks.{layer}.attn.hook_pattern", keep(patterns)) for layer in range(n_layers)]
+    hooks += [(f"blocks.{layer}.attn.hook_z", keep(z)) for layer in range(n_layers)]
+    if "ln_final.hook_scale" in model.hook_dict:
+        hooks.append(("ln_final.hook_scale", keep(scale)))
+    # The logits are not needed; one position of the unembedding is the least that can be computed.
+    hooks.append(("unembed.hook_in", lambda resid, hook: resid[:, -1:]))
+    with torch.no_grad():
+        model.run_with_hooks(torch.tensor([ids], device=model.cfg.device), fwd_hooks=hooks)
+    start = bos_id(model)
+    return Attention(
+        model=name_of(model),
+        origin=origin(model),
+        ids=tuple(ids),
+        labels=tuple(labels(model, ids)),
+        has_bos=start is not None and ids[0] == start,
+        patterns=np.stack(patterns),
+        z=np.stack(z),
+        scale=scale[0].reshape(len(ids)) if scale else None,
+        versions=versions(),
+    )
+
+
+def without_first(patterns: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Attention without the first column, every row made to sum to 1 again.
+
+    Heads rest on the first token when they have nothing to do, which drowns the rest of the scale. A row
+    with nothing left (the first, and rows that look at the first token alone) becomes zeros.
+
+    Args:
+        patterns: ``[..., query, key]``.
+    """
+    kept = patterns.copy()
+    kept[..., 0] = 0
+    left = kept.sum(-1, keepdims=True)
+    return np.divide(kept, left, out=np.zeros_like(kept), where=left > NOTHING_LEFT)
+
+
+# -- what a head writes --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one head adds to the logits at every position, in logits above the mean over the vocabulary.
+
+    ``promoted`` and ``suppressed`` are ``[pos][rank]`` pairs of token label and logits, strongest first.
+    ``following`` is, per position, what the head adds to the token that does come next and that token's
+    rank among all (1 = most promoted); None at the last position.
+    """
+
+    layer: int
+    head: int
+    promoted: list[list[tuple[str, float]]]
+    suppressed: list[list[tuple[str, float]]]
+    following: list[tuple[float, int] | None]
+
+
+def written(model: TransformerBridge, seen: Attention, layer: int, head: int, *, k: int = 5) -> Written:
+    """Direct logit attribution of one head at every position of a prompt.
+
+    Args:
+        model: the model that ``seen`` came from.
+        k: tokens named on either side.
+
+    Raises:
+        InputError: the model has no such head.
+    """
+    import torch
+
+    from induction.attribution import through_final_norm
+    from induction.tokens import labels
+
+    seen.pattern(layer, head)  # checks the head
+    device = model.cfg.device
+    n_vocab = min(model.cfg.d_vocab, len(model.tokenizer))  # embeddings may be padded
+    z = torch.from_numpy(seen.z[layer]).to(device)  # [pos, head, d_head]
+    alone = torch.zeros_like(z)
+    alone[:, head] = z[:, head]
+    projection = model.blocks[layer].attn.o
+    following = torch.tensor(seen.ids[1:], device=device)
+    best: list[tuple[list[int], list[float]]] = []
+    worst: list[tuple[list[int], list[float]]] = []
+    next_token: list[tuple[float, int] | None] = []
+    with torch.no_grad():
+        rows = alone.flatten(1)[:, None]  # [pos, 1, head * d_head]
+        output = (projection(rows) - projection(torch.zeros_like(rows[:1])))[:, 0]  # [pos, d_model], no bias
+        if seen.scale is not None:
+            output = through_final_norm(model, output, torch.from_numpy(seen.scale).to(device)[:, None])
+        unembedding = model.W_U[:, :n_vocab]
+        for start in range(0, len(output), ROWS_AT_ONCE):
+            logits = output[start : start + ROWS_AT_ONCE] @ unembedding  # [pos, vocab]
+            logits = logits - logits.mean(-1, keepdim=True)
+            for into, largest in ((best, True), (worst, False)):
+                values, tokens = logits.topk(min(k, n_vocab), largest=largest)
+                into += zip(tokens.tolist(), values.tolist(), strict=True)
+            for row, token in zip(logits, following[start : start + ROWS_AT_ONCE], strict=False):
+                next_token.append((round(float(row[token]), DIGITS), int((row > row[token]).sum()) + 1))
+    next_token.append(None)
+
+    def named(found: list[tuple[list[int], list[float]]]) -> list[list[tuple[str, float]]]:
+        return [
+            [(label, round(value, DIGITS)) for label, value in zip(labels(model, ids), values, strict=True)]
+            for ids, values in found
+        ]
+
+    return Written(layer, head, named(best), named(worst), next_token)
+
+
+# -- pictures: one byte per cell, tiles under each other in a grey PNG ----------------------------------------
+
+
+def atlas(patterns: NDArray[np.floating]) -> bytes:
+    """Attention of several heads as one grey PNG, a tile per head from top to bottom, 255 for weight 1.
+
+    Args:
+        patterns: ``[head, query, key]`` in 0..1.
+    """
+    from PIL import Image
+
+    tiles = np.rint(np.clip(patterns, 0, 1) * 255).astype(np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(tiles.reshape(-1, tiles.shape[-1])).save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def pooled(patterns: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    """The largest weight of every ``factor`` x ``factor`` block, so that thin stripes survive.
+
+    Args:
+        patterns: ``[..., query, key]``; the last blocks may be smaller.
+    """
+    starts = np.arange(0, patterns.shape[-1], factor)
+    return np.maximum.reduceat(np.maximum.reduceat(patterns, starts, axis=-2), starts, axis=-1)
+
+
+# -- results that travel --------------------------------------------------------------------------------------
+
+
+def head_json(seen: Attention, layer: int, head: int, *, hide_first: bool = False) -> str:
+    """One head's attention on the prompt as a JSON document.
+
+    Raises:
+        InputError: the model has no such head.
+    """
+    pattern = _chosen(seen, layer, head, hide_first)
+    measured = {name: float(values[layer, head]) for name, values in seen.scores().items()}
+    return json.dumps(
+        {
+            "schema": SCHEMA,
+            "model": seen.model,
+            "origin": seen.origin,
+            "layer": layer,
+            "head": head,
+            "protocol": seen.protocol,
+            "first_column": "left out, rows renormalised" if hide_first else "kept",
+            "ids": seen.ids,
+            "tokens": seen.labels,
+            "attention": np.round(pattern.astype(float), DIGITS).tolist(),
+            "induction_targets": np.argwhere(seen.targets).tolist(),
+            "scores": {
+                name: None if np.isnan(value) else round(value, DIGITS) for name, value in measured.items()
+            },
+            "versions": seen.versions,
+        },
+        allow_nan=False,
+    )
+
+
+def head_csv(seen: Attention, layer: int, head: int, *, hide_first: bool = False) -> str:
+    """One head's attention as a table: a row per query, a column per key, named ``position token``.
+
+    Raises:
+        InputError: the model has no such head.
+    """
+    pattern = _chosen(seen, layer, head, hide_first)
+    names = [f"{position} {label}" for position, label in enumerate(seen.labels)]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["query", *names])
+    for name, row in zip(names, pattern.astype(float), strict=True):
+        writer.writerow([name, *(round(value, DIGITS) for value in row.tolist())])
+    return out.getvalue()
+
+
+def _chosen(seen: Attention, layer: int, head: int, hide_first: bool) -> NDArray[np.float32]:
+    pattern = seen.pattern(layer, head)
+    return without_first(pattern) if hide_first else pattern
