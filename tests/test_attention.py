@@ -1,7 +1,8 @@
-"""What is drawn is what the model computed: patterns, images, renormalised rows, tokens written."""
+"""Attention of one prompt: numbers against TransformerLens's cache, writing against the model's own logits."""
 
-import base64
+import csv
 import io
+import json
 
 import models
 import numpy as np
@@ -9,109 +10,149 @@ import pytest
 import torch
 from PIL import Image
 
-from induction import attention, data_gen
+from induction import attention
+from induction.data_gen import repeated_batch
 from induction.errors import InputError
 from induction.model import load_model
-from induction.tokens import encode, labels
+from induction.tokens import labels
 
-BUILDERS = pytest.mark.parametrize("build", models.BUILDERS.values(), ids=list(models.BUILDERS))
-TEXT = " the cat and the dog and the cat and the sun"
-
-
-def _pixels(address: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))))
+IDS = [0, 31, 67, 112, 305, 240, 31, 67, 112, 305, 240, 31]
 
 
-@BUILDERS
-def test_patterns_are_the_cached_ones_and_the_image_holds_them(build):
-    model = build()
-    ids = encode(model, TEXT)
-    seen = attention.look(model, ids)
-    _, cache = model.run_with_cache(torch.tensor([ids]))
+@pytest.fixture(scope="module", params=models.BUILDERS)
+def model(request):
+    return models.BUILDERS[request.param]()
+
+
+def read_tiles(png: bytes, n: int) -> np.ndarray:
+    image = Image.open(io.BytesIO(png))
+    assert image.mode == "L"
+    return np.asarray(image).reshape(-1, n, n)  # [head, query, key]
+
+
+def test_patterns_are_those_of_the_cache_and_the_image_holds_them(model):
+    seen = attention.attend(model, IDS)
+    _, cache = model.run_with_cache(torch.tensor([IDS]))
     for layer in range(model.cfg.n_layers):
-        expected = cache["pattern", layer][0].detach().numpy()
-        assert np.allclose(seen.patterns[layer], expected, atol=1e-6)
-        pixels = _pixels(attention.atlas(seen.patterns[layer]))
-        n = len(ids)
-        assert pixels.shape == (n, n * model.cfg.n_heads)
-        for head in range(model.cfg.n_heads):
-            assert (
-                np.abs(pixels[:, head * n : (head + 1) * n] / 255 - expected[head]).max() <= 0.5 / 255 + 1e-6
-            )
+        expected = cache["pattern", layer][0].numpy()
+        np.testing.assert_allclose(seen.patterns[layer], expected, atol=1e-6)
+        tiles = read_tiles(attention.atlas(seen.patterns[layer]), len(IDS))
+        np.testing.assert_allclose(tiles / 255, expected, atol=0.5 / 255 + 1e-6)
+    assert seen.has_bos
 
 
-@BUILDERS
-def test_what_all_heads_write_and_the_rest_make_the_logits(build):
-    """The direct contributions of heads are linear: for one head alone they equal an independent product."""
-    model = build()
-    ids = encode(model, TEXT)
-    seen = attention.look(model, ids)
-    layer, head, query = model.cfg.n_layers - 1, 1, len(ids) - 1
-    _, cache = model.run_with_cache(torch.tensor([ids]))
-    with torch.no_grad():
-        z = cache["z", layer][0, query, head].double()  # [d_head]
-        out = z @ model.W_O[layer, head].double()  # [d_model]
-        stream = cache["resid_post", layer][0, query].double()
-        norm = model.ln_final
-        weight = norm.original_component.weight.double()
-        if norm.uses_rms_norm:
-            scaled = out * weight / (stream.pow(2).mean() + norm.original_component.variance_epsilon).sqrt()
-        else:
-            centred = stream - stream.mean()
-            scaled = (out - out.mean()) * weight / (centred.pow(2).mean() + 1e-5).sqrt()
-        logits = scaled @ model.W_U.double()
-        logits = logits - logits.mean()
-    written = attention.written(model, seen, layer, head, query, k=3)
-    best = logits.topk(3)
-    assert [token for token, _ in written.promoted] == labels(model, best.indices.tolist())
-    assert np.allclose([value for _, value in written.promoted], best.values, atol=2e-3)
-    assert written.suppressed[0][1] == pytest.approx(float(logits.min()), abs=2e-3)
+def test_what_a_head_writes_is_what_the_logits_lose_without_it_at_a_frozen_norm(model):
+    """Independent: take the head's output out of the residual stream; final norm written out, its scale frozen."""
+    layer, head, k = model.cfg.n_layers - 1, 1, 4
+    seen = attention.attend(model, IDS)
+    written = attention.written(model, seen, layer, head, k=k)
+    _, cache = model.run_with_cache(torch.tensor([IDS]))
+    resid = cache["ln_final.hook_in"][0]  # [pos, d_model]
+    z = cache[f"blocks.{layer}.attn.hook_z"][0, :, head]  # [pos, d_head]
+    output = z @ model.W_O[layer, head]  # [pos, d_model]
+    norm = model.ln_final.original_component
+    centre = 0 if model.ln_final.uses_rms_norm else 1
+
+    def frozen(stream):  # the norm with the statistics of the unchanged stream
+        spread = (resid - centre * resid.mean(-1, keepdim=True)).pow(2).mean(-1, keepdim=True)
+        scaled = (stream - centre * stream.mean(-1, keepdim=True)) / (spread + model.cfg.eps).sqrt()
+        bias = getattr(norm, "bias", None)
+        return scaled * norm.weight + (0 if bias is None else bias)
+
+    torch.testing.assert_close(frozen(resid), norm(resid), atol=1e-4, rtol=1e-4)
+    lost = model.unembed(frozen(resid)[None])[0] - model.unembed(frozen(resid - output)[None])[0]
+    lost = lost - lost.mean(-1, keepdim=True)  # [pos, vocab]
+    for position in range(len(IDS)):
+        order = lost[position].argsort(descending=True).tolist()
+        for found, expected in (
+            (written.promoted[position], order[:k]),
+            (written.suppressed[position], order[::-1][:k]),
+        ):
+            assert [label for label, _ in found] == labels(model, expected)
+            np.testing.assert_allclose([value for _, value in found], lost[position, expected], atol=2e-4)
+        if position < len(IDS) - 1:
+            value, rank = written.following[position]
+            assert value == pytest.approx(float(lost[position, IDS[position + 1]]), abs=2e-4)
+            assert rank == order.index(IDS[position + 1]) + 1
+    assert written.following[-1] is None
 
 
-def test_the_planted_induction_head_promotes_the_answer():
+def test_the_planted_induction_head_looks_at_its_targets_and_writes_the_token_it_finds():
     model = models.planted_circuit()
-    prompt = data_gen.generate_repeated_sequence(data_gen.get_token_set("letters", model))
-    ids = prompt.ids(model)
-    seen = attention.look(model, ids)
-    written = attention.written(model, seen, *models.INDUCTION_HEAD, len(ids) - 1)
-    assert written.promoted[0][0] == labels(model, [ids[prompt.first_b + 1]])[0]
-    assert [len(ids) - 1, prompt.first_b + 1] in attention.targets(seen.ids)
+    seen = attention.attend(model, IDS)
+    layer, head = models.INDUCTION_HEAD
+    repeated = np.flatnonzero(seen.targets.any(-1))
+    assert repeated.tolist() == [6, 7, 8, 9, 10, 11]
+    # Position 11 repeats a token for the second time: two targets share its attention.
+    on_targets = np.where(seen.targets, seen.pattern(layer, head), 0).sum(-1)
+    np.testing.assert_allclose(on_targets[repeated], 1, atol=1e-2)
+    assert seen.scores()["previous_token"][models.PREVIOUS_TOKEN_HEAD] > 0.99
+    written = attention.written(model, seen, layer, head)
+    for query in repeated[:-1]:
+        assert written.promoted[query][0][0] == seen.labels[query + 1]
+        assert written.following[query][1] == 1
+
+
+def test_scores_are_undefined_where_nothing_repeats():
+    seen = attention.attend(models.native(), [0, 31, 67])
+    assert np.isnan(seen.scores()["induction"]).all()
+    assert not np.isnan(seen.scores()["previous_token"]).any()
+    assert json.loads(attention.head_json(seen, 0, 0))["scores"]["induction"] is None
 
 
 def test_rows_without_the_first_column_sum_to_one():
-    pattern = attention.look(models.llama(), encode(models.llama(), TEXT)).patterns
-    rest = attention.without_first(pattern)
-    assert (rest[..., 0] == 0).all()
-    assert np.allclose(rest[..., 1:, :].sum(-1), 1, atol=1e-5)
-    assert (rest[..., 0, :] == 0).all()  # the first row held nothing else
-    assert np.allclose(rest[..., 5, 1] * pattern[..., 5, 1:].sum(-1), pattern[..., 5, 1], atol=1e-6)
+    seen = attention.attend(models.gpt2(), IDS)
+    kept = attention.without_first(seen.patterns)
+    assert (kept[..., 0] == 0).all()
+    np.testing.assert_allclose(kept[..., 1:, :].sum(-1), 1, atol=1e-5)
+    assert (kept[..., 0, :] == 0).all()  # the first row held nothing else
+    share = kept[0, 0, 5, 1:6] / seen.patterns[0, 0, 5, 1:6]
+    np.testing.assert_allclose(share, 1 / (1 - seen.patterns[0, 0, 5, 0]), rtol=1e-5)
 
 
-def test_a_layer_of_64_tokens_is_small():
+def test_a_row_that_looks_at_the_first_token_alone_has_nothing_left():
+    sink = np.zeros((3, 3), np.float32)
+    sink[:, 0] = 1
+    assert (attention.without_first(sink) == 0).all()
+
+
+def test_pooling_keeps_the_largest_weight_of_each_block():
+    pattern = np.arange(25, dtype=np.float32).reshape(5, 5)
+    assert attention.pooled(pattern, 2).tolist() == [[6, 8, 9], [16, 18, 19], [21, 23, 24]]
+    assert (attention.pooled(pattern, 1) == pattern).all()
+
+
+def test_all_heads_of_mini_2l_on_64_tokens_are_small():
     model = load_model("mini-2l")
-    ids = data_gen.repeated_batch(model, n_prompts=1, length=31).prompt(0).tolist()
-    seen = attention.look(model, [*ids, ids[0]])
-    assert len(seen.ids) == 64
-    assert sum(len(attention.atlas(layer)) for layer in seen.patterns) < 150_000
+    ids = repeated_batch(model, n_prompts=1, length=31).prompt(0).tolist()
+    seen = attention.attend(model, [*ids, ids[1]])
+    assert seen.n_tokens == 64
+    assert sum(len(attention.atlas(layer)) for layer in seen.patterns) < 60_000
 
 
-def test_csv_has_a_row_per_query():
-    model = models.gpt2()
-    seen = attention.look(model, encode(model, TEXT))
-    rows = attention.to_csv(seen, 1, 2).splitlines()
-    assert len(rows) == len(seen.ids) + 1
-    assert float(rows[3].split(",")[1]) == pytest.approx(seen.patterns[1, 2, 2, 0], abs=1e-5)
+@pytest.mark.parametrize(
+    ("ids", "words"), [([], "no tokens"), ([0] * 257, "context is 256"), ([0, -1], "ids"), ([9999], "ids")]
+)
+def test_prompts_that_cannot_run_are_refused(ids, words):
+    with pytest.raises(InputError, match=words):
+        attention.attend(models.native(), ids)
 
 
-@pytest.mark.parametrize("length", [0, 1, 300])
-def test_prompts_out_of_range_are_refused(length):
-    with pytest.raises(InputError, match="2 to 256 tokens"):
-        attention.look(models.gpt2(), [1] * length)
+@pytest.mark.parametrize("head", [(2, 0), (0, 4), (-1, 0)])
+def test_heads_that_do_not_exist_are_refused(head):
+    model = models.native()
+    seen = attention.attend(model, IDS)
+    for use in (seen.pattern, lambda *place: attention.written(model, seen, *place)):
+        with pytest.raises(InputError, match=r"heads 0\.\.3"):
+            use(*head)
 
 
-@pytest.mark.parametrize("place", [(9, 0, 0), (0, 9, 0), (0, 0, 99), (-1, 0, 0)])
-def test_places_out_of_range_are_refused(place):
-    model = models.gpt2()
-    seen = attention.look(model, encode(model, TEXT))
-    with pytest.raises(InputError, match="choose layers 0 to 2, heads 0 to 3"):
-        attention.written(model, seen, *place)
+def test_exports_hold_the_matrix():
+    seen = attention.attend(models.native(), IDS)
+    data = json.loads(attention.head_json(seen, 1, 2))
+    np.testing.assert_allclose(data["attention"], seen.patterns[1, 2], atol=1e-5)
+    assert data["induction_targets"] == [[6, 2], [7, 3], [8, 4], [9, 5], [10, 6], [11, 2], [11, 7]]
+    rows = list(csv.reader(io.StringIO(attention.head_csv(seen, 1, 2, hide_first=True))))
+    assert rows[0] == ["query", *(f"{i} {label}" for i, label in enumerate(seen.labels))]
+    values = np.array([[float(value) for value in row[1:]] for row in rows[1:]])
+    np.testing.assert_allclose(values, attention.without_first(seen.patterns[1, 2]), atol=1e-5)
