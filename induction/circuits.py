@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 SCORES = tuple(kind.score for kind in KINDS.values() if kind.score and not kind.against)
-RECEIVERS = 3  # induction heads whose feeders are measured where no head is named
 SCAN_SHARE, DIRECT_SHARE = 25, 30  # per cent of the progress bar done after each
 
 
@@ -55,6 +54,7 @@ def iter_circuit(
     *,
     scan: Scan | None = None,
     prompts: Sequence[PromptPair] | None = None,
+    n_receivers: int = 3,
     n_pairs: int = 10,
     vocab: str = "random",
     direction: Direction = "denoise",
@@ -65,8 +65,9 @@ def iter_circuit(
     """Name the kind of every head, and measure what feeds one of them or the strongest induction heads.
 
     Args:
-        head: the receiving head; default up to :data:`RECEIVERS` heads of the kind induction, none where there is
+        head: the receiving head; default the strongest heads of the kind induction, none where there is
             none.
+        n_receivers: how many of them.
         scan: scores of this model, to save measuring them again; measured anew where it lacks one.
         prompts: prompt pairs ``.. A B .. A``; default ``n_pairs`` of :func:`induction.patching.pairs` from the token
             set ``vocab``.
@@ -107,7 +108,7 @@ def iter_circuit(
     ]
     strongest = [(layer, index) for layer, index, _ in scan.ranked() if kinds[layer][index] == "induction"]
     receivers = []
-    heads = strongest[:RECEIVERS] if head is None else [head]
+    heads = strongest[:n_receivers] if head is None else [head]
     for number, receiver in enumerate(heads):
         width = (100 - DIRECT_SHARE) / len(heads)
         low = DIRECT_SHARE + number * width
