@@ -98,9 +98,13 @@ def frame(axes: Axes, palette: Palette, *, x_label: str, y_label: str) -> list[s
     return parts
 
 
-def line(axes: Axes, points: Sequence[tuple[float, float]], colour: str, width: float = 2) -> str:
+def line(
+    axes: Axes, points: Sequence[tuple[float, float]], colour: str, width: float = 2, **attributes: object
+) -> str:
     path = " ".join(f"{'L' if i else 'M'}{axes.x(x):.1f} {axes.y(y):.1f}" for i, (x, y) in enumerate(points))
-    return tag("path", d=path, fill="none", stroke=colour, stroke_width=width, stroke_linejoin="round")
+    return tag(
+        "path", d=path, fill="none", stroke=colour, stroke_width=width, stroke_linejoin="round", **attributes
+    )
 
 
 def figure(parts: Iterable[str], palette: Palette, *, title: str, caption: str, height: float = 290) -> str:
