@@ -20,7 +20,7 @@ from induction.composition import composition
 from induction.copying import copying
 from induction.errors import InputError
 from induction.interventions import Direction, Head, PromptPair, check_choice, check_heads, head_name
-from induction.kinds import KINDS, head_kind
+from induction.kinds import KINDS, kinds_of
 from induction.model import name_of, origin
 from induction.patching import check_request, described, in_words, pairs
 from induction.path_patching import iter_path_patch, targets
@@ -99,13 +99,7 @@ def iter_circuit(
     yield Progress(SCAN_SHARE, 100, "direct effect of every head")
     direct = direct_logit_attribution(model, chosen, seed=seed).mean
     scores = {name: scan.scores[name].mean for name in SCORES}
-    kinds = [
-        [
-            head_kind({name: grid[layer][index] for name, grid in scores.items()}, direct[layer][index])
-            for index in range(model.cfg.n_heads)
-        ]
-        for layer in range(model.cfg.n_layers)
-    ]
+    kinds = kinds_of(scores, direct)
     strongest = [(layer, index) for layer, index, _ in scan.ranked() if kinds[layer][index] == "induction"]
     receivers = []
     heads = strongest[:n_receivers] if head is None else [head]

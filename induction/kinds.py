@@ -7,7 +7,7 @@ alone does not show that a head copies: copy-suppression heads attend to the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 STRIPE = 0.4  # mean attention at the cells of a score from which on a head counts as such
@@ -87,3 +87,20 @@ def head_kind(scores: Mapping[str, float], direct: float | None = None) -> str:
         if reached and (not kind.against or (direct is not None and direct <= AGAINST)):
             return kind.name
     raise AssertionError("the last kind has no rule")
+
+
+def kinds_of(
+    scores: Mapping[str, Sequence[Sequence[float]]], direct: Sequence[Sequence[float]] | None = None
+) -> list[list[str]]:
+    """Names of the kinds of all heads ``[layer][head]``, from grids of that shape."""
+    some = next(iter(scores.values()))
+    return [
+        [
+            head_kind(
+                {name: grid[layer][head] for name, grid in scores.items()},
+                None if direct is None else direct[layer][head],
+            )
+            for head in range(len(row))
+        ]
+        for layer, row in enumerate(some)
+    ]

@@ -15,11 +15,13 @@ from induction.composition import composition, fold, random_baseline, weights
 from induction.copying import copying
 from induction.errors import InputError
 from induction.interventions import PromptPair
-from induction.kinds import head_kind
+from induction.kinds import head_kind, kinds_of
+from induction.model import load_model
 from induction.patching import pairs
 from induction.path_patching import iter_path_patch, path_patch
 from induction.results import bundled
 from induction.results import circuit as results
+from induction.results import patching as patching_results
 from induction.results.circuit import INPUTS
 
 
@@ -363,16 +365,15 @@ def test_a_head_is_named_by_the_first_rule_that_holds(scores, direct, kind):
     assert head_kind(scores, direct) == kind
 
 
-def test_published_scores_of_gpt2_give_its_known_heads():
-    scan = bundled("gpt2")
-    kinds = {
-        (layer, head): head_kind({name: score.mean[layer][head] for name, score in scan.scores.items()})
-        for layer in range(12)
-        for head in range(12)
-    }
-    assert all(kinds[head] == "induction" for head in [(5, 1), (5, 5), (6, 9), (7, 2), (7, 10)])
-    assert kinds[4, 11] == "previous_token"
-    assert kinds[0, 5] == kinds[3, 0] == "duplicate_token"
+def test_published_figures_of_gpt2_give_its_known_heads():
+    """Scores on random repeats, and direct effect on indirect-object prompts: names as in the literature."""
+    scores = {name: score.mean for name, score in bundled("gpt2").scores.items()}
+    kinds = kinds_of(scores, patching_results.bundled("gpt2-ioi-attribution").mean)
+    assert all(kinds[layer][head] == "induction" for layer, head in [(5, 1), (5, 5), (6, 9), (7, 2), (7, 10)])
+    assert kinds[10][7] == kinds[11][10] == "copy_suppression"  # McDougall et al. 2023
+    assert kinds[4][11] == "previous_token"
+    assert kinds[0][5] == kinds[3][0] == "duplicate_token"
+    assert kinds_of(scores)[10][7] == "induction"  # the stripe alone does not tell
 
 
 # The whole
@@ -452,3 +453,35 @@ def test_without_induction_heads_there_is_no_circuit():
 def test_a_scan_of_another_model_is_refused(planted):
     with pytest.raises(InputError, match="does not fit this model"):
         circuit(planted, scan=bundled("gpt2"), n_pairs=1)
+
+
+def test_in_mini_2l_previous_token_heads_feed_keys_and_queries_carry_nothing():
+    found = circuit(load_model("mini-2l"))
+    assert found.receivers
+    for receiver in found.receivers:
+        keys = receiver.paths.effects["k"]["attention"]
+        feeders = receiver.paths.ranked("k")
+        layer, head, strongest = feeders[0]
+        assert found.kinds[layer][head] == "previous_token"
+        assert strongest > 0.05
+        others = [effect for at, index, effect in feeders if found.kinds[at][index] != "previous_token"]
+        assert strongest > 10 * max(map(abs, others))
+        assert keys.whole > 0.5 * (receiver.paths.clean["attention"] - receiver.paths.corrupted["attention"])
+        for effect in receiver.paths.effects["q"].values():
+            assert np.abs(effect.mean).max() < strongest / 20
+        assert receiver.composition.measured["k"][layer][head] > 1.5 * receiver.composition.baseline
+
+
+def test_the_bundled_circuit_of_mini_2l_is_what_is_measured():
+    bundle = results.bundled("mini-2l")
+    found = circuit(load_model("mini-2l"), n_receivers=1)
+    assert found.kinds == bundle.kinds
+    assert (found.receivers[0].layer, found.receivers[0].head) == (
+        bundle.receivers[0].layer,
+        bundle.receivers[0].head,
+    )
+    for through in INPUTS:
+        ours, theirs = (
+            result.receivers[0].paths.effects[through]["attention"].mean for result in (found, bundle)
+        )
+        assert np.allclose(ours, theirs, atol=1e-3)
