@@ -34,6 +34,7 @@ from induction.sweep import MAX_BYTES, Edit, Run, hook_name, record, run_rows
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+DIGITS = 5
 ANSWER = list(METRICS).index("logit_difference")
 
 
@@ -130,8 +131,8 @@ def iter_path_patch(
             effects={
                 name: _effects(plain, patched[at], layer, direction, seed) for at, name in enumerate(through)
             },
-            clean=dict(zip(MEASURES, np.round(clean, 6).tolist(), strict=True)),
-            corrupted=dict(zip(MEASURES, np.round(corrupted, 6).tolist(), strict=True)),
+            clean=dict(zip(MEASURES, np.round(clean, DIGITS).tolist(), strict=True)),
+            corrupted=dict(zip(MEASURES, np.round(corrupted, DIGITS).tolist(), strict=True)),
             seed=seed,
         ),
     )
@@ -314,7 +315,7 @@ def _effects(
 
 def _summary(effect: NDArray[np.float64], layer: int, seed: int, undefined: int) -> PathEffect:
     def grid(row: NDArray[np.float64]) -> list[list[float | None]]:
-        return nested(row[:-1].reshape(layer, -1))
+        return nested(np.round(row[:-1], DIGITS).reshape(layer, -1))
 
     if not len(effect):
         return PathEffect(grid(np.full(effect.shape[1], np.nan)), None, None, None, undefined)
@@ -322,4 +323,4 @@ def _summary(effect: NDArray[np.float64], layer: int, seed: int, undefined: int)
     if len(effect) > 1:
         low, high = (grid(bound) for bound in bootstrap_interval(effect, seed))
     mean = effect.mean(0)
-    return PathEffect(grid(mean), low, high, round(float(mean[-1]), 6), undefined)
+    return PathEffect(grid(mean), low, high, round(float(mean[-1]), DIGITS), undefined)

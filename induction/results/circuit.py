@@ -237,7 +237,7 @@ def _ranked(grid: Grid) -> list[tuple[int, int, float]]:
 
 def to_json(circuit: Circuit) -> str:
     """One JSON document that :func:`from_json` reads back to an equal object."""
-    return json.dumps({"schema": SCHEMA, **asdict(circuit)}, allow_nan=False)
+    return json.dumps({"schema": SCHEMA, **asdict(circuit)}, allow_nan=False, separators=(",", ":"))
 
 
 def from_json(text: str, name: str = "this file") -> Circuit:
@@ -358,14 +358,19 @@ def to_text(circuit: Circuit, *, top: int = 5) -> str:
                 answer = effects["answer"].mean[sender][index]
                 lines.append(
                     f"  {INPUTS[through].title.lower():7}  {head_name((sender, index)):6}"
-                    f"  {effects['attention'].mean[sender][index]:+9.3f}"
-                    f"  {'     -' if answer is None else f'{answer:+6.3f}'}"
+                    f"  {_signed(effects['attention'].mean[sender][index]):>9}"
+                    f"  {'-' if answer is None else _signed(answer):>6}"
                     f"  {receiver.composition.measured[through][sender][index]:11.3f}"
                     f"  {KINDS[circuit.kinds[sender][index]].title.lower()}"
                 )
         base = receiver.composition
         lines.append(f"  random composition {base.baseline:.3f} ± {base.baseline_deviation:.3f}")
     return "\n".join(lines)
+
+
+def _signed(value: float) -> str:
+    """Three decimals with a sign, never -0.000."""
+    return f"{round(value, 3) + 0.0:+.3f}"
 
 
 def bundled_names() -> list[str]:

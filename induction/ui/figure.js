@@ -1,5 +1,5 @@
-// An SVG figure of induction.viz: tooltips from data-tip, 'pick' with {layer, head} from data-head, and
-// export as SVG or PNG with the colours of the theme on show. The SVG is made by this project, its texts escaped.
+// An SVG figure of induction.viz: tooltips from data-tip, 'pick' with {layer, head} from data-head, 'edge' with
+// {edge} from data-edge, by mouse and keyboard, and export as SVG or PNG with the colours of the theme on show. The SVG is made by this project, its texts escaped.
 const holder = element.querySelector('.ih-figure');
 const caption = element.querySelector('.ih-caption');
 const tools = element.querySelector('.ih-tools');
@@ -51,18 +51,30 @@ tools.addEventListener('click', (event) => {
   if (kind === 'svg') download(`${props.value.name}.svg`, new Blob([standalone()], { type: 'image/svg+xml' }));
   if (kind === 'png') png(standalone());
 });
-holder.addEventListener('mouseover', (event) => {
+function explain(event) {
   const mark = event.target.closest('[data-tip]');
   if (!mark) { tip.hidden = true; return; }
   tip.replaceChildren(make('span', '', mark.dataset.tip));
   placeTip(tip, mark);
-});
-holder.addEventListener('mouseleave', () => { tip.hidden = true; });
-holder.addEventListener('click', (event) => {
-  const mark = event.target.closest('[data-head]');
+}
+function choose(event) {
+  const mark = event.target.closest('[data-head], [data-edge]');
   if (!mark) return;
+  if (mark.dataset.edge) { trigger('edge', { edge: mark.dataset.edge }); return; }
   const [layer, head] = mark.dataset.head.split('.').map(Number);
   trigger('pick', { layer, head });
+}
+holder.addEventListener('mouseover', explain);
+holder.addEventListener('focusin', explain);
+holder.addEventListener('mouseleave', () => { tip.hidden = true; });
+holder.addEventListener('focusout', () => { tip.hidden = true; });
+holder.addEventListener('click', choose);
+holder.addEventListener('keydown', (event) => {
+  if (event.key === 'Escape') tip.hidden = true;
+  if (event.key !== 'Enter' && event.key !== ' ') return;
+  if (!event.target.closest('[data-head], [data-edge]')) return;
+  event.preventDefault();
+  choose(event);
 });
 watch('value', draw);
 draw();

@@ -166,7 +166,7 @@ def diagram(
         f"{circuit.model}, {circuit.origin}. {MEASURES[measure].meaning} Path patching, {circuit.protocol}, means over "
         f"pairs; effects below {FEEDING:g} are not drawn. Scores: {circuit.scan_protocol.rstrip('.')}."
     )
-    return svg.figure(parts, palette, title=title, caption=caption, height=bottom)
+    return svg.figure(parts, palette, title=title, caption=caption, height=bottom, role="group")
 
 
 def _place(receiver: Receiver) -> Head:
@@ -186,6 +186,7 @@ def _node(
     chosen = name == selected
     known = kind.name in ("previous_token", "induction")
     direct = circuit.direct[head[0]][head[1]]
+    tip = f"head {name}, {kind.title.lower()}: {score}, direct effect {direct:+.2f} logits"
     return [
         svg.tag(
             "rect",
@@ -199,7 +200,8 @@ def _node(
             stroke_width=2.5 if chosen else 1.5,
             stroke_dasharray=None if known or chosen else "4 3",
             data_head=name,
-            data_tip=f"head {name}, {kind.title.lower()}: {score}, direct effect {direct:+.2f} logits",
+            data_tip=tip,
+            **_reachable(tip),
         ),
         svg.label(
             x + 10,
@@ -219,6 +221,11 @@ def _node(
             pointer_events="none",
         ),
     ]
+
+
+def _reachable(tip: str) -> dict[str, object]:
+    """What makes a mark a button that the keyboard reaches."""
+    return {"tabindex": 0, "role": "button", "aria_label": tip}
 
 
 def _edge(
@@ -274,6 +281,7 @@ def _edge(
             pointer_events="stroke",
             data_edge=edge.name,
             data_tip=tip,
+            **_reachable(tip),
         )
     )
     return marks

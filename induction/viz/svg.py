@@ -107,9 +107,22 @@ def line(
     )
 
 
-def figure(parts: Iterable[str], palette: Palette, *, title: str, caption: str, height: float = 290) -> str:
-    """The whole document: marks, then the caption with the protocol. ``title`` is read by screen readers."""
-    lines = textwrap.wrap(caption, CAPTION_CHARACTERS)
+def figure(
+    parts: Iterable[str],
+    palette: Palette,
+    *,
+    title: str,
+    caption: str,
+    height: float = 290,
+    width: float = WIDTH,
+    role: str = "img",
+) -> str:
+    """The whole document: marks, then the caption with the protocol. ``title`` is read by screen readers.
+
+    Args:
+        role: ``group`` where marks can be reached by keyboard, because an image has no parts.
+    """
+    lines = textwrap.wrap(caption, int(CAPTION_CHARACTERS * width / WIDTH))
     total = height + CAPTION_LINE * len(lines) + 4
     below = [
         label(8, height + CAPTION_LINE * (i + 0.6), text, palette.muted, size=SMALL)
@@ -118,13 +131,13 @@ def figure(parts: Iterable[str], palette: Palette, *, title: str, caption: str, 
     opening = tag(
         "svg",
         xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {WIDTH} {total:g}",
-        width=WIDTH,
+        viewBox=f"0 0 {width:g} {total:g}",
+        width=f"{width:g}",
         height=f"{total:g}",
-        role="img",
+        role=role,
         aria_label=title,
         font_family=SANS,
     )
-    background = tag("rect", width=WIDTH, height=f"{total:g}", fill=palette.paper)
+    background = tag("rect", width=f"{width:g}", height=f"{total:g}", fill=palette.paper)
     captions = group(below, data_caption=caption, data_top=f"{height:g}")  # the page shows it as its own text
     return f"{opening[:-2]}>{background}{''.join(parts)}{captions}</svg>"
