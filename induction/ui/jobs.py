@@ -132,13 +132,13 @@ def plain_errors(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def long_run(
-    run: gr.Button,
+    run: gr.Button | Callable[..., Any],
     cancel: gr.Button,
     function: Callable[..., Iterator[Any]],
     inputs: Sequence[Any],
     outputs: Sequence[Any],
 ) -> None:
-    """Wire a generator that works on a model to its two buttons.
+    """Wire a generator that works on a model to its two buttons; ``run`` may be another component's event.
 
     ``outputs[0]`` is a :func:`induction.ui.status.status`; the function's steps keep it up to date, and here it
     says what they cannot: that the run waits for its turn, was cancelled, or did not come through.
@@ -147,7 +147,8 @@ def long_run(
     waiting = status.waiting("Waiting for a free turn…")
     full = status.stopped("error", "Too many runs are waiting; try again in a moment.")
     cancelled = status.stopped("cancelled", "Cancelled. What is shown is unchanged.")
-    asked = run.click(lambda: waiting, None, state, **QUICK)
+    event = run.click if isinstance(run, gr.Button) else run
+    asked = event(lambda: waiting, None, state, **QUICK)
     # A cancelled run ends with its current step; "multiple" lets the next one queue up behind it.
     started = asked.then(
         _told(on_model(function), len(outputs)), list(inputs), list(outputs), trigger_mode="multiple", **MODEL

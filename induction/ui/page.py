@@ -23,8 +23,8 @@ Adding a tab is one file ``<name>_tab.py`` with ``def build(page: Page) -> None`
   there. Parameter names are global: give tab-specific ones a prefix. Defaults stay out of the address.
 * ``page.show(tab, fn, inputs, outputs)`` runs ``fn(*inputs)`` whenever an input changes while the tab is
   open, and when the tab is opened or restored. Only the last of several changes counts. ``fn`` may be a
-  generator; it must be cheap or cached. With ``model=True`` it runs in the model queue, and no other
-  work on a model runs meanwhile.
+  generator; it must be cheap or cached. ``also`` are inputs whose changes do not count. With ``model=True``
+  it runs in the model queue, and no other work on a model runs meanwhile.
 * ``page.when_opened(fn, inputs, outputs)`` runs once, after the address was restored.
 * ``page.selects_head(component)``: the ``pick`` event of a head_grid (or any component that fires ``pick``
   with layer and head) selects that head everywhere. ``page.opens_attention(button)``: shows the
@@ -101,13 +101,14 @@ class Page:
         inputs: Sequence[Any],
         outputs: Sequence[Any],
         *,
+        also: Sequence[Any] = (),
         model: bool = False,
     ) -> None:
         safe = jobs.on_model(function) if model else jobs.plain_errors(function)
         gr.on(
             [self.current_tab.change, *(component.change for component in inputs)],
             _only_when_open(tab, safe, len(outputs)),
-            [self.current_tab, *inputs],
+            [self.current_tab, *inputs, *also],
             list(outputs),
             trigger_mode="always_last",
             **(jobs.MODEL if model else jobs.QUICK),
@@ -197,7 +198,7 @@ def choose(model: str) -> tuple[Any, ...]:
 
 def build() -> gr.Blocks:
     """Lay out and wire the whole page. Imports no torch."""
-    from induction.ui import about_tab, scan_tab
+    from induction.ui import about_tab, attention_tab, scan_tab
 
     start = default_model()
     scan = shown_scan(start, "")
@@ -236,6 +237,7 @@ def build() -> gr.Blocks:
             page.link(links.head("head"), head)
             for tab in (
                 scan_tab,
+                attention_tab,
                 about_tab,
             ):
                 tab.build(page)
