@@ -172,7 +172,8 @@ class Written:
 
     ``promoted`` and ``suppressed`` are ``[pos][rank]`` pairs of token label and logits, strongest first.
     ``following`` is, per position, what the head adds to the token that does come next and that token's
-    rank among all (1 = most promoted); None at the last position.
+    rank among all (1 = most promoted). At the last position it is the token that induction would continue
+    with, the one after the latest earlier copy, and None where there is no earlier copy.
     """
 
     layer: int
@@ -204,7 +205,8 @@ def written(model: TransformerBridge, seen: Attention, layer: int, head: int, *,
     alone = torch.zeros_like(z)
     alone[:, head] = z[:, head]
     projection = model.blocks[layer].attn.o
-    following = torch.tensor(seen.ids[1:], device=device)
+    completed = np.flatnonzero(seen.targets[-1])[-1:]  # position of the token that induction continues with
+    following = [*seen.ids[1:], *(seen.ids[key] for key in completed)]
     best: list[tuple[list[int], list[float]]] = []
     worst: list[tuple[list[int], list[float]]] = []
     next_token: list[tuple[float, int] | None] = []
@@ -222,7 +224,8 @@ def written(model: TransformerBridge, seen: Attention, layer: int, head: int, *,
                 into += zip(tokens.tolist(), values.tolist(), strict=True)
             for row, token in zip(logits, following[start : start + ROWS_AT_ONCE], strict=False):
                 next_token.append((round(float(row[token]), DIGITS), int((row > row[token]).sum()) + 1))
-    next_token.append(None)
+    if not len(completed):
+        next_token.append(None)
 
     def named(found: list[tuple[list[int], list[float]]]) -> list[list[tuple[str, float]]]:
         return [

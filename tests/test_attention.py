@@ -70,11 +70,10 @@ def test_what_a_head_writes_is_what_the_logits_lose_without_it_at_a_frozen_norm(
         ):
             assert [label for label, _ in found] == labels(model, expected)
             np.testing.assert_allclose([value for _, value in found], lost[position, expected], atol=2e-4)
-        if position < len(IDS) - 1:
-            value, rank = written.following[position]
-            assert value == pytest.approx(float(lost[position, IDS[position + 1]]), abs=2e-4)
-            assert rank == order.index(IDS[position + 1]) + 1
-    assert written.following[-1] is None
+        following = [*IDS, 67][position + 1]  # the prompt ends with 31; after its latest copy came 67
+        value, rank = written.following[position]
+        assert value == pytest.approx(float(lost[position, following]), abs=2e-4)
+        assert rank == order.index(following) + 1
 
 
 def test_the_planted_induction_head_looks_at_its_targets_and_writes_the_token_it_finds():
@@ -88,9 +87,14 @@ def test_the_planted_induction_head_looks_at_its_targets_and_writes_the_token_it
     np.testing.assert_allclose(on_targets[repeated], 1, atol=1e-2)
     assert seen.scores()["previous_token"][models.PREVIOUS_TOKEN_HEAD] > 0.99
     written = attention.written(model, seen, layer, head)
-    for query in repeated[:-1]:
-        assert written.promoted[query][0][0] == seen.labels[query + 1]
+    for query in repeated:
+        assert written.promoted[query][0][0] == [*seen.labels, seen.labels[2]][query + 1]
         assert written.following[query][1] == 1
+
+
+def test_nothing_follows_the_last_token_of_a_prompt_that_does_not_repeat_it():
+    model = models.native()
+    assert attention.written(model, attention.attend(model, IDS[:6]), 0, 0).following[-1] is None
 
 
 def test_scores_are_undefined_where_nothing_repeats():

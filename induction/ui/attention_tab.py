@@ -286,7 +286,7 @@ def build(page: Page) -> None:
             with gr.Row():
                 show = gr.Button("Show attention", variant="primary", elem_id="show-attention")
                 cancel = gr.Button("Cancel", elem_id="cancel-attention")
-            state = status.status(status.stopped("idle", ""), elem_id="attention-status")
+                state = status.status(status.stopped("idle", ""), elem_id="attention-status")
         with gr.Column(elem_classes=["ih-panel"]):
             view = attention_view(tiles, elem_id="attention-view")
             html("<h2>Export this head</h2>")

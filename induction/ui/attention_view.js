@@ -3,6 +3,7 @@ const $ = (selector) => element.querySelector(selector);
 const [missing, body, matrix, base, over, thumbs, reading, tip] =
   ['.ia-missing', '.ia-body', '.ia-matrix', '.ia-base', '.ia-over', '.ia-thumbs', '.ia-reading', '.ih-tip'].map($);
 const TELL_AFTER = 150;  // ms of rest before the server hears of a head or row: arrow keys run ahead of it
+const THUMBS = 8;        // heads of a layer beside each other, at most
 const LABEL = 9;         // smallest cell in CSS pixels that carries its token's name
 
 let data = null;          // props.value while it holds a prompt
@@ -300,9 +301,10 @@ function drawWritten() {
   }
   const { row } = view;
   const next = found.following[row];
-  const words = next
-    ? `The token that follows, ${token(row + 1)}, gets ${next[0] > 0 ? '+' : ''}${next[0].toFixed(2)}: rank ${next[1]} of all.`
-    : 'Nothing follows in the prompt.';
+  const gets = next && `${next[0] > 0 ? '+' : ''}${next[0].toFixed(2)} logits, rank ${next[1]} of all`;
+  let words = 'The prompt ends here, and its last token did not occur before.';
+  if (row < n - 1) words = `The token that follows, ${token(row + 1)}: ${gets}.`;
+  else if (next) words = `The prompt ends here. Induction continues with ${token(latestTarget(row))}: ${gets}.`;
   const lists = make('div', 'ia-lists');
   lists.append(list('Promoted', found.promoted[row], next ? next[1] - 1 : -1), list('Suppressed', found.suppressed[row], -1));
   const how = 'Logits above the mean of the vocabulary, by the direct path alone: head output through the final norm and the unembedding.';
@@ -367,6 +369,7 @@ async function drawThumbs() {
   $('.ia-all').textContent = all ? 'This layer only' : 'All layers';
   thumbs.classList.toggle('ia-many', all);
   thumbs.style.setProperty('--ia-heads', count);
+  thumbs.style.setProperty('--ia-columns', Math.ceil(count / Math.ceil(count / THUMBS)));
   thumbs.replaceChildren();
   for (let index = 0; index < tile.cells.length / area; index++) {
     const [l, h] = all ? [Math.floor(index / count), index % count] : [layer, index];
@@ -429,10 +432,13 @@ function drawCaption() {
   $('.ia-caption').textContent = `${data.caption}${view.hideFirst ? renormalised : ''}`;
 }
 
+function latestTarget(query) {  // -1 where nothing was repeated
+  for (let key = query - 1; key > 0; key--) if (isTarget(query, key)) return key;
+  return -1;
+}
+
 function usualRow() {  // the last token that has an induction target, else the last one
-  for (let query = n - 1; query > 0; query--) {
-    for (let key = 0; key < query; key++) if (isTarget(query, key)) return query;
-  }
+  for (let query = n - 1; query > 0; query--) if (latestTarget(query) > 0) return query;
   return n - 1;
 }
 

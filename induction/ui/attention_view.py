@@ -41,7 +41,7 @@ _HTML = """
         aria-describedby="ia-keys"><canvas class="ia-base"></canvas><canvas class="ia-over"></canvas></div>
       <div class="ih-legend ia-legend">
         <span>0</span><span class="ih-scale" data-scale="sequential"></span><span>1 attention</span>
-        <span class="ia-key"></span><span class="ia-key-text">induction target</span>
+        <span class="ia-key">induction target</span>
       </div>
       <p class="ih-caption" id="ia-keys">Queries run down, keys across. Click a row, or use the arrow keys: up and
         down for the query, left and right for the head.</p>

@@ -5,10 +5,12 @@ element.addEventListener('click', async (event) => {
   if (!kind || !props.value) return;
   note.textContent = 'Preparing the file…';
   try {
-    const made = await server.export_text({ ...props.value, kind });
+    const made = await server.export_text({ ...props.value, kind: kind === 'png' ? 'svg' : kind });
     if (made.error) { note.textContent = made.error; return; }
-    download(made.name, new Blob([made.text], { type: made.type }));
-    note.textContent = `Saved ${made.name}.`;
+    const name = kind === 'png' ? made.name.replace(/svg$/, 'png') : made.name;
+    if (kind === 'png') rasterise(name, made.text);
+    else download(name, new Blob([made.text], { type: made.type }));
+    note.textContent = `Saved ${name}.`;
   } catch (error) {
     note.textContent = 'The server did not answer; try again.';
   }

@@ -1,4 +1,7 @@
-"""Buttons that download a result as JSON, CSV or figure; the text is made on the server when asked for."""
+"""Buttons that download a result as JSON, CSV or figure; the text is made on the server when asked for.
+
+PNG is the SVG, drawn by the browser.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ def exports(make: Callable[[str, dict[str, Any]], tuple[str, str]], value: dict[
             return {"error": str(error)}
         return {"name": name, "text": text, "type": TYPES[kind]}
 
-    buttons = "".join(f'<button type="button" data-kind="{kind}">{kind.upper()}</button>' for kind in TYPES)
+    buttons = "".join(
+        f'<button type="button" data-kind="{kind}">{kind.upper()}</button>' for kind in (*TYPES, "png")
+    )
     return gr.HTML(
         value,
         html_template=f'<div class="ih-tools">{buttons}</div><p class="ih-note" role="status"></p>',

@@ -33,23 +33,10 @@ function standalone() {  // the figure with every CSS variable replaced by its c
   return props.value.svg.replace(/var\((--ih-[\w-]+)\)/g, (_, name) => style.getPropertyValue(name).trim());
 }
 
-function png(text) {
-  const image = new Image();
-  const scale = 3;
-  image.onload = () => {
-    const canvas = document.createElement('canvas');
-    canvas.width = image.width * scale;
-    canvas.height = image.height * scale;
-    canvas.getContext('2d').drawImage(image, 0, 0, canvas.width, canvas.height);
-    canvas.toBlob((blob) => download(`${props.value.name}.png`, blob), 'image/png');
-  };
-  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
-}
-
 tools.addEventListener('click', (event) => {
   const kind = event.target.dataset && event.target.dataset.kind;
   if (kind === 'svg') download(`${props.value.name}.svg`, new Blob([standalone()], { type: 'image/svg+xml' }));
-  if (kind === 'png') png(standalone());
+  if (kind === 'png') rasterise(`${props.value.name}.png`, standalone());
 });
 function explain(event) {
   const mark = event.target.closest('[data-tip]');

@@ -41,3 +41,15 @@ function download(name, blob) {
   link.remove();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
+
+function rasterise(name, svg) {  // an SVG text with plain colours, downloaded as PNG at three times its size
+  const image = new Image();
+  image.onload = () => {
+    const scale = Math.min(3, 8000 / Math.max(image.width, image.height));
+    const canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [image.width * scale, image.height * scale];
+    canvas.getContext('2d').drawImage(image, 0, 0, canvas.width, canvas.height);
+    canvas.toBlob((blob) => download(name, blob), 'image/png');
+  };
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
+}
