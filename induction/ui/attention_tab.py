@@ -203,7 +203,7 @@ def commit(
 
 def choose_kind(kind: str, own: str, prompt: str, text: str) -> tuple[Any, ...]:
     """``(prompt, row, *visibility of the controls)``; own text waits for the button."""
-    if kind == "own" and not own.strip():
+    if kind == "own" and not (own or "").strip():
         return prompt, gr.skip(), *_visible(kind)
     return str(DEFAULTS[kind]), -1, *_visible(kind)
 
@@ -330,4 +330,4 @@ def build(page: Page) -> None:
             [prompt, text, row, view],
             **jobs.QUICK,
         )
-    gr.on([prompt.change, text.change], refill, [prompt, text], settings, **jobs.QUICK)
+    page.changed([prompt, text])(refill, [prompt, text], settings, trigger_mode="always_last", **jobs.QUICK)

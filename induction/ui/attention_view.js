@@ -4,7 +4,7 @@ const [missing, body, matrix, base, over, thumbs, reading, tip] =
   ['.ia-missing', '.ia-body', '.ia-matrix', '.ia-base', '.ia-over', '.ia-thumbs', '.ia-reading', '.ih-tip'].map($);
 const TELL_AFTER = 150;  // ms of rest before the server hears of a head or row: arrow keys run ahead of it
 const THUMBS = 8;        // heads of a layer beside each other, at most
-const LABEL = 9;         // smallest cell in CSS pixels that carries its token's name
+const LABEL = 8;         // smallest cell in CSS pixels that carries its token's name
 
 let data = null;          // props.value while it holds a prompt
 let n = 0;                // its tokens
@@ -111,7 +111,7 @@ function fit(canvas, width, height) {  // sharp on dense screens; drawn in CSS p
 }
 
 function font(context, cell, bold) {
-  context.font = `${bold ? '700 ' : ''}${clamp(cell - 1, 9, 12)}px ${palette.mono}`;
+  context.font = `${bold ? '700 ' : ''}${clamp(cell - 1, LABEL, 12)}px ${palette.mono}`;
 }
 
 function label(context, position, colour, bold, sides = 'both') {  // a token's name at its row and its column

@@ -25,6 +25,8 @@ Adding a tab is one file ``<name>_tab.py`` with ``def build(page: Page) -> None`
   open, and when the tab is opened or restored. Only the last of several changes counts. ``fn`` may be a
   generator; it must be cheap or cached. ``also`` are inputs whose changes do not count. With ``model=True``
   it runs in the model queue, and no other work on a model runs meanwhile.
+* ``page.changed(components)(fn, inputs, outputs)`` runs whatever the tab; listen to ``.change`` of what a link
+  restores in no other way.
 * ``page.when_opened(fn, inputs, outputs)`` runs once, after the address was restored.
 * ``page.selects_head(component)``: the ``pick`` event of a head_grid (or any component that fires ``pick``
   with layer and head) selects that head everywhere. ``page.opens_attention(button)``: shows the
@@ -63,6 +65,11 @@ TAGLINE = (
     "and test whether the model needs them."
 )
 FOLDER = Path(__file__).parent
+# What changes within a moment counts as one change: its pulses are the same value.
+_PULSE = """() => (window.ihPulse ??= new Promise((resolve) => setTimeout(() => {
+  window.ihPulse = null;
+  resolve(String(Math.random()));
+}, 20)))"""
 
 
 @dataclass
@@ -76,6 +83,7 @@ class Page:
     live: gr.Textbox
     current_tab: gr.Textbox
     wanted: gr.Textbox  # a model somebody asked for, not yet checked
+    hidden: gr.Column  # for boxes that are never shown
     linked: list[tuple[links.Parameter, gr.components.Component]] = field(default_factory=list)
     tab_names: list[str] = field(default_factory=list)
     openings: list[tuple[Callable[..., Any], list[Any], list[Any], bool]] = field(default_factory=list)
@@ -105,14 +113,33 @@ class Page:
         model: bool = False,
     ) -> None:
         safe = jobs.on_model(function) if model else jobs.plain_errors(function)
-        gr.on(
-            [self.current_tab.change, *(component.change for component in inputs)],
+        self.changed([self.current_tab, *inputs])(
             _only_when_open(tab, safe, len(outputs)),
             [self.current_tab, *inputs, *also],
             list(outputs),
             trigger_mode="always_last",
             **(jobs.MODEL if model else jobs.QUICK),
         )
+
+    def changed(self, components: Sequence[Any]) -> Callable[..., Any]:
+        """One event for a change of any of these components, with one listener.
+
+        Gradio repeats a postponed ``always_last`` run by firing its whole event again. Where two components that
+        change together have several listeners in common, these postpone and repeat each other for ever; with an
+        event of its own, a listener repeats nothing but itself.
+        """
+        with self.hidden:
+            pulse = gr.Textbox(visible=False)
+        gr.on(
+            [component.change for component in components],
+            None,
+            None,
+            pulse,
+            js=_PULSE,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        return pulse.change
 
     def selects_head(self, component: Any) -> None:
         def select(event: gr.EventData) -> Any:
@@ -230,8 +257,9 @@ def build() -> gr.Blocks:
         live = gr.Textbox("", visible=False)
         current_tab = gr.Textbox("scan", visible=False)
         wanted = gr.Textbox("", visible=False)
+        hidden = gr.Column(visible=False)
         with gr.Tabs(selected="scan", elem_id="tabs") as tabs:
-            page = Page(demo, tabs, model, head, live, current_tab, wanted)
+            page = Page(demo, tabs, model, head, live, current_tab, wanted, hidden)
             page.link(links.Parameter("model", start, _read_model(start), always=True), model)
             page.link(links.choice("tab", "scan", lambda: page.tab_names, always=True), current_tab)
             page.link(links.head("head"), head)
@@ -242,8 +270,7 @@ def build() -> gr.Blocks:
             ):
                 tab.build(page)
         _share_and_restore(page, notice)
-        gr.on(
-            [model.change, head.change, live.change],
+        page.changed([model, head, live])(
             _refill,
             [model, head, live],
             [model_picker, head_picker, model_facts],
