@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -44,6 +46,21 @@ class History:
 def to_json(history: History) -> str:
     """One JSON document that :func:`from_json` reads back to an equal object."""
     return json.dumps({"schema": SCHEMA, **asdict(history)}, allow_nan=False)
+
+
+def to_csv(history: History) -> str:
+    """One row per checkpoint: losses, then both scores of every head."""
+    heads = [(layer, head) for layer in range(history.n_layers) for head in range(history.n_heads)]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    losses = ["prose_loss", "first_copy_loss", "second_copy_loss"]
+    scores = ["induction", "previous_token"]
+    names = [f"{score}_{layer}.{head}" for score in scores for layer, head in heads]
+    writer.writerow(["step", "tokens", *losses, *names])
+    for point in history.checkpoints:
+        values = [getattr(point, score)[layer][head] for score in scores for layer, head in heads]
+        writer.writerow([point.step, point.tokens, *(getattr(point, loss) for loss in losses), *values])
+    return out.getvalue()
 
 
 def from_json(text: str, name: str = "this file") -> History:

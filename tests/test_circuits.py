@@ -397,6 +397,10 @@ def test_the_planted_circuit_is_found_without_being_told(found):
     assert example.step_back[layer][head] > 0.99
     assert example.step_on[models.INDUCTION_HEAD[0]][models.INDUCTION_HEAD[1]] > 0.99
     assert "keys     0.2" in results.to_text(found)
+    sentence = results.verdict(found)
+    assert sentence.startswith("0.2 (previous-token head) feeds 1.1 through its keys")
+    assert "by +1.00 (0.00 in the corrupted runs, 1.00 in the clean ones)" in sentence
+    assert sentence.endswith("Through its queries no head moves it by more than 0.00.")
 
 
 def test_a_circuit_survives_the_trip_through_json_and_csv(found):
@@ -445,7 +449,7 @@ def test_a_head_of_the_first_layer_has_copying_but_no_feeders(planted):
 def test_without_induction_heads_there_is_no_circuit():
     found = circuit(models.native(), n_pairs=1)
     assert found.receivers == []
-    assert "no circuit to trace" in results.to_text(found)
+    assert results.verdict(found).startswith("No circuit")
     with pytest.raises(InputError, match="run the circuit of that head"):
         found.receiver(1, 0)
 

@@ -78,6 +78,12 @@ def test_the_order_is_told_and_shown():
     assert len(elements(text, "path", fill="none")) == 2  # heads that do nothing have no line
 
 
+def test_the_selected_head_has_both_its_lines_on_top():
+    lines = elements(viz.scores(history(), selected="0.0"), "path", stroke=LIGHT.selected)
+    assert [line.get("stroke-dasharray") for line in lines] == ["6 3", None]
+    assert elements(viz.scores(history(), selected="9.9"), "path", stroke=LIGHT.selected) == []
+
+
 def test_a_run_without_induction_says_so():
     text = viz.scores(history(induction=(0, 0, 0, 0, 0)))
     assert "induction: no head reached 0.4" in texts(text)

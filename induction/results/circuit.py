@@ -16,8 +16,11 @@ from typing import Any
 
 from induction.errors import InputError
 from induction.interventions import Declaration, head_name
-from induction.kinds import KINDS
-from induction.results.patching import Pair
+from induction.kinds import KINDS, kinds_of
+from induction.results import bundled as bundled_scan
+from induction.results import slug
+from induction.results.patching import Attribution, Pair
+from induction.results.patching import bundled as bundled_patching
 
 SCHEMA = "induction-circuit/1"
 FOLDER = Path(__file__).parent / "circuits"
@@ -144,13 +147,14 @@ class Copying:
 
 @dataclass(frozen=True)
 class Receiver:
-    """One head and what feeds it; composition and paths are None in the first layer, which nothing feeds."""
+    """One head and what feeds it. What was not measured is None, as are composition and paths in the first layer,
+    which nothing feeds."""
 
     layer: int
     head: int
-    composition: Composition | None
-    paths: Paths | None
-    copying: Copying
+    composition: Composition | None = None
+    paths: Paths | None = None
+    copying: Copying | None = None
 
     @property
     def name(self) -> str:
@@ -185,6 +189,7 @@ class Circuit:
         direct: logits that each head itself adds to answer minus distractor ``[layer][head]``.
         kinds: names of :data:`induction.kinds.KINDS`, ``[layer][head]``.
         receivers: the heads whose feeders were measured, strongest induction score first.
+        kind: ``"computed"`` by this project, or ``"published"``: put together from published figures.
     """
 
     model: str
@@ -199,7 +204,8 @@ class Circuit:
     receivers: list[Receiver]
     example: Example | None
     pairs: list[Pair] = field(default_factory=list)
-    seed: int = 0
+    kind: str = "computed"
+    seed: int | None = None
     seconds: float | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -266,7 +272,8 @@ def from_json(text: str, name: str = "this file") -> Circuit:
 
 
 def _receiver(data: dict[str, Any]) -> Receiver:
-    data["copying"] = Copying(**data["copying"])
+    if data["copying"] is not None:
+        data["copying"] = Copying(**data["copying"])
     if data["composition"] is not None:
         data["composition"] = Composition(**data["composition"])
     if data["paths"] is not None:
@@ -326,24 +333,67 @@ def to_csv(circuit: Circuit) -> str:
     return out.getvalue()
 
 
+def verdict(circuit: Circuit) -> str:
+    """The circuit in one or two sentences: the strongest path, and what goes through the other inputs."""
+    strongest = None
+    for receiver in circuit.receivers:
+        if receiver.paths is None or "k" not in receiver.paths.effects:
+            continue
+        for layer, head, effect in receiver.paths.ranked("k")[:1]:
+            if strongest is None or effect > strongest[3]:
+                strongest = (receiver.paths, layer, head, effect)
+    if strongest is None:
+        return _composition_in_words(circuit)
+    paths, layer, head, effect = strongest
+    receiver, kind = head_name((paths.layer, paths.head)), KINDS[circuit.kinds[layer][head]]
+    text = (
+        f"{head_name((layer, head))} ({kind.title.lower()}) feeds {receiver} through its keys: its change alone moves "
+        f"{receiver}'s attention to the target by {effect:+.2f} ({paths.corrupted['attention']:.2f} in the corrupted "
+        f"runs, {paths.clean['attention']:.2f} in the clean ones)."
+    )
+    if "q" in paths.effects:
+        most = max(abs(value) for _, _, value in _ranked(paths.effects["q"]["attention"].mean))
+        text += f" Through its queries no head moves it by more than {most:.2f}."
+    return text
+
+
+def _composition_in_words(circuit: Circuit) -> str:
+    composed = [
+        (value, (layer, head), receiver.composition)
+        for receiver in circuit.receivers
+        if receiver.composition and "k" in receiver.composition.measured
+        for layer, head, value in _ranked(receiver.composition.measured["k"])[:1]
+    ]
+    if not composed:
+        return "No circuit: no induction head, or none that an earlier head could feed through its keys."
+    value, (layer, head), composition = max(composed, key=lambda item: item[0])
+    kind = KINDS[circuit.kinds[layer][head]].title.lower()
+    return (
+        f"By its weights, {head_name((layer, head))} ({kind}) composes most with "
+        f"{head_name((composition.layer, composition.head))} through keys: {value:.4f}, random heads "
+        f"{composition.baseline:.4f}. Composition is a hint; path patching tests whether one feeds the other."
+    )
+
+
 def to_text(circuit: Circuit, *, top: int = 5) -> str:
     """A table for the terminal: the heads by kind, and the strongest feeders of each receiver."""
-    lines = [f"{circuit.model}: {circuit.origin}", circuit.protocol, ""]
+    lines = [f"{circuit.model}: {circuit.origin}", circuit.protocol, verdict(circuit), ""]
     for kind in KINDS.values():
         heads = circuit.of_kind(kind.name)
         if heads and kind.score:
             lines.append(f"{kind.title} ({kind.rule}): {' '.join(map(head_name, heads))}")
-    if not circuit.receivers:
-        lines.append("No induction head: there is no circuit to trace.")
     for receiver in circuit.receivers:
         layer, head = receiver.layer, receiver.head
         lines += [
             "",
             f"{receiver.name}  {KINDS[circuit.kinds[layer][head]].title}, induction score "
             f"{circuit.scores['induction'][layer][head]:.2f}, direct effect {circuit.direct[layer][head]:+.2f} logits",
-            f"  copying: top-1 {receiver.copying.top1:.2f}, top-5 {receiver.copying.top5:.2f}, "
-            f"eigenvalue score {receiver.copying.eigenvalue:+.2f}",
         ]
+        if receiver.copying:
+            lines.append(
+                f"  copying: top-1 {receiver.copying.top1:.2f}, top-5 {receiver.copying.top5:.2f}, "
+                f"eigenvalue score {receiver.copying.eigenvalue:+.2f}"
+            )
         if receiver.paths is None or receiver.composition is None:
             lines.append("  first layer: nothing feeds it")
             continue
@@ -358,8 +408,8 @@ def to_text(circuit: Circuit, *, top: int = 5) -> str:
                 answer = effects["answer"].mean[sender][index]
                 lines.append(
                     f"  {INPUTS[through].title.lower():7}  {head_name((sender, index)):6}"
-                    f"  {_signed(effects['attention'].mean[sender][index]):>9}"
-                    f"  {'-' if answer is None else _signed(answer):>6}"
+                    f"  {signed(effects['attention'].mean[sender][index]):>9}"
+                    f"  {'-' if answer is None else signed(answer):>6}"
                     f"  {receiver.composition.measured[through][sender][index]:11.3f}"
                     f"  {KINDS[circuit.kinds[sender][index]].title.lower()}"
                 )
@@ -368,9 +418,9 @@ def to_text(circuit: Circuit, *, top: int = 5) -> str:
     return "\n".join(lines)
 
 
-def _signed(value: float) -> str:
-    """Three decimals with a sign, never -0.000."""
-    return f"{round(value, 3) + 0.0:+.3f}"
+def signed(value: float, digits: int = 3) -> str:
+    """A number with its sign, never -0.000."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def bundled_names() -> list[str]:
@@ -399,9 +449,13 @@ def bundled(name: str) -> Circuit:
 
 
 @cache
-def _published(name: str) -> dict[str, Any] | None:
-    path = COMPOSITION / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+def _published(name: str) -> dict[str, Any]:
+    return json.loads((COMPOSITION / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def published_names() -> list[str]:
+    """Models whose composition comes with the package, from published weights."""
+    return sorted(path.stem for path in COMPOSITION.glob("*.json"))
 
 
 def published_composition(name: str, layer: int, head: int) -> Composition:
@@ -410,10 +464,10 @@ def published_composition(name: str, layer: int, head: int) -> Composition:
     Raises:
         InputError: nothing is bundled for that model, or the head is in the first layer or does not exist.
     """
-    data = _published(name) if name.isidentifier() else None
-    if data is None:
-        known = ", ".join(path.stem for path in COMPOSITION.glob("*.json"))
+    if name not in published_names():
+        known = ", ".join(published_names())
         raise InputError(f"No published composition of '{name}' comes with the package; there is {known}.")
+    data = _published(name)
     n_layers, n_heads = data["n_layers"], data["n_heads"]
     if not (0 < layer < n_layers and 0 <= head < n_heads):
         raise InputError(
@@ -429,4 +483,40 @@ def published_composition(name: str, layer: int, head: int) -> Composition:
         measured={"k": [[round(value * data["unit"], 4) for value in row] for row in grid]},
         baseline=data["baseline"],
         baseline_deviation=data["baseline_deviation"],
+    )
+
+
+PUBLISHED_RECEIVERS = 6
+
+
+@cache
+def published_circuit(name: str) -> Circuit:
+    """What published figures alone tell of a model's circuit: kinds of heads and K-composition, no paths.
+
+    Raises:
+        InputError: no composition of that model comes with the package.
+    """
+    published_composition(name, 1, 0)  # says what there is
+    scan = bundled_scan(name)
+    direct = bundled_patching(f"{slug(name)}-ioi-attribution")
+    assert isinstance(direct, Attribution)
+    scores = {key: score.mean for key, score in scan.scores.items()}
+    kinds = kinds_of(scores, direct.mean)
+    heads = [(layer, head) for layer, head, _ in scan.ranked() if kinds[layer][head] == "induction"]
+    return Circuit(
+        model=name,
+        n_layers=scan.n_layers,
+        n_heads=scan.n_heads,
+        origin="published by others",
+        scan_protocol=scan.scores["induction"].protocol,
+        protocol=f"K-composition from the published weights; direct effect: {direct.protocol.rstrip('.')}",
+        scores=scores,
+        direct=direct.mean,
+        kinds=kinds,
+        receivers=[
+            Receiver(*head, composition=published_composition(name, *head))
+            for head in heads[:PUBLISHED_RECEIVERS]
+        ],
+        example=None,
+        kind="published",
     )

@@ -18,6 +18,7 @@ from induction.results.circuit import (
     Example,
     Paths,
     Receiver,
+    signed,
 )
 from induction.viz import svg
 from induction.viz.theme import LIGHT, MONO, Palette
@@ -56,30 +57,32 @@ class Edge:
 
 
 def edges(circuit: Circuit, *, through: str = "k", measure: str = "attention") -> list[Edge]:
-    """Every sender of every receiver that was measured, strongest effect first.
+    """Every sender of every receiver that was measured, strongest effect first (where known, else composition).
 
     Raises:
         InputError: the input or measure was not patched.
     """
     found = []
     for receiver in circuit.receivers:
-        if receiver.paths is None or receiver.composition is None:
+        if receiver.composition is None:
             continue
-        receiver.paths.ranked(through, measure)  # says what is missing
-        effects = receiver.paths.effects[through][measure].mean
         composed = receiver.composition.measured.get(through)
-        for layer, row in enumerate(effects):
-            for head, effect in enumerate(row):
+        effects = None
+        if receiver.paths is not None:
+            receiver.paths.ranked(through, measure)  # says what is missing
+            effects = receiver.paths.effects[through][measure].mean
+        for layer in range(receiver.layer):
+            for head in range(circuit.n_heads):
                 found.append(
                     Edge(
                         (layer, head),
                         (receiver.layer, receiver.head),
-                        effect,
+                        effects[layer][head] if effects else None,
                         composed[layer][head] if composed else None,
                         receiver.composition.baseline,
                     )
                 )
-    return sorted(found, key=lambda edge: -abs(edge.effect or 0.0))
+    return sorted(found, key=lambda edge: (-abs(edge.effect or 0.0), -(edge.composition or 0.0)))
 
 
 def senders(circuit: Circuit, found: list[Edge]) -> list[Head]:
@@ -115,14 +118,14 @@ def diagram(
     Raises:
         InputError: there is no receiver with earlier heads, or the input was not patched.
     """
-    if not any(receiver.paths for receiver in circuit.receivers):
+    if not any(receiver.composition for receiver in circuit.receivers):
         raise InputError(
             f"No induction head was found in {circuit.model}, so there is no circuit to draw; choose a head of a "
             "later layer to see what feeds it."
         )
     found = edges(circuit, through=through, measure=measure)
     left = senders(circuit, found)
-    right = sorted((receiver for receiver in circuit.receivers if receiver.paths), key=_place)
+    right = sorted((receiver for receiver in circuit.receivers if receiver.composition), key=_place)
     rows = max(len(left), len(right), 1)
     left_at = {head: _y(index, len(left), rows) for index, head in enumerate(left)}
     right_at = {_place(receiver): _y(index, len(right), rows) for index, receiver in enumerate(right)}
@@ -141,7 +144,7 @@ def diagram(
         ),
     ]
     drawn = [edge for edge in found if edge.sender in left_at and (edge.feeds or edge.composes)]
-    widest = max((abs(edge.effect or 0.0) for edge in drawn), default=0.0)
+    widest = max((abs(edge.effect or 0.0) for edge in drawn if edge.feeds), default=0.0)
     for edge in reversed(drawn):  # the strongest on top
         parts += _edge(
             edge, left_at[edge.sender], right_at[edge.receiver], widest, measure, palette, selected
@@ -153,11 +156,12 @@ def diagram(
         score = circuit.scores["induction"][head[0]][head[1]]
         parts += _node(circuit, head, RIGHT, y, f"induction {score:.2f}", palette, selected)
     bottom = TOP + rows * ROW + 4
-    parts += _legend(bottom, widest, measure, palette)
+    parts += _legend(circuit, bottom, widest, measure, palette)
     bottom += 44
     if circuit.example:
-        best = next((edge for edge in found if edge.feeds), None)
-        parts += _example(circuit.example, bottom, best, circuit, palette)
+        parts += _example(
+            circuit.example, bottom, _shown_best(circuit.example, found, selected), circuit, palette
+        )
         bottom += 128
     title = f"Circuit of {circuit.model}: which earlier heads feed its induction heads through " + (
         INPUTS[through].title.lower()
@@ -166,7 +170,21 @@ def diagram(
         f"{circuit.model}, {circuit.origin}. {MEASURES[measure].meaning} Path patching, {circuit.protocol}, means over "
         f"pairs; effects below {FEEDING:g} are not drawn. Scores: {circuit.scan_protocol.rstrip('.')}."
     )
+    if circuit.kind == "published":
+        caption = f"{circuit.model}, {circuit.origin}. {circuit.protocol}. Scores: {circuit.scan_protocol.rstrip('.')}."
     return svg.figure(parts, palette, title=title, caption=caption, height=bottom, role="group")
+
+
+def _shown_best(example: Example, found: list[Edge], selected: str) -> Edge | None:
+    """The path whose two steps the example shows: the selected one, else a strong one that it shows well."""
+
+    def strength(edge: Edge) -> float:
+        (a, b), (c, d) = edge.sender, edge.receiver
+        return abs(edge.effect or 0.0) * example.step_back[a][b] * example.step_on[c][d]
+
+    feeding = [edge for edge in found if edge.feeds]
+    chosen = [edge for edge in feeding if edge.name == selected]
+    return max(chosen or feeding, key=strength, default=None)
 
 
 def _place(receiver: Receiver) -> Head:
@@ -186,7 +204,7 @@ def _node(
     chosen = name == selected
     known = kind.name in ("previous_token", "induction")
     direct = circuit.direct[head[0]][head[1]]
-    tip = f"head {name}, {kind.title.lower()}: {score}, direct effect {direct:+.2f} logits"
+    tip = f"head {name}, {kind.title.lower()}: {score}, direct effect {signed(direct, 2)} logits"
     return [
         svg.tag(
             "rect",
@@ -241,7 +259,7 @@ def _edge(
 
     chosen = edge.name == selected
     tip = f"{head_name(edge.sender)} into {head_name(edge.receiver)}: "
-    tip += "effect undefined" if edge.effect is None else f"effect on the {measure} {edge.effect:+.3f}"
+    tip += "effect not known" if edge.effect is None else f"effect on the {measure} {signed(edge.effect)}"
     if edge.composition is not None:
         tip += f", composition {edge.composition:.3f} (random {edge.baseline:.3f})"
     marks = []
@@ -266,7 +284,7 @@ def _edge(
                 d=path(width / 2 + 3),
                 fill="none",
                 stroke=palette.selected if chosen else palette.second,
-                stroke_width=1.2,
+                stroke_width=min(3.0, 0.8 * (edge.composition or 0.0) / edge.baseline),
                 stroke_dasharray="5 3",
             )
         )
@@ -287,37 +305,21 @@ def _edge(
     return marks
 
 
-def _legend(y: float, widest: float, measure: str, palette: Palette) -> list[str]:
+def _legend(circuit: Circuit, y: float, widest: float, measure: str, palette: Palette) -> list[str]:
     what = "attention to the target" if measure == "attention" else "the answer"
-    return [
-        svg.tag(
-            "line", x1=LEFT, x2=LEFT + 26, y1=y + 6, y2=y + 6, stroke=palette.accent, stroke_width=WIDEST / 2
-        ),
-        svg.label(
-            LEFT + 33,
-            y + 10,
-            f"path patching: effect on {what}, widest {widest:.2f}",
-            palette.muted,
-            size=svg.SMALL,
-        ),
-        svg.tag(
-            "line",
-            x1=LEFT,
-            x2=LEFT + 26,
-            y1=y + 23,
-            y2=y + 23,
-            stroke=palette.second,
-            stroke_width=1.2,
-            stroke_dasharray="5 3",
-        ),
-        svg.label(
-            LEFT + 33,
-            y + 27,
-            f"composition of the weights, {COMPOSING:g} × random heads or more",
-            palette.muted,
-            size=svg.SMALL,
-        ),
-    ]
+    effect = f"path patching: effect on {what}, widest {widest:.2f}"
+    if circuit.kind == "published":
+        effect = "path patching: not measured, these are published weights alone"
+    elif not widest:
+        effect = f"path patching: no effect on {what} of {FEEDING:g} or more"
+    composed = f"composition of the weights, {COMPOSING:g} × random heads or more"
+    dashed = {"stroke": palette.second, "stroke_width": 1.2, "stroke_dasharray": "5 3"}
+    parts = []
+    for text, style in ((effect, {"stroke": palette.accent, "stroke_width": WIDEST / 2}), (composed, dashed)):
+        parts.append(svg.tag("line", x1=LEFT, x2=LEFT + 26, y1=y + 6, y2=y + 6, **style))
+        parts.append(svg.label(LEFT + 33, y + 10, text, palette.muted, size=svg.SMALL))
+        y += 17
+    return parts
 
 
 def _example(
@@ -346,7 +348,11 @@ def _example(
     parts += _token(
         text, example.answer, x, y, 12 + 6.9 * len(text), height, palette, marked=True, expected=True
     )
-    receiver = best.receiver if best else max((_place(r) for r in circuit.receivers), default=(0, 0))
+    receiver = (
+        best.receiver
+        if best
+        else max((_place(r) for r in circuit.receivers), key=lambda head: example.step_on[head[0]][head[1]])
+    )
     steps = [(last, example.first_b, receiver, example.step_on, "2", 48.0, palette.selected)]
     if best:
         steps.append(
@@ -472,7 +478,7 @@ def composition_bars(
         svg.label(
             x + 4,
             axes.top - 3,
-            f"random heads {composition.baseline:.3f} ± {composition.baseline_deviation:.3f}",
+            f"random heads {composition.baseline:.4f} ± {composition.baseline_deviation:.4f}",
             palette.ink,
             size=svg.SMALL,
         )
@@ -520,7 +526,7 @@ def path_bars(
         receiver=name,
     )
     whole = (
-        "" if effect.whole is None else f" Everything that this input reads together: {effect.whole:+.3f}."
+        "" if effect.whole is None else f" Everything that this input reads together: {signed(effect.whole)}."
     )
     clean, corrupted = paths.clean[measure], paths.corrupted[measure]
     unit = "attention" if measure == "attention" else "logit difference"
@@ -561,7 +567,7 @@ def _bars(
         y = axes.top + (index + 0.5) * height
         zero, end = axes.x(0), axes.x(value)
         chosen = selected in (name, f"{name}>{receiver}")
-        tip = f"{name} into {receiver}: {value:+.3f}"
+        tip = f"{name} into {receiver}: {signed(value)}"
         parts.append(
             svg.label(
                 axes.left - 8,
@@ -582,7 +588,7 @@ def _bars(
                 height=12,
                 fill=palette.selected if chosen else palette.accent,
                 data_head=name,
-                data_tip=tip if interval is None else f"{tip} [{interval[0]:+.3f}, {interval[1]:+.3f}]",
+                data_tip=tip if interval is None else f"{tip} [{signed(interval[0])}, {signed(interval[1])}]",
             )
         )
         if interval:

@@ -57,15 +57,19 @@ def losses(
     return svg.figure(parts, palette, title=title, caption=caption)
 
 
-def scores(history: History, *, at: int | None = None, palette: Palette = LIGHT) -> str:
+def scores(history: History, *, at: int | None = None, selected: str = "", palette: Palette = LIGHT) -> str:
     """Previous-token and induction score of every head over training tokens, and which head was first.
+
+    Args:
+        at: index of the checkpoint to mark.
+        selected: a head (``1.6``) whose two lines are drawn on top.
 
     Raises:
         InputError: fewer than two checkpoints after the first step.
     """
     axes = _axes([history], 1.0)
     parts = [*_change(history, axes, palette), *_frame(axes, palette, "score (mean attention)")]
-    dots, y = [], axes.bottom + 52
+    chosen, dots, y = [], [], axes.bottom + 52
     for name, colour in (("previous_token", palette.second), ("induction", palette.accent)):
         title = name.replace("_", "-")
         drawn = [(head, top) for head, top in ranked(history, name) if top >= DRAWN]
@@ -75,6 +79,11 @@ def scores(history: History, *, at: int | None = None, palette: Palette = LIGHT)
             parts.append(
                 svg.line(axes, points, colour, 2 if thick else 1, stroke_opacity=None if thick else 0.55)
             )
+        own = [head for head, _ in ranked(history, name) if head_name(head) == selected]
+        for head in own:
+            points = _points(history, lambda point, n=name, h=head: getattr(point, n)[h[0]][h[1]])
+            dashes = "6 3" if name == "previous_token" else None
+            chosen.append(svg.line(axes, points, palette.selected, 2.5, stroke_dasharray=dashes))
         text = f"{title}: no head reached {STRIPE:g}"
         formed = first_to_form(history, name)
         if formed is not None:
@@ -97,6 +106,11 @@ def scores(history: History, *, at: int | None = None, palette: Palette = LIGHT)
         parts.append(svg.tag("line", x1=8, x2=30, y1=y - 4, y2=y - 4, stroke=colour, stroke_width=3))
         parts.append(svg.label(37, y, text, palette.ink, size=svg.SMALL))
         y += 17
+    if chosen:
+        text = f"{selected}: previous-token score dashed, induction score solid"
+        parts.append(svg.label(37, y, text, palette.selected, size=svg.SMALL))
+        y += 17
+    parts += chosen
     parts += _selected(history, at, axes, palette)
     parts += _columns(history, axes, _score_tip)
     parts += dots

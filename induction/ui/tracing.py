@@ -1,0 +1,86 @@
+"""Which circuit is on show: a live one, named by its settings and kept for a while, or the bundled one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from induction.data_gen import TOKEN_SETS
+from induction.errors import InputError
+from induction.results import circuit as results
+from induction.results.circuit import Circuit
+from induction.ui import jobs, links
+
+PAIRS = (1, 20)  # limits of a live run: shown beside the controls, enforced in Settings.check
+SEED = (0, 2**31 - 1)
+AUTO = "auto"  # the strongest induction heads
+
+kept: jobs.Cache[Circuit] = jobs.Cache(16)  # by (model, str(settings))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a live run is asked to do; written ``10-random-0-auto`` in links and as the key of kept results."""
+
+    n_pairs: int = 10
+    vocab: str = "random"
+    seed: int = 0
+    head: str = AUTO
+
+    def __str__(self) -> str:
+        return f"{self.n_pairs}-{self.vocab}-{self.seed}-{self.head}"
+
+    @classmethod
+    def parse(cls, text: str) -> Settings | None:
+        """The settings of a text like ``10-random-0-5.1``, None for anything else."""
+        match = re.fullmatch(r"(\d{1,9})-([a-z]{1,20})-(\d{1,10})-([a-z\d.]{1,9})", text, re.ASCII)
+        if match is None:
+            return None
+        settings = cls(int(match[1]), match[2], int(match[3]), match[4])
+        try:
+            settings.check()
+        except InputError:
+            return None
+        return settings
+
+    def check(self) -> None:
+        """Raises InputError where a limit is exceeded."""
+        for name, value, (low, high) in (
+            ("number of prompt pairs", self.n_pairs, PAIRS),
+            ("seed", self.seed, SEED),
+        ):
+            if not low <= value <= high:
+                raise InputError(f"The {name} goes from {low} to {high} here, not {value}.")
+        if self.vocab not in TOKEN_SETS:
+            raise InputError(f"The token set is one of {', '.join(TOKEN_SETS)}.")
+        if self.head != AUTO and links.parse_head(self.head) is None:
+            raise InputError("Write the head as layer.head, for example 5.1.")
+
+
+def parameter() -> links.Parameter:
+    """``circuit=10-random-0-auto``: which live circuit is on show."""
+
+    def read(text: str) -> tuple[str, str | None]:
+        settings = Settings.parse(text)
+        if settings is None:
+            notice = "The link's circuit is not written as in 10-random-0-auto; showing the bundled result."
+            return "", notice
+        return str(settings), None
+
+    return links.Parameter("circuit", "", read)
+
+
+def is_live(model: str, traced: str) -> bool:
+    """Whether the live circuit that ``traced`` names is still kept, and so on show."""
+    return bool(traced) and kept.get((model, traced)) is not None
+
+
+def shown_circuit(model: str, traced: str) -> Circuit | None:
+    """The live circuit that ``traced`` names while it is kept, else the bundled one, else what published figures tell,
+    else None."""
+    circuit = kept.get((model, traced)) if traced else None
+    if circuit is None and model in results.bundled_names():
+        circuit = results.bundled(model)
+    if circuit is None and model in results.published_names():
+        circuit = results.published_circuit(model)
+    return circuit
