@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from induction.ui.page import Page
 
 TEXT = links.text("text")
+NOTHING = "No attention to show. Choose a prompt and press Show attention."
 Key = tuple[str, str, str]  # model, prompt, own text
 
 kept: jobs.Cache[tuple[Attention, str]] = jobs.Cache(
@@ -53,21 +54,25 @@ def request_key(model: str, prompt: str, text: str) -> Key:
 
 
 def ask(
-    model: str, prompt: str, text: str, on_show: str, head: str, row: float, hide_first: bool
+    model: str, prompt: str, text: str, done: str, on_show: str, head: str, row: float, hide_first: bool
 ) -> tuple[Any, Any, Any]:
     """``(view, status, on_show)``: what is kept, at once; else the view asks for the work, or says what it needs."""
     key = request_key(model, prompt, text)
-    if on_show == json.dumps(key):
+    mark = json.dumps(key)
+    idle = status.stopped("idle", "")
+    if on_show == mark:
         return gr.skip(), gr.skip(), gr.skip()
     if kept.get(key) is not None:
-        return shown(key, head, row, hide_first), status.stopped("idle", ""), json.dumps(key)
+        return shown(key, head, row, hide_first), idle, mark
+    if on_show == f"asked {mark}":
+        return gr.skip(), gr.skip(), gr.skip()
     try:
         name = checked_model(model)
     except InputError as error:
-        return missing_value(str(error)), status.stopped("idle", ""), ""
+        return missing_value(str(error)), idle, ""
     if models.availability(name) == "download":
-        return missing_value(out_of_reach(name)), status.stopped("idle", ""), ""
-    return missing_value(f"Reading the prompt with {short_name(name)}…", run=now()), gr.skip(), ""
+        return missing_value(out_of_reach(name)), idle, ""
+    return missing_value(NOTHING, run=now(), model=key[0]), gr.skip(), f"asked {mark}"
 
 
 def out_of_reach(model: str) -> str:
@@ -105,24 +110,23 @@ def _gone() -> tuple[Attention, str]:
     raise InputError("This prompt is no longer kept; press Show attention to read it again.")
 
 
-def run(
-    model: str, prompt: str, text: str, head: str, row: float, hide_first: bool
-) -> Iterator[tuple[Any, Any, Any]]:
-    """Steps of reading a prompt: ``(status, view, on_show)``."""
+def run(model: str, prompt: str, text: str) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """Steps of reading a prompt: ``(status, view, on_show, done)``.
+
+    The result is kept, and ``done`` makes :func:`ask` show what is wanted by then.
+    """
     key = request_key(model, prompt, text)
     try:
         name = checked_model(model)
-        if kept.get(key) is None:
-            yield status.waiting(f"Loading {short_name(name)}…"), gr.skip(), gr.skip()
-            loaded = models.load_model(name)
-            yield status.waiting("Reading the prompt…"), gr.skip(), gr.skip()
-            ids, notice = token_ids(loaded, Prompt.parse(prompt) or DEFAULTS["repeat"], text)
-            kept.put(key, (attention.attend(loaded, ids), notice))
-        view = shown(key, head, row, hide_first)
+        yield status.waiting(f"Loading {short_name(name)}…"), gr.skip(), gr.skip(), gr.skip()
+        loaded = models.load_model(name)
+        yield status.waiting("Reading the prompt…"), gr.skip(), gr.skip(), gr.skip()
+        ids, notice = token_ids(loaded, Prompt.parse(prompt) or DEFAULTS["repeat"], text)
+        kept.put(key, (attention.attend(loaded, ids), notice))
     except InputError as error:
-        yield status.stopped("error", str(error)), missing_value("No attention to show."), ""
+        yield status.stopped("error", str(error)), missing_value(NOTHING), gr.skip(), gr.skip()
         return
-    yield status.stopped("idle", ""), view, json.dumps(key)
+    yield status.stopped("idle", ""), gr.skip(), "", str(now())
 
 
 def tiles(asked: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +190,7 @@ def commit(
     prompt: str,
     text: str,
 ) -> tuple[Any, ...]:
-    """``(prompt, text, row, view)`` after a setting was changed or Show attention was pressed."""
+    """``(prompt, text, row, view, on_show)`` after a setting was changed or Show attention was pressed."""
     wished = Prompt(kind, int(length or 0), vocab, int(seed or 0), int(example or 0))
     if kind in ("repeat", "ab"):
         wished.check()
@@ -197,8 +201,9 @@ def commit(
     changed = (str(wished), wished_text) != (prompt, text)
     # A changed prompt is asked for by itself, unless the weights have to be fetched first.
     wish = pressed and not (changed and models.availability(model) != "download")
-    view = missing_value(f"Reading the prompt with {short_name(model)}…", run=now()) if wish else gr.skip()
-    return str(wished), wished_text, -1 if changed else gr.skip(), view
+    view = missing_value(NOTHING, run=now(), model=models.resolve(model)) if wish else gr.skip()
+    kept_row = -1 if changed else gr.skip()
+    return str(wished), wished_text, kept_row, view, "" if wish else gr.skip()
 
 
 def choose_kind(kind: str, own: str, prompt: str, text: str) -> tuple[Any, ...]:
@@ -296,6 +301,7 @@ def build(page: Page) -> None:
         row = gr.Number(-1, visible=False, precision=0)
         hide_first = gr.Checkbox(False, visible=False)
         on_show = gr.Textbox("", visible=False)
+        done = gr.Textbox("", visible=False)
 
     page.link(parameter(), prompt)
     page.link(TEXT, text)
@@ -304,7 +310,7 @@ def build(page: Page) -> None:
 
     request = [page.model, prompt, text]
     restored = [page.head, row, hide_first]
-    page.show("attention", ask, request, [view, state, on_show], also=[on_show, *restored])
+    page.show("attention", ask, [*request, done], [view, state, on_show], also=[on_show, *restored])
     page.show("attention", lambda head: gr.HTML(selected=head), [page.head], [view])
     page.show(
         "attention",
@@ -312,7 +318,7 @@ def build(page: Page) -> None:
         [*request, page.head, hide_first],
         [files],
     )
-    jobs.long_run(view.run, cancel, run, [*request, *restored], [state, view, on_show])
+    jobs.long_run(view.run, cancel, run, request, [state, view, on_show, done])
     page.selects_head(view)
     view.state(_state, None, [row, hide_first], **jobs.QUICK)
     view.need(jobs.on_model(need), request, view, trigger_mode="always_last", **jobs.MODEL)
@@ -327,7 +333,7 @@ def build(page: Page) -> None:
             events,
             jobs.plain_errors(partial(commit, pressed)),
             [*settings, *request],
-            [prompt, text, row, view],
+            [prompt, text, row, view, on_show],
             **jobs.QUICK,
         )
     page.changed([prompt, text])(refill, [prompt, text], settings, trigger_mode="always_last", **jobs.QUICK)

@@ -450,6 +450,10 @@ function headOf(text) {
 async function receive() {
   const value = props.value;
   const mine = ++received;
+  if (value && value.run && data && data.request.model === value.model) {
+    trigger('run', {});
+    return;
+  }
   delete element.dataset.painted;
   if (!value || !value.tokens) {
     data = weights = plot = null;

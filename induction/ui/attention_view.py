@@ -86,9 +86,13 @@ def attention_view(tiles: Callable[[dict[str, Any]], dict[str, Any]], **options:
     )
 
 
-def missing_value(text: str, *, run: int = 0) -> dict[str, Any]:
-    """The empty state in words; with a new number as ``run`` the component asks for the work itself."""
-    return {"missing": text, "run": run}
+def missing_value(text: str, *, run: int = 0, model: str = "") -> dict[str, Any]:
+    """The empty state in words.
+
+    With a new number as ``run`` the component asks for the work itself, and goes on showing another prompt of the
+    same ``model`` meanwhile.
+    """
+    return {"missing": text, "run": run, "model": model}
 
 
 def view_value(
