@@ -284,7 +284,7 @@ def _edge(
                 d=path(width / 2 + 3),
                 fill="none",
                 stroke=palette.selected if chosen else palette.second,
-                stroke_width=min(3.0, 0.8 * (edge.composition or 0.0) / edge.baseline),
+                stroke_width=min(2.0, 0.5 * (edge.composition or 0.0) / edge.baseline),
                 stroke_dasharray="5 3",
             )
         )
