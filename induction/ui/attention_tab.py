@@ -259,6 +259,7 @@ def build(page: Page) -> None:
                 info=f"The first {TOKENS} tokens are shown; at most {links.PROMPT_LIMIT:,} characters",
                 placeholder="Write or paste a text in which something comes again.",
                 lines=3,
+                max_lines=6,
                 max_length=links.PROMPT_LIMIT,
                 visible=False,
                 elem_id="own-text",

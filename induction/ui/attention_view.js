@@ -301,7 +301,7 @@ function drawWritten() {
   }
   const { row } = view;
   const next = found.following[row];
-  const gets = next && `${next[0] > 0 ? '+' : ''}${next[0].toFixed(2)} logits, rank ${next[1]} of all`;
+  const gets = next && `${next[0] > 0 ? '+' : ''}${next[0].toFixed(2)} logits, rank ${next[1]} of all tokens`;
   let words = 'The prompt ends here, and its last token did not occur before.';
   if (row < n - 1) words = `The token that follows, ${token(row + 1)}: ${gets}.`;
   else if (next) words = `The prompt ends here. Induction continues with ${token(latestTarget(row))}: ${gets}.`;

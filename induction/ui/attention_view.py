@@ -11,6 +11,7 @@ with canvas and ``textContent``; switching heads within a layer asks nobody. It 
 
 from __future__ import annotations
 
+import math
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
@@ -133,7 +134,7 @@ def tiles_value(seen: Attention, layer: int | None, hide_first: bool) -> dict[st
         patterns = without_first(patterns)
     if layer is None:
         factor = 1
-        while len(patterns) * -((-seen.n_tokens // factor) ** 2) > OVERVIEW_CELLS:
+        while len(patterns) * math.ceil(seen.n_tokens / factor) ** 2 > OVERVIEW_CELLS:
             factor += 1
         patterns = pooled(patterns, factor)
     return {"png": _png(patterns), "size": patterns.shape[-1]}
