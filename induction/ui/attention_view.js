@@ -99,6 +99,19 @@ function picture(cells, size) {  // attention as an image, one pixel per cell; w
   return canvas;
 }
 
+function pooled(cells, size, side) {  // the largest weight of each block, so that stripes survive on few pixels
+  const factor = Math.ceil(size / side);
+  const few = Math.ceil(size / factor);
+  const out = new Uint8Array(few * few);
+  for (let query = 0; query < size; query++) {
+    for (let key = 0; key <= query; key++) {
+      const at = Math.floor(query / factor) * few + Math.floor(key / factor);
+      out[at] = Math.max(out[at], cells[query * size + key]);
+    }
+  }
+  return picture(out, few);
+}
+
 // -- the large head ------------------------------------------------------------------------------------------
 
 function fit(canvas, width, height) {  // sharp on dense screens; drawn in CSS pixels
@@ -348,6 +361,7 @@ async function paint() {
   }
   weights = tile.cells.subarray(head * n * n, (head + 1) * n * n);
   $('.ia-title').textContent = `Head ${name()} of ${data.name}`;
+  matrix.setAttribute('aria-label', `Attention of head ${name()}, ${n} tokens`);
   const figures = data.scores.map(({ title, values }) => {
     const value = values[layer][head];
     return `${title.toLowerCase()} ${value === null ? 'undefined (nothing repeats)' : short(value)}`;
@@ -368,9 +382,12 @@ async function drawThumbs() {
   $('.ia-heads').textContent = all ? `All ${data.n_layers} × ${count} heads` : `Heads of layer ${layer}`;
   $('.ia-all').textContent = all ? 'This layer only' : 'All layers';
   thumbs.classList.toggle('ia-many', all);
+  const columns = Math.ceil(count / Math.ceil(count / THUMBS));
   thumbs.style.setProperty('--ia-heads', count);
-  thumbs.style.setProperty('--ia-columns', Math.ceil(count / Math.ceil(count / THUMBS)));
+  thumbs.style.setProperty('--ia-columns', columns);
   thumbs.replaceChildren();
+  const room = thumbs.clientWidth / (all ? count + 1 : columns) - 12;  // CSS pixels of a picture, about
+  const side = clamp(room, 16, 80) * (window.devicePixelRatio || 1);
   for (let index = 0; index < tile.cells.length / area; index++) {
     const [l, h] = all ? [Math.floor(index / count), index % count] : [layer, index];
     if (all && h === 0) thumbs.append(make('span', 'ih-label', String(l)));
@@ -382,7 +399,7 @@ async function drawThumbs() {
     button.setAttribute('aria-label', `Head ${l}.${h}${figure}`);
     button.title = `Head ${l}.${h}${figure}`;
     [button.dataset.l, button.dataset.h] = [l, h];
-    button.append(picture(tile.cells.subarray(index * area, (index + 1) * area), tile.size));
+    button.append(pooled(tile.cells.subarray(index * area, (index + 1) * area), tile.size, side));
     if (!all) button.append(make('span', '', `${l}.${h}`));
     thumbs.append(button);
   }
