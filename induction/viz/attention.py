@@ -81,8 +81,8 @@ def head_figure(
             preserveAspectRatio="none",
         )
     )
-    corners = f"M{left:g} {top:g}V{top + side:g}H{left + side:g}Z"
-    parts.append(svg.tag("path", d=corners, fill="none", stroke=palette.line, stroke_width=1))
+    axes = f"M{left:g} {top:g}V{top + side:g}H{left + side:g}"
+    parts.append(svg.tag("path", d=axes, fill="none", stroke=palette.line, stroke_width=1))
     outlines = "".join(
         f"M{left + key * cell:.1f} {top + query * cell:.1f}h{cell:.2f}v{cell:.2f}h{-cell:.2f}z"
         for query, key in np.argwhere(seen.targets).tolist()
@@ -91,7 +91,7 @@ def head_figure(
         parts.append(svg.tag("path", d=outlines, fill="none", stroke=palette.second, stroke_width=1))
     bottom = top + side + 14
     parts += _legend(left, bottom, palette, targets=bool(outlines))
-    caption = f"{seen.model}, head {layer}.{head}. {seen.protocol}. Computed by this project; {seen.origin}."
+    caption = f"{seen.model}, head {layer}.{head}. {seen.protocol}. Computed by this project; weights: {seen.origin}."
     if hide_first:
         caption += " The first token is left out and every row renormalised to sum to 1."
     title = f"Attention of head {layer}.{head} of {seen.model} on {n} tokens"
