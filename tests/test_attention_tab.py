@@ -23,6 +23,7 @@ from induction.ui.attention_view import OVERVIEW_CELLS, tiles_value, view_value,
 from induction.ui.prompts import DEFAULTS, EXAMPLES, TOKENS, Prompt, parameter, token_ids
 from induction.viz.attention import head_figure
 
+IDLE = {"state": "idle", "share": 0, "text": ""}
 REQUEST = {"model": "mini-2l", "prompt": "repeat-31-random-0", "text": ""}
 
 
@@ -179,8 +180,9 @@ def test_long_texts_are_cut_and_say_so():
 
 
 def test_settings_out_of_range_are_refused():
-    with pytest.raises(InputError, match="length goes from 2 to 120"):
-        tab.commit(True, "repeat", 500, "random", 0, 0, "", "mini-2l", "own", "")
+    *_, state = tab.commit(True, "repeat", 500, "random", 0, 0, "", "mini-2l", "own", "", IDLE)
+    assert state["state"] == "error"
+    assert "length goes from 2 to 120" in state["text"]
 
 
 def test_the_client_cannot_send_a_row_or_head_of_its_own_making():
@@ -194,7 +196,9 @@ def test_the_client_cannot_send_a_row_or_head_of_its_own_making():
 
 
 def test_own_text_is_cleaned_like_that_of_a_link():
-    prompt, text, *_ = tab.commit(True, "own", 24, "random", 0, 0, "a\x00b\ud800c", "mini-2l", "own", "")
+    prompt, text, *_ = tab.commit(
+        True, "own", 24, "random", 0, 0, "a\x00b\ud800c", "mini-2l", "own", "", IDLE
+    )
     assert (prompt, text) == ("own", "abc")
     assert links.text("text").read(text) == (text, None)
 

@@ -189,11 +189,15 @@ def commit(
     model: str,
     prompt: str,
     text: str,
+    state: dict[str, Any],
 ) -> tuple[Any, ...]:
-    """``(prompt, text, row, view, on_show)`` after a setting was changed or Show attention was pressed."""
+    """``(prompt, text, row, view, on_show, status)`` after a setting was changed or Show attention was pressed."""
     wished = Prompt(kind, int(length or 0), vocab, int(seed or 0), int(example or 0))
     if kind in ("repeat", "ab"):
-        wished.check()
+        try:
+            wished.check()
+        except InputError as error:
+            return *[gr.skip()] * 5, status.stopped("error", str(error))
     own, notice = TEXT.read(own or "")
     if notice:
         gr.Warning(notice)
@@ -203,7 +207,9 @@ def commit(
     wish = pressed and not (changed and models.availability(model) != "download")
     view = missing_value(NOTHING, run=now(), model=models.resolve(model)) if wish else gr.skip()
     kept_row = -1 if changed else gr.skip()
-    return str(wished), wished_text, kept_row, view, "" if wish else gr.skip()
+    # Two events may come with one click; the status of a run that began meanwhile stays.
+    told = status.stopped("idle", "") if state["state"] == "error" else gr.skip()
+    return str(wished), wished_text, kept_row, view, "" if wish else gr.skip(), told
 
 
 def choose_kind(kind: str, own: str, prompt: str, text: str) -> tuple[Any, ...]:
@@ -332,9 +338,9 @@ def build(page: Page) -> None:
     for events, pressed in ((changes, False), ([show.click, own.submit], True)):
         gr.on(
             events,
-            jobs.plain_errors(partial(commit, pressed)),
-            [*settings, *request],
-            [prompt, text, row, view, on_show],
+            partial(commit, pressed),
+            [*settings, *request, state],
+            [prompt, text, row, view, on_show, state],
             **jobs.QUICK,
         )
     page.changed([prompt, text])(refill, [prompt, text], settings, trigger_mode="always_last", **jobs.QUICK)
