@@ -131,6 +131,21 @@ def test_all_layers_and_the_first_column(visit, seen):
     )
 
 
+def test_the_head_on_show_is_in_sight_among_all_heads(visit, slow_model):
+    page = visit(MINI, ready=PAINTED)
+    page.locator("#model input").fill(slow_model)
+    page.keyboard.press("Enter")
+    expect(page.locator(".ia-title")).to_contain_text("slow-gpt2", timeout=60_000)
+    page.add_style_tag(content=".ia-thumbs { max-height: 6rem !important; }")  # as in a model of many layers
+    page.locator("#head input").fill("5.3")
+    page.keyboard.press("Enter")
+    painted(page, "5.3")
+    page.get_by_role("button", name="All layers").click()
+    expect(page.locator(".ia-many .ia-thumb")).to_have_count(24)
+    expect(thumb(page, 5, 3)).to_be_in_viewport()
+    expect(thumb(page, 0, 0)).not_to_be_in_viewport()
+
+
 def test_rows_and_heads_by_keyboard_and_the_link_restores_them(visit, seen):
     page = visit(f"{MINI}&head=1.2", ready=PAINTED)
     page.locator(".ia-matrix").focus()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from induction.ui.page import Page
 
 TEXT = links.text("text")
-NOTHING = "No attention to show. Choose a prompt and press Show attention."
+NOTHING = "Attention appears here when the prompt has been read. Show attention starts that."
 Key = tuple[str, str, str]  # model, prompt, own text
 
 kept: jobs.Cache[tuple[Attention, str]] = jobs.Cache(

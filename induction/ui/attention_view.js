@@ -404,6 +404,8 @@ async function drawThumbs() {
     thumbs.append(button);
   }
   markThumbs();
+  const now = thumb(view.layer, view.head);  // in sight, without scrolling the page
+  if (now) thumbs.scrollTop += now.getBoundingClientRect().top - thumbs.getBoundingClientRect().top - thumbs.clientHeight / 2;
 }
 
 function thumb(layer, head) { return thumbs.querySelector(`[data-l="${layer}"][data-h="${head}"]`); }
