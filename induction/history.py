@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 
 from induction.errors import InputError
+from induction.kinds import STRIPE
 
 SCHEMA = "induction-history/1"
 FOLDER = Path(__file__).parent / "results" / "histories"
@@ -30,8 +31,19 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Event:
+    """What was changed in training after ``tokens`` training tokens, in words that follow "from there on"."""
+
+    tokens: int
+    text: str
+
+
+@dataclass(frozen=True)
 class History:
-    """The checkpoints of one run, oldest first, with everything needed to repeat it."""
+    """The checkpoints of one run, oldest first, with everything needed to repeat it.
+
+    ``events`` are the changes of data or recipe on the way: a curve that bends there need not bend by itself.
+    """
 
     model: str
     n_layers: int
@@ -41,6 +53,7 @@ class History:
     seed: int
     checkpoints: list[Checkpoint]
     versions: dict[str, str]
+    events: list[Event] = field(default_factory=list)
 
 
 def to_json(history: History) -> str:
@@ -77,9 +90,10 @@ def from_json(text: str, name: str = "this file") -> History:
         raise InputError(f"{name} is not a training history of schema {SCHEMA}; measure it again.")
     try:
         checkpoints = [Checkpoint(**item) for item in data.pop("checkpoints")]
-        history = History(checkpoints=checkpoints, **data)
+        events = [Event(**item) for item in data.pop("events", [])]
+        history = History(checkpoints=checkpoints, events=events, **data)
         tokens = [checkpoint.tokens for checkpoint in checkpoints]
-        ordered = bool(tokens) and tokens == sorted(set(tokens))
+        ordered = bool(tokens) and tokens == sorted(set(tokens)) and all(event.tokens > 0 for event in events)
     except (TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{name} has missing or unknown fields ({error}); measure it again.") from None
     if not ordered:
@@ -94,10 +108,12 @@ def from_json(text: str, name: str = "this file") -> History:
 def phase_change(history: History) -> int | None:
     """Index of the checkpoint at which the second-copy loss has fallen fastest per log training token.
 
-    None where it never falls by more than half a nat in all: no induction head formed.
+    None where no induction head formed: no head's score reaches :data:`induction.kinds.STRIPE`, or the loss never
+    falls by more than half a nat in all. A loss that both copies share falls without any such head.
     """
+    best = max(max(max(row) for row in checkpoint.induction) for checkpoint in history.checkpoints)
     losses = [checkpoint.second_copy_loss for checkpoint in history.checkpoints]
-    if max(losses) - min(losses) < 0.5:
+    if best < STRIPE or max(losses) - min(losses) < 0.5:
         return None
     logs = [math.log(max(checkpoint.tokens, 1)) for checkpoint in history.checkpoints]
     started = [i for i in range(1, len(losses)) if history.checkpoints[i - 1].tokens > 0]

@@ -15,6 +15,7 @@ import platform
 import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from torch import nn
 
 from induction.analysis import versions
 from induction.errors import InputError
-from induction.history import Checkpoint, History
+from induction.history import Checkpoint, Event, History
 from induction.history import to_json as history_to_json
 from induction.native import save_native
 from induction.progress import Progress
@@ -381,6 +382,19 @@ def iter_train(
     yield Progress(recipe.steps, recipe.steps, "written", trained)
 
 
+def events(recipe: Recipe) -> list[Event]:
+    """Where a stage after the first begins, and what is different in it."""
+    found, tokens = [], 0
+    for before, stage in pairwise(recipe.stages):
+        tokens += before.steps * before.rows * before.length
+        text = (
+            f"rows of {stage.length} tokens with periods up to {stage.longest_period}, "
+            f"before {before.length} and {before.longest_period}"
+        )
+        found.append(Event(tokens, text))
+    return found
+
+
 def _optimiser(model: MiniTransformer, recipe: Recipe) -> torch.optim.AdamW:
     matrices = [p for p in model.parameters() if p.ndim == 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
@@ -447,6 +461,7 @@ class _Run:
             seed=recipe.seed,
             checkpoints=self.checkpoints,
             versions=versions(),
+            events=[event for event in events(recipe) if event.tokens < last.tokens],
         )
         trained = Trained(self.out, history, self.best, unigram, bigram, last.step < recipe.steps)
         try:

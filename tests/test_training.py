@@ -202,16 +202,31 @@ def test_history_round_trip_and_damage(corpus, tmp_path):
         (json.dumps({**data, "checkpoints": data["checkpoints"][::-1]}), "no checkpoints in the order"),
         (json.dumps({**data, "n_heads": 99}), "do not fit its shape"),
         (json.dumps({**data, "surprise": 1}), "missing or unknown fields"),
+        (json.dumps({**data, "events": [{"tokens": "soon", "text": ""}]}), "missing or unknown fields"),
     ):
         with pytest.raises(InputError, match=message):
             history.from_json(broken)
 
 
 def test_the_change_is_where_the_second_copy_loss_falls_fastest():
-    point = history.Checkpoint(0, 1, 5.0, 7.0, 7.0, [[0.0]], [[0.0]])
+    point = history.Checkpoint(0, 1, 5.0, 7.0, 7.0, [[0.5]], [[0.0]])
     falls = [7.0, 6.9, 6.8, 3.0, 2.5, 2.4]
     checkpoints = [replace(point, tokens=2**i, second_copy_loss=loss) for i, loss in enumerate(falls)]
     run = history.History("m", 1, 1, "o", "p", 0, checkpoints, {})
     assert history.phase_change(run) == 3
     flat = replace(run, checkpoints=[replace(item, second_copy_loss=7.0) for item in checkpoints])
     assert history.phase_change(flat) is None
+    without_heads = replace(run, checkpoints=[replace(item, induction=[[0.1]]) for item in checkpoints])
+    assert history.phase_change(without_heads) is None
+
+
+def test_the_bundled_histories_say_where_training_was_changed():
+    runs = history.bundled_histories()
+    assert history.phase_change(runs["mini-1l"]) is None
+    for run in runs.values():
+        (event,) = run.events
+        assert event.tokens == 2500 * 32 * 64
+        assert event.text == "rows of 160 tokens with periods up to 78, before 64 and 16"
+        steps = {point.step: point.tokens for point in run.checkpoints}
+        assert max(tokens for step, tokens in steps.items() if step <= 2500) <= event.tokens
+        assert min(tokens for step, tokens in steps.items() if step > 2500) > event.tokens

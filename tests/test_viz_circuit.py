@@ -136,6 +136,8 @@ def test_the_selected_edge_is_marked_in_any_palette():
 def test_no_receiver_no_diagram():
     with pytest.raises(InputError, match="no circuit to draw"):
         viz.diagram(made_up(receivers=()))
+    with pytest.raises(InputError, match="has one layer: no head is earlier"):
+        viz.diagram(replace(made_up(receivers=()), n_layers=1))
     with pytest.raises(InputError, match="choose from q, k, v"):
         viz.diagram(made_up(), through="z")
 

@@ -118,6 +118,10 @@ def diagram(
     Raises:
         InputError: there is no receiver with earlier heads, or the input was not patched.
     """
+    if circuit.n_layers == 1:
+        raise InputError(
+            f"{circuit.model} has one layer: no head is earlier than another, so there is no circuit to draw."
+        )
     if not any(receiver.composition for receiver in circuit.receivers):
         raise InputError(
             f"No induction head was found in {circuit.model}, so there is no circuit to draw; choose a head of a "

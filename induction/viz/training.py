@@ -34,7 +34,7 @@ def losses(
     runs = [history] if compare is None else [history, compare]
     measured = [loss for run in runs for point in run.checkpoints for loss in _losses(point)]
     axes = _axes(runs, max(loss for loss in measured if loss is not None) * 1.05)
-    parts = [*_change(history, axes, palette), *_frame(axes, palette, "loss (nats per token)")]
+    parts = [*_marks(history, axes, palette), *_frame(axes, palette, "loss (nats per token)")]
     named = []
     for name, loss, colour in (
         ("prose", "prose_loss", palette.muted),
@@ -53,7 +53,7 @@ def losses(
     parts += _selected(history, at, axes, palette)
     parts += _columns(history, axes, _loss_tip)
     title = f"Loss of {history.model} while it was trained"
-    caption = f"{_origin(history)} {_change_in_words(history)}".strip()
+    caption = f"{_origin(history)} {_marks_in_words(history)}".strip()
     return svg.figure(parts, palette, title=title, caption=caption)
 
 
@@ -68,7 +68,7 @@ def scores(history: History, *, at: int | None = None, selected: str = "", palet
         InputError: fewer than two checkpoints after the first step.
     """
     axes = _axes([history], 1.0)
-    parts = [*_change(history, axes, palette), *_frame(axes, palette, "score (mean attention)")]
+    parts = [*_marks(history, axes, palette), *_frame(axes, palette, "score (mean attention)")]
     chosen, dots, y = [], [], axes.bottom + 52
     for name, colour in (("previous_token", palette.second), ("induction", palette.accent)):
         title = name.replace("_", "-")
@@ -117,7 +117,7 @@ def scores(history: History, *, at: int | None = None, selected: str = "", palet
     title = f"When heads of {history.model} formed"
     caption = (
         f"{_origin(history)} One line per head; heads that never reach {DRAWN:g} have none. "
-        f"{_change_in_words(history)}"
+        f"{_marks_in_words(history)}"
     ).strip()
     return svg.figure(parts, palette, title=title, caption=caption, height=y + 4)
 
@@ -210,13 +210,19 @@ def _frame(axes: svg.Axes, palette: Palette, y_label: str) -> list[str]:
     return parts
 
 
-def _change(history: History, axes: svg.Axes, palette: Palette) -> list[str]:
-    """A band over the interval in which the second-copy loss falls fastest."""
+def _marks(history: History, axes: svg.Axes, palette: Palette) -> list[str]:
+    """A band where the second-copy loss falls fastest, a dashed line where training itself was changed."""
+    parts = []
+    for event in history.events:
+        x = axes.x(math.log10(event.tokens))
+        dashes = {"stroke": palette.muted, "stroke_dasharray": "3 3"}
+        parts.append(svg.tag("line", x1=x, x2=x, y1=axes.top, y2=axes.bottom, **dashes))
     index = phase_change(history)
     if index is None:
-        return []
+        return parts
     before, after = (axes.x(math.log10(history.checkpoints[i].tokens)) for i in (index - 1, index))
     return [
+        *parts,
         svg.tag(
             "rect",
             x=before,
@@ -238,12 +244,15 @@ def _change(history: History, axes: svg.Axes, palette: Palette) -> list[str]:
     ]
 
 
-def _change_in_words(history: History) -> str:
+def _marks_in_words(history: History) -> str:
     index = phase_change(history)
-    if index is None:
-        return "The second-copy loss never falls by half a nat: no change to mark."
-    before, after = (tokens_in_words(history.checkpoints[i].tokens) for i in (index - 1, index))
-    return f"The change, where the second-copy loss falls fastest: {before} to {after} tokens."
+    words = "No induction head formed: no change to mark."
+    if index is not None:
+        before, after = (tokens_in_words(history.checkpoints[i].tokens) for i in (index - 1, index))
+        words = f"The change, where the second-copy loss falls fastest: {before} to {after} tokens."
+    for event in history.events:
+        words += f" Dashed: from {tokens_in_words(event.tokens)} tokens on {event.text}."
+    return words
 
 
 def _selected(history: History, at: int | None, axes: svg.Axes, palette: Palette) -> list[str]:
