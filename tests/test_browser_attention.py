@@ -103,6 +103,7 @@ def test_a_64_token_prompt_ships_less_than_300_kb(visit):
         if request.resource_type in ("fetch", "xhr", "eventsource"):
             shipped.append(request.sizes()["responseBodySize"])
 
+    page.wait_for_load_state("networkidle")
     page.on("requestfinished", count)
     page.goto(page.url.split("?")[0] + f"{MINI}&head=1.0&prompt=repeat-31-random-0")
     page.wait_for_selector(".ia-lists")

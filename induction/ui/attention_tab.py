@@ -302,7 +302,11 @@ def build(page: Page) -> None:
         with gr.Column(elem_classes=["ih-panel"]):
             view = attention_view(tiles, elem_id="attention-view")
             html("<h2>Export this head</h2>")
-            files = exports(export, {}, elem_id="attention-export")
+            files = exports(
+                export,
+                {"model": page.model.value, "prompt": str(first), "head": page.head.value},
+                elem_id="attention-export",
+            )
         prompt = gr.Textbox(str(first), visible=False)
         text = gr.Textbox("", visible=False)
         row = gr.Number(-1, visible=False, precision=0)
@@ -319,11 +323,13 @@ def build(page: Page) -> None:
     restored = [page.head, row, hide_first]
     page.show("attention", ask, [*request, done], [view, state, on_show], also=[on_show, *restored])
     page.show("attention", lambda head: gr.HTML(selected=head), [page.head], [view])
-    page.show(
-        "attention",
-        lambda *values: dict(zip(("model", "prompt", "text", "head", "hide_first"), values, strict=True)),
+    # Without the server: what is exported keeps up with the address.
+    page.changed([*request, page.head, hide_first])(
+        None,
         [*request, page.head, hide_first],
-        [files],
+        files,
+        js="(model, prompt, text, head, hide_first) => ({ model, prompt, text, head, hide_first })",
+        **jobs.QUICK,
     )
     jobs.long_run(view.run, cancel, run, request, [state, view, on_show, done])
     page.selects_head(view)
