@@ -388,8 +388,8 @@ def events(recipe: Recipe) -> list[Event]:
     for before, stage in pairwise(recipe.stages):
         tokens += before.steps * before.rows * before.length
         text = (
-            f"rows of {stage.length} tokens with periods up to {stage.longest_period}, "
-            f"before {before.length} and {before.longest_period}"
+            f"rows of {stage.length} tokens with periods up to {stage.longest_period} "
+            f"(before: {before.length} tokens, up to {before.longest_period})"
         )
         found.append(Event(tokens, text))
     return found

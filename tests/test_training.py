@@ -226,7 +226,7 @@ def test_the_bundled_histories_say_where_training_was_changed():
     for run in runs.values():
         (event,) = run.events
         assert event.tokens == 2500 * 32 * 64
-        assert event.text == "rows of 160 tokens with periods up to 78, before 64 and 16"
+        assert event.text == "rows of 160 tokens with periods up to 78 (before: 64 tokens, up to 16)"
         steps = {point.step: point.tokens for point in run.checkpoints}
         assert max(tokens for step, tokens in steps.items() if step <= 2500) <= event.tokens
         assert min(tokens for step, tokens in steps.items() if step > 2500) > event.tokens

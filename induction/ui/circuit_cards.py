@@ -115,6 +115,7 @@ def head_card(model: str, live: str, circuit: Circuit | None, head: str) -> str:
         return "<h2>No head selected</h2><p>Click a head of the figure, or choose one above.</p>"
     layer, index = place
     kind = KINDS[kinds_of(scores, direct)[layer][index]]
+    rule = f" Rule: {escape(kind.rule)}." if kind.score else ""
     named = {known.score for known in KINDS.values()}
     rows = [
         _row(f"{name.replace('_', '-').capitalize()} score", "", f"{values[layer][index]:.2f}")
@@ -132,8 +133,8 @@ def head_card(model: str, live: str, circuit: Circuit | None, head: str) -> str:
             limits = "-1 to 1; heads that do no induction reach 1 as well"
             rows.append(_row("Copying, eigenvalue score", limits, signed(copying.eigenvalue, 2)))
     return (
-        f"<h2>Head {head_name(place)}: {kind.title.lower()}</h2><p>{escape(kind.meaning)} "
-        f"Rule: {escape(kind.rule)}.</p><table class='ih-table ih-card-table'>"
+        f"<h2>Head {head_name(place)}: {kind.title.lower()}</h2><p>{escape(kind.meaning)}{rule}</p>"
+        "<table class='ih-table ih-card-table'>"
         f"<caption class='ih-hidden'>Measurements of head {head_name(place)}</caption>{''.join(rows)}</table>"
     )
 

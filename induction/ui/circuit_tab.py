@@ -95,6 +95,8 @@ def _composition(circuit: Circuit | None, head: str, edge: str, through: str) ->
 
 def _fed(circuit: Circuit, head: str) -> Head:
     place = place_of(circuit, head)
+    if circuit.n_layers == 1:
+        raise InputError(f"Head {head} is in the only layer: no earlier head feeds it.")
     if place[0] == 0:
         raise InputError(
             f"Head {head} is in the first layer, which no earlier head feeds; choose a later one."

@@ -14,9 +14,9 @@ from induction.kinds import STRIPE
 from induction.viz import svg
 from induction.viz.theme import LIGHT, Palette
 
-DRAWN = 0.2  # a head whose score never reaches it has no line
-STRONG = 3  # heads with a thick line, per score
-CHARACTER = 7.5  # width of a character of a line's name
+DRAWN = 0.2  # a head whose score never reaches it has no line, unless it is among the highest
+STRONG = 3  # the highest heads per score, which have a thick line
+LINE = 17  # of a legend
 
 
 def losses(
@@ -35,7 +35,7 @@ def losses(
     measured = [loss for run in runs for point in run.checkpoints for loss in _losses(point)]
     axes = _axes(runs, max(loss for loss in measured if loss is not None) * 1.05)
     parts = [*_marks(history, axes, palette), *_frame(axes, palette, "loss (nats per token)")]
-    named = []
+    named: list[tuple[str, dict[str, object]]] = []
     for name, loss, colour in (
         ("prose", "prose_loss", palette.muted),
         ("first copy", "first_copy_loss", palette.second),
@@ -44,17 +44,19 @@ def losses(
         points = _points(history, attrgetter(loss))
         if points:
             parts.append(svg.line(axes, points, colour))
-            named.append((points, name, colour))
+            named.append((name, {"stroke": colour, "stroke_width": 3}))
     if compare is not None:
+        dashes = {"stroke_width": 1.4, "stroke_dasharray": "5 3"}
         points = _points(compare, attrgetter("second_copy_loss"))
         parts.append(svg.line(axes, points, palette.ink, width=1.4, stroke_dasharray="5 3"))
-        named.append((points, f"second copy, {compare.model}", palette.ink))
-    parts += _names(named, axes)
+        named.append((f"second copy, {compare.model}", {"stroke": palette.ink, **dashes}))
+    parts += _legend(named, axes.bottom + 52, palette)
     parts += _selected(history, at, axes, palette)
     parts += _columns(history, axes, _loss_tip)
     title = f"Loss of {history.model} while it was trained"
     caption = f"{_origin(history)} {_marks_in_words(history)}".strip()
-    return svg.figure(parts, palette, title=title, caption=caption)
+    height = axes.bottom + 56 + LINE * math.ceil(len(named) / 2)
+    return svg.figure(parts, palette, title=title, caption=caption, height=height)
 
 
 def scores(history: History, *, at: int | None = None, selected: str = "", palette: Palette = LIGHT) -> str:
@@ -72,14 +74,15 @@ def scores(history: History, *, at: int | None = None, selected: str = "", palet
     chosen, dots, y = [], [], axes.bottom + 52
     for name, colour in (("previous_token", palette.second), ("induction", palette.accent)):
         title = name.replace("_", "-")
-        drawn = [(head, top) for head, top in ranked(history, name) if top >= DRAWN]
-        for index, (head, _) in reversed(list(enumerate(drawn))):  # the highest on top
+        heads = ranked(history, name)
+        drawn = [head for index, (head, top) in enumerate(heads) if top >= DRAWN or index < STRONG]
+        for index, head in reversed(list(enumerate(drawn))):  # the highest on top
             points = _points(history, lambda point, n=name, h=head: getattr(point, n)[h[0]][h[1]])
             thick = index < STRONG
             parts.append(
                 svg.line(axes, points, colour, 2 if thick else 1, stroke_opacity=None if thick else 0.55)
             )
-        own = [head for head, _ in ranked(history, name) if head_name(head) == selected]
+        own = [head for head, _ in heads if head_name(head) == selected]
         for head in own:
             points = _points(history, lambda point, n=name, h=head: getattr(point, n)[h[0]][h[1]])
             dashes = "6 3" if name == "previous_token" else None
@@ -105,18 +108,19 @@ def scores(history: History, *, at: int | None = None, selected: str = "", palet
             )
         parts.append(svg.tag("line", x1=8, x2=30, y1=y - 4, y2=y - 4, stroke=colour, stroke_width=3))
         parts.append(svg.label(37, y, text, palette.ink, size=svg.SMALL))
-        y += 17
+        y += LINE
     if chosen:
         text = f"{selected}: previous-token score dashed, induction score solid"
         parts.append(svg.label(37, y, text, palette.selected, size=svg.SMALL))
-        y += 17
+        y += LINE
     parts += chosen
     parts += _selected(history, at, axes, palette)
     parts += _columns(history, axes, _score_tip)
     parts += dots
     title = f"When heads of {history.model} formed"
     caption = (
-        f"{_origin(history)} One line per head; heads that never reach {DRAWN:g} have none. "
+        f"{_origin(history)} One line per head, thick for the highest {STRONG}; others that never reach {DRAWN:g} have "
+        f"none. "
         f"{_marks_in_words(history)}"
     ).strip()
     return svg.figure(parts, palette, title=title, caption=caption, height=y + 4)
@@ -275,17 +279,13 @@ def _selected(history: History, at: int | None, axes: svg.Axes, palette: Palette
     ]
 
 
-def _names(lines: list[tuple[list[tuple[float, float]], str, str]], axes: svg.Axes) -> list[str]:
-    """Names of lines above their right end, moved down where they would cover each other."""
-    places = []
-    for points, name, colour in lines:
-        under = [y for x, y in points if axes.x(x) > axes.right - CHARACTER * len(name)]
-        places.append((axes.y(max(under or [points[-1][1]])) - 6, name, colour))
-    parts, last = [], -math.inf
-    for y, name, colour in sorted(places):
-        last = max(y, last + 14)
-        text = svg.label(axes.right, last, name, colour, size=svg.SMALL, text_anchor="end", font_weight=600)
-        parts.append(text)
+def _legend(named: Sequence[tuple[str, dict[str, object]]], top: float, palette: Palette) -> list[str]:
+    """Names of lines in two columns, each with a piece of its line."""
+    parts = []
+    for index, (name, stroke) in enumerate(named):
+        x, y = 8 + svg.WIDTH / 2 * (index % 2), top + LINE * (index // 2)
+        parts.append(svg.tag("line", x1=x, x2=x + 22, y1=y - 4, y2=y - 4, **stroke))
+        parts.append(svg.label(x + 29, y, name, palette.ink, size=svg.SMALL))
     return parts
 
 
