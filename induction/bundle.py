@@ -22,7 +22,7 @@ from induction.results.patching import FOLDER, HeadSets, Patching, to_json
 N_PAIRS, N_RANDOM, TOP_K, SEED = 20, 50, 10, 0
 CIRCUIT_PAIRS, RECEIVERS = 10, 6
 # A language model hardly believes a sequence of arbitrary tokens; the bundled toy knows little else.
-VOCAB = {"mini-2l": "random", SMOLLM2: "words"}
+VOCAB = {"mini-2l": "random", "mini-1l": "random", SMOLLM2: "words"}
 
 
 def patching_results(name: str) -> tuple[Patching, HeadSets]:

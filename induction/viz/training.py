@@ -255,7 +255,7 @@ def _marks_in_words(history: History) -> str:
         before, after = (tokens_in_words(history.checkpoints[i].tokens) for i in (index - 1, index))
         words = f"The change, where the second-copy loss falls fastest: {before} to {after} tokens."
     for event in history.events:
-        words += f" Dashed: from {tokens_in_words(event.tokens)} tokens on {event.text}."
+        words += f" Dashed vertical line: from {tokens_in_words(event.tokens)} tokens on {event.text}."
     return words
 
 
