@@ -158,6 +158,16 @@ def test_a_clicked_head_is_followed_through_training(visit):
     expect(again.locator("#training-place")).to_contain_text("Checkpoint 40 of")
 
 
+def test_the_control_of_one_layer_forms_nothing(visit):
+    page = visit("?model=mini-1l&tab=training&run=mini-1l&against=mini-2l", ready="#training-loss svg")
+    expect(page.locator("#training-headline")).to_contain_text("No induction head: none reaches")
+    expect(page.locator("#training-loss svg")).to_contain_text("second copy, mini-2l")
+    expect(page.locator("#training-loss svg")).not_to_contain_text("the change")
+    page.get_by_role("tab", name="Circuit").click()
+    expect(page.locator("#circuit-headline .ih-badge")).to_have_text("Bundled")
+    expect(page.locator("#circuit-diagram .ih-empty")).to_contain_text("has one layer")
+
+
 @pytest.mark.parametrize("tab", ["circuit", "training"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_accessible_and_without_sideways_scrolling(visit, tab, theme):

@@ -63,7 +63,7 @@ def test_a_change_of_training_itself_is_a_dashed_line():
     for figure in (viz.losses, viz.scores):
         (line,) = elements(figure(run), "line", stroke_dasharray="3 3")
         assert float(line.get("x1")) == pytest.approx(46 + 2 * 380 / 3, abs=0.1)
-        assert "Dashed vertical line: from 100 k tokens on rows of <160> tokens." in " ".join(texts(figure(run)).split())
+        assert "line: from 100 k tokens on rows of <160> tokens." in " ".join(texts(figure(run)).split())
         assert elements(figure(history()), "line", stroke_dasharray="3 3") == []
 
 

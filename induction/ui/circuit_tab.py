@@ -201,10 +201,10 @@ def build(page: Page) -> None:
                 elem_id="measure",
             )
         with gr.Row(elem_classes=["ih-panels"]):
-            with gr.Column(scale=3, min_width=320, elem_classes=["ih-panel"]):
+            with gr.Column(min_width=320, elem_classes=["ih-panel"]):
                 title = html("", elem_id="circuit-headline")
                 diagram = figure(elem_id="circuit-diagram")
-            with gr.Column(scale=2, min_width=300, elem_classes=["ih-panel"]):
+            with gr.Column(min_width=320, elem_classes=["ih-panel"]):
                 path = html("", elem_id="circuit-edge")
                 card = html("", elem_id="circuit-head")
                 kinds = html("", elem_id="circuit-kinds")
