@@ -76,10 +76,19 @@ def slow_model(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def browser():
+    """Chromium of the system, or playwright's own; where there is neither, the test is skipped."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        installed = [
+            shutil.which("chromium"),
+            shutil.which("google-chrome"),
+            playwright.chromium.executable_path,
+        ]
+        path = next((path for path in installed if path and Path(path).exists()), None)
+        if path is None:
+            pytest.skip("no Chromium: apt-get install chromium, or playwright install chromium")
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield chromium
         chromium.close()
 

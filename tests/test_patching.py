@@ -127,6 +127,7 @@ def smollm2():
         return load_model(SMOLLM2)
 
 
+@models.needs_smollm2
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_heads_of_a_real_model_equal_transformer_lens(smollm2, component):
     """Early and late layers of SmolLM2-135M (30 layers, 9 heads in 3 groups) on a natural prompt."""
