@@ -32,6 +32,7 @@ from induction.model import name_of, origin
 from induction.patching import (
     NamedSet,
     check_request,
+    controls_in_words,
     described,
     in_words,
     measure,
@@ -211,8 +212,7 @@ def iter_ablate(
         n_layers=model.cfg.n_layers,
         n_heads=model.cfg.n_heads,
         origin=origin(model),
-        protocol=f"answer: clean prompts of {in_words(asked)}; losses: {batch}; "
-        f"{n_random or 'no'} random sets each of other heads in the same layers",
+        protocol=f"answer: clean prompts of {in_words(asked)}; losses: {batch}; {controls_in_words(n_random)}",
         intervention=kind,
         component="z",
         sets=[

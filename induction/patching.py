@@ -446,6 +446,11 @@ def in_words(pairs: Sequence[PromptPair]) -> str:
     return f"{len(pairs)} prompt pairs of {span} tokens" + (f" ({sources})" if sources else "")
 
 
+def controls_in_words(n_random: int) -> str:
+    """How the random sets of :func:`rows_of` are drawn, if any."""
+    return f"{n_random} random sets each of other heads in the same layers" if n_random else "no random sets"
+
+
 def _protocol(pairs: Sequence[PromptPair], component: Component, positions: str) -> str:
     where = "at all positions together" if positions == "all" else "one position at a time"
     return f"{in_words(pairs)}; {COMPONENTS[component].title.lower()} copied {where}"
@@ -554,13 +559,12 @@ def iter_patch_sets(
         share = shares(values[:, keep, at].T, clean[keep], corrupted[keep], direction).T  # [row, pair]
         for s, found in enumerate(summarise(share, values[..., at], base_values, len(named), n_random, seed)):
             measures[s][metric] = Measure(**found, unit="share of the answer", undefined=int((~keep).sum()))
-    sizes = f"{n_random} random sets each" if n_random else "no random sets"
     result = HeadSets(
         model=name_of(model),
         n_layers=model.cfg.n_layers,
         n_heads=model.cfg.n_heads,
         origin=origin(model),
-        protocol=f"{_protocol(pairs, component, 'all')}; {sizes} of other heads in the same layers",
+        protocol=f"{_protocol(pairs, component, 'all')}; {controls_in_words(n_random)}",
         intervention=direction,
         component=component,
         sets=[

@@ -41,6 +41,7 @@ _WORDS = (
     "apple glass paper clock music dance sleep dream happy small large cold warm north south east west"
 )
 WORDS = tuple(_WORDS.split())
+NAMES = ("Mary", "John", "Tom", "James", "Dan", "Sid", "Martin", "Amy")  # of induction.ioi
 PREVIOUS_TOKEN_HEAD = (0, 2)
 INDUCTION_HEAD = (1, 1)
 _FOLDER = tempfile.TemporaryDirectory(
@@ -50,7 +51,7 @@ _FOLDER = tempfile.TemporaryDirectory(
 
 @cache
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE over :data:`WORDS`, the letters and the digits, loaded from a folder of its own."""
+    """Byte-level BPE over :data:`WORDS`, :data:`NAMES`, the letters and the digits, loaded from a folder of its own."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -58,7 +59,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
         vocab_size=640, special_tokens=[BOS], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     singles = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-    bpe.train_from_iterator([" ".join(["", *WORDS, *singles])] * 3, trainer)
+    bpe.train_from_iterator([" ".join(["", *WORDS, *NAMES, *singles])] * 3, trainer)
     folder = Path(_FOLDER.name)
     PreTrainedTokenizerFast(
         tokenizer_object=bpe, bos_token=BOS, eos_token=BOS, unk_token=BOS, pad_token=BOS

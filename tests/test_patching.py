@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import models
@@ -13,7 +14,7 @@ import pytest
 import torch
 from transformer_lens import patching as oracle
 
-from induction import sweep
+from induction import ioi, sweep
 from induction.errors import InputError
 from induction.interventions import METRICS, PromptPair, parse_heads, random_sets
 from induction.ioi import ioi_pairs, recovery_of_means
@@ -450,8 +451,8 @@ def test_requests_without_work_are_refused(planted):
         PromptPair((1, 2), (1,), 3, 4)
     with pytest.raises(InputError, match="context is 256"):
         patch_heads(planted, [PromptPair((1,) * 300, (2,) * 300, 3, 4)])
-    with pytest.raises(InputError, match="0 to 496"):
-        patch_heads(planted, [PromptPair((1, 2), (1, 3), 4, 497)])
+    with pytest.raises(InputError, match=f"0 to {planted.cfg.d_vocab - 1}"):
+        patch_heads(planted, [PromptPair((1, 2), (1, 3), 4, planted.cfg.d_vocab)])
     with pytest.raises(InputError, match="outside"):
         PromptPair((1, 2), (1, 3), 3, 4, position=2)
 
@@ -536,6 +537,24 @@ def test_the_published_patching_of_gpt2_leads_with_the_heads_of_the_literature()
     written = results.bundled("gpt2-ioi-attribution").mean
     assert written[9][9] > 2.9  # name mover
     assert written[10][7] < -1.8  # negative name mover
+
+
+def test_verify_ioi_compares_with_transformer_lens(monkeypatch):
+    """Published values made by TransformerLens's own sweep over the same prompts pass; others fail."""
+    model = models.gpt2(n_layers=2)
+    prompts = ioi_pairs(model)
+    published = {}
+    for component in ioi.PUBLISHED_COMPONENTS:
+        runs = [from_oracle(model, pair, ALL_POSITIONS[component]) for pair in prompts]
+        patched, clean, corrupted = (np.mean([run[part] for run in runs], axis=0) for part in range(3))
+        sweep_of_theirs = patch_heads(model, prompts[:1], component=component)
+        effect = sweep_of_theirs.effect("logit_difference")
+        recovery = ((patched - corrupted) / (clean - corrupted)).tolist()
+        effects = {"logit_difference": replace(effect, mean=recovery)}
+        published[f"gpt2-ioi-{component}"] = replace(sweep_of_theirs, effects=effects)
+    monkeypatch.setattr(ioi, "bundled", published.__getitem__)
+    assert [check.passed for check in ioi.verify_ioi(model)] == [True] * 3
+    assert [check.passed for check in ioi.verify_ioi(models.gpt2(n_layers=2, seed=1))] == [False] * 3
 
 
 def test_recovery_of_means_is_not_the_mean_of_recoveries():

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from induction.errors import InputError
-from induction.interventions import COMPONENTS, METRICS, head_name
+from induction.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, METRICS, head_name
 
 SCHEMA = "induction-patching/1"
 FOLDER = Path(__file__).parent / "patching"
@@ -332,13 +332,14 @@ def to_csv(result: Result) -> str:
 def to_text(result: Result, *, metric: str = "logit_difference", top: int = 10) -> str:
     """A table for the terminal: the strongest heads of a sweep, or the head sets."""
     if isinstance(result, HeadSets):
-        return _sets_text(result, top)
+        return _sets_text(result, metric, top)
     if isinstance(result, Attribution):
         return _attribution_text(result, top)
     effect = result.effect(metric)
     title = COMPONENTS[result.component].title.lower()
     lines = [
-        f"{result.model}: {result.method} {result.direction} of {title}, {METRICS[metric].title.lower()}",
+        f"{result.model}: {DIRECTIONS[result.direction].title.lower()} {title}, {METRICS[metric].title.lower()}, "
+        f"{result.method}",
         f"{result.protocol}",
     ]
     n = len(effect.clean)
@@ -360,9 +361,14 @@ def to_text(result: Result, *, metric: str = "logit_difference", top: int = 10) 
     return "\n".join(lines)
 
 
-def _sets_text(result: HeadSets, top: int) -> str:
-    lines = [f"{result.model}: {result.intervention} of head sets ({result.component})", result.protocol]
-    for head_set in result.sets[:top]:
+def _sets_text(result: HeadSets, metric: str, top: int) -> str:
+    declared = (ABLATIONS | DIRECTIONS)[result.intervention]
+    what = "ablation" if result.intervention in ABLATIONS else "of heads together"
+    component = COMPONENTS[result.component].title.lower()
+    lines = [f"{result.model}: {declared.title.lower()} {what}, {component}", result.protocol]
+    if len(result.sets) > 1:
+        return "\n".join([*lines, "", *_sets_table(result.sets, metric, top)])
+    for head_set in result.sets:
         heads = " ".join(head_name((layer, head)) for layer, head in head_set.heads)
         lines += ["", f"{head_set.label}: {heads}"]
         for name, m in head_set.measures.items():
@@ -376,6 +382,29 @@ def _sets_text(result: HeadSets, top: int) -> str:
                 row += f"; random sets {sum(m.random) / len(m.random):+.3f}, percentile {m.percentile:.0f}"
             lines.append(row)
     return "\n".join(lines)
+
+
+def _sets_table(sets: list[HeadSet], metric: str, top: int) -> list[str]:
+    """One row per set: the effect on the metric and on the losses, each with the mean of its random sets.
+
+    Sets of one head each are a ranking, by size of the effect on the metric; larger ones stay in their order.
+    """
+    names = [name for name in sets[0].measures if name == metric or name not in METRICS]
+    if all(len(head_set.heads) == 1 for head_set in sets):
+        sets = sorted(sets, key=lambda head_set: -abs(head_set.measures[metric].effect or 0))
+    rows = [["heads", *names]]
+    for head_set in sets[:top]:
+        cells = []
+        for measure in (head_set.measures[name] for name in names):
+            cell = "undefined" if measure.effect is None else f"{measure.effect:+.3f}"
+            if measure.random:
+                cell += f" (random {sum(measure.random) / len(measure.random):+.3f})"
+            cells.append(cell)
+        rows.append([head_set.label, *cells])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
 
 
 def _attribution_text(result: Attribution, top: int) -> str:
