@@ -206,11 +206,15 @@ def _load_transformers(name: str, device: str, revision: str | None) -> tuple[Tr
             raise InputError(f"There is no file {name}; give the path of a .gguf file.")
         return _boot(str(path.parent), device, gguf_file=path.name), f"local file {path.name}"
     if _is_local(name):
-        if not (Path(name).expanduser() / "config.json").is_file():
+        from induction.native import is_native, load_native
+
+        folder = Path(name).expanduser()
+        if not (folder / "config.json").is_file():
             raise InputError(
                 f"The folder {name} has no config.json; give a folder saved with save_pretrained."
             )
-        return _boot(str(Path(name).expanduser()), device), f"local folder {Path(name).name}"
+        model = load_native(folder, device) if is_native(folder) else _boot(str(folder), device)
+        return model, f"local folder {folder.name}"
     wheel = _smollm2_wheel() if name == SMOLLM2 else None
     if wheel and not revision and not _in_hub_cache(name):
         warnings.warn(f"{name}: using the {QUANTIZED}.", stacklevel=4)

@@ -29,6 +29,15 @@ def save_native(folder: Path, config: dict[str, Any], state: dict[str, torch.Ten
     (folder / "config.json").write_text(json.dumps({"format": FORMAT, **config}, indent=1) + "\n")
 
 
+def is_native(folder: Path) -> bool:
+    """Whether a folder's configuration says that :func:`save_native` wrote it."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("format") == FORMAT
+
+
 def load_native(folder: Path, device: str = "cpu") -> TransformerBridge:
     """Load a model written by :func:`save_native`: fp32, eval mode, no gradient.
 

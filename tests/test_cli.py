@@ -1,13 +1,18 @@
 """The command line: tables and JSON on standard output, progress elsewhere, exit codes, every refusal in a sentence."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import models
+import numpy as np
 import pytest
 
 from induction import results, verify
 from induction.cli import main
 from induction.interventions import parse_heads
+from induction.model import load_model  # before the fixture below replaces it
 from induction.patching import pairs, patch_heads, patch_set
 from induction.results import circuit as circuit_results
 from induction.results import patching as patching_results
@@ -186,3 +191,41 @@ def test_circuit_names_the_feeder(capsys):
     assert keys.split()[1:3] == ["0.2", "+1.000"]
     assert main(["circuit", "any", "--prompts", "2", "--json"]) == 0
     assert circuit_results.from_json(capsys.readouterr().out).receivers[0].name == "1.1"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A made-up book with enough different words for a vocabulary of 1,024 tokens."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefghijklmnoprstuvw"), rng.integers(3, 9))) for _ in range(900)]
+    (folder / "book.txt").write_text(" ".join(rng.choice(words, 12_000)))
+    return folder
+
+
+def test_ctrl_c_ends_training_and_keeps_a_model_that_loads(corpus, tmp_path):
+    out = tmp_path / "mini"
+    command = [sys.executable, "-m", "induction", "train", "--corpus", str(corpus), "--out", str(out)]
+    training = subprocess.Popen(
+        [*command, "--layers", "1", "--seed", "3"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    seen = ""
+    while "loss" not in seen:
+        seen += training.stderr.read(1) or pytest.fail(f"training ended by itself: {seen}")
+    training.send_signal(signal.SIGINT)
+    printed, errors = training.communicate(timeout=120)
+    assert "Traceback" not in errors
+    assert training.returncode in (0, 130)  # heard within a step, or between two
+    assert str(out) in printed + errors
+    model = load_model(str(out))
+    assert (model.cfg.n_layers, model.cfg.n_heads) == (1, 8)
+    assert json.loads((out / "training.json").read_text())["recipe"]["seed"] == 3
+
+
+def test_training_for_a_while_prints_the_figures_of_the_kept_state(corpus, tmp_path, capsys):
+    arguments = ["--corpus", str(corpus), "--out", str(tmp_path / "mini"), "--layers", "1"]
+    assert main(["train", *arguments, "--minutes", "0.002"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("stopped early")
+    kept = json.loads((tmp_path / "mini" / "training.json").read_text())["figures"]
+    assert f"on the second {kept['second_copy_loss']:.2f} nats" in out
