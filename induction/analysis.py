@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +37,15 @@ LOSS_BYTES = 1 << 28
 DIGITS = 5
 
 
-def versions() -> dict[str, str]:
-    """The versions that a result depends on."""
+@cache
+def _versions() -> dict[str, str]:  # reading a package's metadata takes milliseconds
     packages = ("torch", "transformer_lens", "transformers", "numpy")
     return {"induction": __version__, **{package: version(package) for package in packages}}
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    return dict(_versions())
 
 
 def scan(
