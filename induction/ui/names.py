@@ -54,7 +54,9 @@ def facts(model: str, live: str = "") -> str:
     card = models.CATALOGUE.get(model)
     parts = []
     if card:
-        size = f", {card.parameters / 1e6:.0f} M parameters" if card.parameters else ""
+        million = card.parameters >= 1_000_000
+        count = f"{card.parameters / 1e6:.0f} million" if million else f"{card.parameters:,}"
+        size = f", {count} parameters"
         parts.append(
             f"{card.n_layers} layers × {card.n_heads} heads{size} ({card.licence}); {card.good_for}."
         )

@@ -323,7 +323,9 @@ def _share_and_restore(page: Page, notice: gr.HTML) -> None:
     parameters = [parameter for parameter, _ in page.linked]
     components = [component for _, component in page.linked]
     with gr.Column(elem_id="share"):
-        share = gr.Textbox(label="Link to this view", interactive=False, buttons=["copy"], elem_id="link")
+        share = gr.Textbox(
+            label="Link to this view", interactive=False, max_lines=2, buttons=["copy"], elem_id="link"
+        )
         share_note = note("", elem_id="link-note")
 
     def restore(request: gr.Request) -> list[Any]:
