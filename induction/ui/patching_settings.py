@@ -1,0 +1,216 @@
+"""What is asked of patching, and which results are there for it: those of this session, else the bundled ones.
+
+Everything on show is a function of the model and of these settings, which all stand in the address. No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from induction.data_gen import TOKEN_SETS
+from induction.errors import InputError
+from induction.interventions import (
+    ABLATIONS,
+    COMPONENTS,
+    DIRECTIONS,
+    Component,
+    Declaration,
+    Direction,
+    check_choice,
+    parse_heads,
+)
+from induction.results import patching as results
+from induction.results import slug
+from induction.results.patching import HeadSets, Patching
+from induction.ui import jobs, links
+
+# Limits of a live run: shown beside the controls, enforced in the checks.
+PAIRS = (1, 50)
+SEED = (0, 2**31 - 1)
+RANDOM_SETS = (0, 100)
+TOP_K = (1, 20)
+TOKENS = 256  # of a text of one's own
+
+#: Where the prompts come from. ``bundled`` needs no run.
+FORMS: dict[str, Declaration] = {
+    declaration.name: declaration
+    for declaration in (
+        Declaration("bundled", "Bundled result", "Measured before; needs no run."),
+        Declaration(
+            "first_a",
+            "A replaced",
+            "Generated: … A B … A. The corrupted twin has another word in place of the first A.",
+        ),
+        Declaration(
+            "target",
+            "B replaced",
+            "Generated: … A B … A. The corrupted twin has another word in place of the first B.",
+        ),
+        Declaration("own", "Own texts", "Two texts with the same number of tokens, scored at their end."),
+    )
+}
+METHODS: dict[str, Declaration] = {
+    declaration.name: declaration
+    for declaration in (
+        Declaration("exact", "Exact", "Every head is patched."),
+        Declaration(
+            "estimate",
+            "Estimate",
+            "Attribution patching: gradient times difference for all heads at once, which can be far off.",
+        ),
+    )
+}
+#: What can be done with heads together.
+ACTIONS: dict[str, Declaration] = {
+    declaration.name: declaration
+    for declaration in (
+        Declaration("curve", "First k heads", "Patch the first 1, 2, … k heads by induction score together."),
+        Declaration("patch", "Patch the set", "Patch the heads of the set together."),
+        Declaration(
+            "ablate", "Ablate the set", "Replace the outputs of the set's heads in the clean prompt."
+        ),
+    )
+}
+
+sweeps: jobs.Cache[Patching] = jobs.Cache(24)  # by (model, Sweep)
+sets: jobs.Cache[HeadSets] = jobs.Cache(24)  # by (model, Sweep, Together)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Which prompts, and what is done to every head on its own."""
+
+    form: str = "bundled"
+    vocab: str = "random"
+    n_pairs: int = 10
+    seed: int = 0
+    clean: str = ""
+    corrupted: str = ""
+    answer: str = ""
+    distractor: str = ""
+    direction: Direction = "denoise"
+    component: Component = "z"
+    method: str = "exact"
+
+    def key(self) -> Sweep:
+        """The same without what does not count: texts of generated prompts, numbers of texts."""
+        if self.form == "own":
+            return replace(self, vocab="random", n_pairs=1, seed=0)
+        return replace(self, clean="", corrupted="", answer="", distractor="")
+
+    def check(self) -> None:
+        """Raises InputError where a name is unknown or a limit is exceeded."""
+        for name, value, (low, high) in (
+            ("number of prompt pairs", self.n_pairs, PAIRS),
+            ("seed", self.seed, SEED),
+        ):
+            if not low <= value <= high:
+                raise InputError(f"The {name} goes from {low} to {high} here, not {value}.")
+        check_choice(self.vocab, tuple(TOKEN_SETS), "token set")
+        check_choice(self.form, tuple(FORMS), "kind of prompts")
+        check_choice(self.direction, tuple(DIRECTIONS), "direction")
+        check_choice(self.component, tuple(COMPONENTS), "component")
+        check_choice(self.method, tuple(METHODS), "method")
+        if max(map(len, (self.clean, self.corrupted, self.answer, self.distractor))) > links.PROMPT_LIMIT:
+            raise InputError(f"A text may have {links.PROMPT_LIMIT} characters; shorten it.")
+
+
+@dataclass(frozen=True)
+class Together:
+    """What is done to heads together."""
+
+    action: str = "curve"
+    heads: str = ""
+    top_k: int = 10
+    n_random: int = 20
+    ablation: str = "mean"
+
+    def key(self) -> Together:
+        """The same without what does not count for this action."""
+        kept: dict[str, dict[str, Any]] = {
+            "curve": {"heads": "", "ablation": "mean"},
+            "patch": {"top_k": 1, "ablation": "mean"},
+            "ablate": {"top_k": 1},
+        }
+        return replace(self, **kept.get(self.action, {}))
+
+    def check(self) -> None:
+        """Raises InputError where a name is unknown or a limit is exceeded."""
+        for name, value, (low, high) in (
+            ("number of random sets", self.n_random, RANDOM_SETS),
+            ("number of first heads", self.top_k, TOP_K),
+        ):
+            if not low <= value <= high:
+                raise InputError(f"The {name} goes from {low} to {high} here, not {value}.")
+        check_choice(self.action, tuple(ACTIONS), "action")
+        check_choice(self.ablation, tuple(ABLATIONS), "ablation")
+        if self.action != "curve":
+            heads = parse_heads(self.heads, 1000, 1000) if self.heads.strip() else ()
+            if not heads:
+                raise InputError("The set is empty; click heads in the map or take the first k heads.")
+            if len(heads) > links.HEADS_LIMIT:
+                raise InputError(f"A set has at most {links.HEADS_LIMIT} heads here, not {len(heads)}.")
+
+
+def shown_sweep(model: str, sweep: Sweep) -> Patching | None:
+    """The result for these settings: kept from a run, or bundled; None where there is none."""
+    if sweep.form != "bundled":
+        return sweeps.get((model, sweep.key()))
+    if sweep.method != "exact":
+        return None
+    names = (slug(model), f"{slug(model)}-ioi-{sweep.component}")  # computed here, else published
+    for name in names:
+        if name in results.bundled_names():
+            result = results.bundled(name)
+            asked = (sweep.direction, sweep.component)
+            if isinstance(result, Patching) and (result.direction, result.component) == asked:
+                return result
+    return None
+
+
+def shown_sets(model: str, sweep: Sweep, together: Together) -> HeadSets | None:
+    """The result for heads together; the bundled curve where the bundled prompts are on show."""
+    if sweep.form != "bundled":
+        return sets.get((model, sweep.key(), together.key()))
+    name = f"{slug(model)}-top-k"
+    if together.action == "curve" and name in results.bundled_names():
+        result = results.bundled(name)
+        asked = (sweep.direction, sweep.component)
+        if isinstance(result, HeadSets) and (result.intervention, result.component) == asked:
+            return result
+    return None
+
+
+def bundled_components(model: str) -> list[str]:
+    """Titles of the components with a bundled sweep, denoising."""
+    return [
+        declared.title
+        for name, declared in COMPONENTS.items()
+        if shown_sweep(model, Sweep(component=name)) is not None
+    ]
+
+
+def from_texts(values: Mapping[str, Any]) -> tuple[Sweep, Together]:
+    """The settings of an export request; what is missing or no number gets the default.
+
+    Raises:
+        InputError: a name is unknown or a limit is exceeded.
+    """
+
+    def fields(kind: type) -> dict[str, Any]:
+        found = {}
+        for name, default in (
+            (field, kind.__dataclass_fields__[field].default) for field in kind.__dataclass_fields__
+        ):
+            value = values.get(name, default)
+            try:
+                found[name] = type(default)(value)
+            except (TypeError, ValueError, OverflowError):
+                raise InputError(f"The setting {name} is damaged; reload the page.") from None
+        return found
+
+    sweep, together = Sweep(**fields(Sweep)), Together(**fields(Together))
+    sweep.check()
+    return sweep, together
