@@ -6,7 +6,8 @@ from induction.errors import InputError
 from induction.results import HeadScores, Scan
 from induction.scores import SCORES
 from induction.viz import svg
-from induction.viz.theme import LIGHT, Palette, between
+from induction.viz.heat_map import heat_map
+from induction.viz.theme import LIGHT, Palette
 
 LABELLED = 5  # heads named in the scatter
 
@@ -37,57 +38,16 @@ def grid(scan: Scan, name: str = "induction", *, palette: Palette = LIGHT, selec
         InputError: the score was not measured.
     """
     score = _score(scan, name)
-    left, top = 34.0, 46.0
-    across = (svg.WIDTH - left - 10) / scan.n_heads
-    down = min(across, 26.0)
-    parts = [svg.label(8, 18, f"{SCORES[name].title} score by layer (down) and head (across)", palette.ink)]
-    for head in range(scan.n_heads):
-        x = left + (head + 0.5) * across
-        parts.append(svg.label(x, top - 5, str(head), palette.muted, size=svg.SMALL, text_anchor="middle"))
-    for layer, row in enumerate(score.mean):
-        y = top + layer * down
-        parts.append(
-            svg.label(
-                left - 6, y + down / 2 + 4, str(layer), palette.muted, size=svg.SMALL, text_anchor="end"
-            )
-        )
-        for head, value in enumerate(row):
-            chosen = f"{layer}.{head}" == selected
-            parts.append(
-                svg.tag(
-                    "rect",
-                    x=left + head * across + 1,
-                    y=y + 1,
-                    width=across - 2,
-                    height=down - 2,
-                    fill=between(palette.sequential, value),
-                    stroke=palette.selected if chosen else None,
-                    stroke_width=2.5 if chosen else None,
-                )
-            )
-    bottom = top + scan.n_layers * down + 12
-    steps = 40
-    for step in range(steps):
-        parts.append(
-            svg.tag(
-                "rect",
-                x=left + step * 4.0,
-                y=bottom,
-                width=4.5,
-                height=8,
-                fill=between(palette.sequential, step / (steps - 1)),
-            )
-        )
-    parts.append(svg.label(left, bottom + 20, "0", palette.muted, size=svg.SMALL))
-    parts.append(
-        svg.label(left + 4 * steps, bottom + 20, "1", palette.muted, size=svg.SMALL, text_anchor="end")
+    parts, height = heat_map(
+        score.mean,
+        palette,
+        heading=f"{SCORES[name].title} score by layer (down) and head (across)",
+        selected=selected,
+        note=f"chance {score.chance:.3f}" if score.chance is not None else "",
     )
-    if score.chance is not None:
-        text = f"chance {score.chance:.3f}"
-        parts.append(svg.label(left + 4 * steps + 14, bottom + 8, text, palette.muted, size=svg.SMALL))
     title = f"{SCORES[name].title} score of every head of {scan.model}"
     caption = origin_line(scan, score.protocol)
-    return svg.figure(parts, palette, title=title, caption=caption, height=bottom + 30)
+    return svg.figure(parts, palette, title=title, caption=caption, height=height)
 
 
 def loss_curve(scan: Scan, *, palette: Palette = LIGHT) -> str:
