@@ -70,12 +70,12 @@ def head_map(
     parts, height = heat_map(
         values,
         palette,
-        heading=f"{title_of(result, metric)}, by layer (down) and {result.unit} (across)",
+        heading=title_of(result, metric),
         limit=scale_limit(values),
         diverging=True,
         selected=selected,
         marked=marked,
-        note="1 = all of it",
+        note=f"1 = all of it; layers down, {result.unit}s across",
     )
     title = f"{title_of(result, metric)} of every head of {result.model}"
     return svg.figure(parts, palette, title=title, caption=origin_line(result), height=height)
@@ -108,7 +108,9 @@ def bars(
     values = [value for _, _, value in bars_of if value is not None]
     low, high = min(0.0, clean, corrupted, *values), max(clean, corrupted, *values)
     margin = 0.12 * (high - low or 1)
-    axes = svg.Axes((0, len(ranked)), (low - (margin if low < 0 else 0), high + margin), right=svg.WIDTH - 92)
+    axes = svg.Axes(
+        (0, len(ranked)), (low - (margin if low < 0 else 0), high + margin), right=svg.WIDTH - 112
+    )
     unit = METRICS[shown].unit
     y_name = METRICS[shown].title + ("" if unit == shown else f" ({unit})")
     parts = _frame(axes, palette, y_name, [result.name(layer, head) for layer, head, _ in bars_of])
@@ -149,7 +151,8 @@ def bars(
         )
         text_y = y + (-apart if y == ends[0] else apart)
         parts.append(svg.label(axes.right + 6, text_y + 4, f"{name} {value:.2f}", colour, font_weight=600))
-    caption = f"Means over {len(effect.clean)} prompt pairs. {origin_line(result)}"
+    n = len(effect.clean)
+    caption = (f"Means over {n} prompt pairs. " if n > 1 else "") + origin_line(result)
     title = f"{y_name}: clean {clean:.3f}, corrupted {corrupted:.3f}, and with each head patched"
     return svg.figure(parts, palette, title=title, caption=caption)
 
