@@ -10,7 +10,7 @@ from html import escape
 from induction.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS, head_name
 from induction.results.patching import HeadSets, Measure, Pair, Patching
 from induction.ui.names import short_name
-from induction.ui.patching_settings import METHODS, Sweep, Together, bundled_components
+from induction.ui.patching_settings import METHODS, Sweep, Together, bundled_components, is_live
 
 LISTED = 3  # heads named in the verdict
 NOT_RUN = "Nothing was run with these settings yet: press Patch every head."
@@ -23,7 +23,7 @@ def headline(model: str, sweep: Sweep, result: Patching | None, metric: str) -> 
         return f"{title}</h2><p class='ih-verdict'>{escape(missing(model, sweep))}</p>"
     if result.kind == "published":
         kind, word = "published", "Published by others"
-    elif sweep.form == "bundled":
+    elif not is_live(model, sweep):
         kind, word = "computed", "Bundled"
     else:
         kind, word = "live", "Estimated live" if result.method == "estimate" else "Measured live"
@@ -41,11 +41,9 @@ def headline(model: str, sweep: Sweep, result: Patching | None, metric: str) -> 
 
 def missing(model: str, sweep: Sweep) -> str:
     """Why there is no result, and what to do."""
-    if sweep.form != "bundled":
-        return NOT_RUN
     there = bundled_components(model)
-    if not there:
-        return "No bundled result for this model; press Patch every head to measure it."
+    if sweep.form != "bundled" or not there:
+        return NOT_RUN
     return f"Bundled is denoising of {', '.join(there).lower()}; press Patch every head to measure this."
 
 

@@ -6,7 +6,7 @@ Everything on show is a function of the model and of these settings, which all s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from induction.data_gen import TOKEN_SETS
@@ -33,11 +33,15 @@ RANDOM_SETS = (0, 100)
 TOP_K = (1, 20)
 TOKENS = 256  # of a text of one's own
 
-#: Where the prompts come from. ``bundled`` needs no run.
+#: Where the prompts come from.
 FORMS: dict[str, Declaration] = {
     declaration.name: declaration
     for declaration in (
-        Declaration("bundled", "Bundled result", "Measured before; needs no run."),
+        Declaration(
+            "bundled",
+            "As bundled",
+            "The prompts of the bundled results, so that what you run compares with them.",
+        ),
         Declaration(
             "first_a",
             "A replaced",
@@ -156,31 +160,37 @@ class Together:
 
 def shown_sweep(model: str, sweep: Sweep) -> Patching | None:
     """The result for these settings: kept from a run, or bundled; None where there is none."""
-    if sweep.form != "bundled":
-        return sweeps.get((model, sweep.key()))
-    if sweep.method != "exact":
-        return None
-    names = (slug(model), f"{slug(model)}-ioi-{sweep.component}")  # computed here, else published
-    for name in names:
-        if name in results.bundled_names():
-            result = results.bundled(name)
-            asked = (sweep.direction, sweep.component)
-            if isinstance(result, Patching) and (result.direction, result.component) == asked:
-                return result
+    kept = sweeps.get((model, sweep.key()))
+    if kept is not None or sweep.form != "bundled" or sweep.method != "exact":
+        return kept
+    for name in (slug(model), f"{slug(model)}-ioi-{sweep.component}"):  # computed here, else published
+        result = results.bundled(name) if name in results.bundled_names() else None
+        if isinstance(result, Patching) and (result.direction, result.component) == (
+            sweep.direction,
+            sweep.component,
+        ):
+            return result
     return None
 
 
 def shown_sets(model: str, sweep: Sweep, together: Together) -> HeadSets | None:
-    """The result for heads together; the bundled curve where the bundled prompts are on show."""
-    if sweep.form != "bundled":
-        return sets.get((model, sweep.key(), together.key()))
+    """The result for heads together: kept from a run, or the bundled curve; None where there is none."""
+    kept = sets.get((model, sweep.key(), together.key()))
+    if kept is not None or sweep.form != "bundled" or together.action != "curve":
+        return kept
     name = f"{slug(model)}-top-k"
-    if together.action == "curve" and name in results.bundled_names():
-        result = results.bundled(name)
-        asked = (sweep.direction, sweep.component)
-        if isinstance(result, HeadSets) and (result.intervention, result.component) == asked:
-            return result
+    result = results.bundled(name) if name in results.bundled_names() else None
+    if isinstance(result, HeadSets) and (result.intervention, result.component) == (
+        sweep.direction,
+        sweep.component,
+    ):
+        return result
     return None
+
+
+def is_live(model: str, sweep: Sweep) -> bool:
+    """Whether the result on show was run here."""
+    return sweeps.get((model, sweep.key())) is not None
 
 
 def bundled_components(model: str) -> list[str]:
@@ -199,7 +209,7 @@ def from_texts(values: Mapping[str, Any]) -> tuple[Sweep, Together]:
         InputError: a name is unknown or a limit is exceeded.
     """
 
-    def fields(kind: type) -> dict[str, Any]:
+    def read(kind: type) -> dict[str, Any]:
         found = {}
         for name, default in (
             (field, kind.__dataclass_fields__[field].default) for field in kind.__dataclass_fields__

@@ -1,0 +1,126 @@
+"""The live runs of the Patching tab: steps with a status, results kept by their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from induction.errors import InputError
+from induction.interventions import PromptPair, parse_heads
+from induction.progress import Progress
+from induction.results.patching import HeadSets, Patching
+from induction.ui import patching_settings as settings
+from induction.ui.live import shown_scan
+from induction.ui.patching_settings import Sweep, Together
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    from induction.patching import NamedSet
+
+
+def sweep_steps(model: str, sweep: Sweep) -> Iterator[Progress[Patching]]:
+    """Every head on its own; each step carries the result so far.
+
+    Raises:
+        InputError: the settings, the texts or the model are refused.
+    """
+    sweep.check()
+    kept = settings.sweeps.get((model, sweep.key()))
+    if kept is not None:
+        yield Progress(1, 1, "from the cache", kept)
+        return
+    from induction.attribution import attribution_patching
+    from induction.model import load_model
+    from induction.patching import iter_patch_heads
+
+    loaded = load_model(model)
+    pairs = prompt_pairs(loaded, model, sweep)
+    copied = {"direction": sweep.direction, "component": sweep.component, "seed": sweep.seed}
+    if sweep.method == "estimate":
+        step = Progress(1, 1, "done", attribution_patching(loaded, pairs, **copied))
+        settings.sweeps.put((model, sweep.key()), step.result)
+        yield step
+        return
+    for step in iter_patch_heads(loaded, pairs, **copied):
+        if step.done == step.total and step.result is not None:  # what is there before is in part
+            settings.sweeps.put((model, sweep.key()), step.result)
+        yield step
+
+
+def sets_steps(model: str, live: str, sweep: Sweep, together: Together) -> Iterator[Progress[HeadSets]]:
+    """Heads together, against random sets.
+
+    Args:
+        live: the live scan on show, whose ranking the first k heads come from.
+
+    Raises:
+        InputError: the settings, the heads, the texts or the model are refused.
+    """
+    sweep.check()
+    together.check()
+    from induction.ablation import iter_ablate
+    from induction.model import load_model
+    from induction.patching import iter_patch_sets
+
+    key = (model, sweep.key(), together.key())
+    kept = settings.sets.get(key)
+    if kept is not None:
+        yield Progress(1, 1, "from the cache", kept)
+        return
+    loaded = load_model(model)
+    named = yield from _named_sets(loaded, model, live, together)
+    pairs = prompt_pairs(loaded, model, sweep)
+    random = {"n_random": together.n_random, "seed": sweep.seed}
+    if together.action == "ablate":
+        steps = iter_ablate(loaded, named, kind=together.ablation, pairs=pairs, **random)
+    else:
+        copied = {"direction": sweep.direction, "component": sweep.component}
+        steps = iter_patch_sets(loaded, pairs, named, **copied, **random)
+    yield from settings.sets.run(key, lambda: steps)
+
+
+def prompt_pairs(model: TransformerBridge, name: str, sweep: Sweep) -> list[PromptPair]:
+    """The prompts that the settings name.
+
+    Raises:
+        InputError: texts that do not make a pair, or a token set that does not suit the model.
+    """
+    from induction.bundle import N_PAIRS, SEED, VOCAB
+    from induction.ioi import ioi_pairs
+    from induction.patching import pair_from_texts, pairs
+    from induction.tokens import encode
+
+    if sweep.form == "bundled":
+        if name == "gpt2":
+            return ioi_pairs(model)
+        return pairs(model, N_PAIRS, vocab=VOCAB.get(name, "random"), seed=SEED)
+    if sweep.form != "own":
+        return pairs(model, sweep.n_pairs, form=sweep.form, vocab=sweep.vocab, seed=sweep.seed)
+    for text in (sweep.clean, sweep.corrupted):
+        if len(encode(model, text)) > settings.TOKENS:
+            raise InputError(
+                f"A text may have {settings.TOKENS} tokens here, not {len(encode(model, text))}; shorten it."
+            )
+    return [
+        pair_from_texts(model, sweep.clean, sweep.corrupted, sweep.answer or None, sweep.distractor or None)
+    ]
+
+
+def _named_sets(
+    model: TransformerBridge, name: str, live: str, together: Together
+) -> Iterator[Progress[HeadSets]] | Any:
+    """The sets to edit; where nobody scanned the model yet, its scan comes first."""
+    from induction.analysis import iter_scan
+    from induction.patching import NamedSet, top_k_sets
+
+    if together.action != "curve":
+        return [NamedSet("the set", parse_heads(together.heads, model.cfg.n_layers, model.cfg.n_heads))]
+    scan = shown_scan(name, live)
+    if scan is None or "induction" not in scan.scores:
+        for step in iter_scan(model, scores=("induction",), loss=False):
+            scan = step.result
+            yield Progress(step.done, step.total, f"induction scores: {step.label}")
+    assert scan is not None  # the last step carries it
+    ranked = scan.ranked("induction")
+    return top_k_sets(ranked, min(together.top_k, len(ranked)))
