@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from induction.errors import InputError
@@ -109,7 +109,7 @@ def prompt_pairs(model: TransformerBridge, name: str, sweep: Sweep) -> list[Prom
 
 def _named_sets(
     model: TransformerBridge, name: str, live: str, together: Together
-) -> Iterator[Progress[HeadSets]] | Any:
+) -> Generator[Progress[Any], None, list[NamedSet]]:
     """The sets to edit; where nobody scanned the model yet, its scan comes first."""
     from induction.analysis import iter_scan
     from induction.patching import NamedSet, top_k_sets
