@@ -225,7 +225,7 @@ def choose(model: str) -> tuple[Any, ...]:
 
 def build() -> gr.Blocks:
     """Lay out and wire the whole page. Imports no torch."""
-    from induction.ui import about_tab, attention_tab, circuit_tab, scan_tab, training_tab
+    from induction.ui import about_tab, attention_tab, circuit_tab, patching_tab, scan_tab, training_tab
 
     start = default_model()
     scan = shown_scan(start, "")
@@ -266,6 +266,7 @@ def build() -> gr.Blocks:
             for tab in (
                 scan_tab,
                 attention_tab,
+                patching_tab,
                 circuit_tab,
                 training_tab,
                 about_tab,
