@@ -184,7 +184,8 @@ def shown_sets(model: str, sweep: Sweep, together: Together) -> HeadSets | None:
         sweep.direction,
         sweep.component,
     ):
-        return result
+        if together.top_k <= len(result.sets):
+            return replace(result, sets=result.sets[: together.top_k])
     return None
 
 

@@ -77,7 +77,6 @@ def draw(model: str, head: str, metric: str, *values: Any) -> list[Any]:
         {**asked, "what": "sets"},
         gr.update(visible=sweep.form != "own" and sweep.form != "bundled"),
         gr.update(visible=sweep.form == "own"),
-        gr.update(visible=together.action == "curve"),
         gr.update(visible=together.action != "curve"),
         gr.update(visible=together.action == "ablate"),
         gr.update(visible=sweep != Sweep(), interactive=True),
@@ -370,10 +369,10 @@ def build(page: Page) -> None:
                 grid = head_grid(elem_id="patching-grid")
                 meaning = html("", elem_id="patching-meaning")
                 files = exports(export, {}, elem_id="patching-export")
+                pairs = html("", elem_id="patching-prompts")
             with gr.Column(min_width=320, elem_classes=["ih-panel"]):
                 html("<h2>Clean, corrupted and patched</h2>")
                 bars = figure(elem_id="patching-bars")
-                pairs = html("", elem_id="patching-prompts")
                 open_attention = gr.Button("Open the selected head in Attention", size="sm")
         with gr.Row(elem_classes=["ih-panels"]):
             with gr.Column(min_width=320, elem_classes=["ih-panel"], elem_id="set-settings"):
@@ -394,8 +393,8 @@ def build(page: Page) -> None:
         page.link(parameter, control)
     page.link(links.choice("metric", "logit_difference", METRICS), metric)
     outputs = [title, grid, meaning, pairs, bars, sets_title, sets_figure, sets_table, files, sets_files]
-    outputs += [generated, own, top_k, chosen, ablation, put_back]
-    page.show("patching", draw, [model, head, metric, *values, live, pulse], outputs)
+    outputs += [generated, own, chosen, ablation, put_back]
+    page.show("patching", draw, [model, head, metric, *values, pulse], outputs)
 
     page.selects_head(grid)
     page.selects_head(bars)
