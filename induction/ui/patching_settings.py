@@ -165,10 +165,8 @@ def shown_sweep(model: str, sweep: Sweep) -> Patching | None:
         return kept
     for name in (slug(model), f"{slug(model)}-ioi-{sweep.component}"):  # computed here, else published
         result = results.bundled(name) if name in results.bundled_names() else None
-        if isinstance(result, Patching) and (result.direction, result.component) == (
-            sweep.direction,
-            sweep.component,
-        ):
+        asked = (sweep.direction, sweep.component)
+        if isinstance(result, Patching) and (result.direction, result.component) == asked:
             return result
     return None
 
@@ -180,13 +178,11 @@ def shown_sets(model: str, sweep: Sweep, together: Together) -> HeadSets | None:
         return kept
     name = f"{slug(model)}-top-k"
     result = results.bundled(name) if name in results.bundled_names() else None
-    if isinstance(result, HeadSets) and (result.intervention, result.component) == (
-        sweep.direction,
-        sweep.component,
-    ):
-        if together.top_k <= len(result.sets):
-            return replace(result, sets=result.sets[: together.top_k])
-    return None
+    if not isinstance(result, HeadSets) or together.top_k > len(result.sets):
+        return None
+    if (result.intervention, result.component) != (sweep.direction, sweep.component):
+        return None
+    return replace(result, sets=result.sets[: together.top_k])
 
 
 def is_live(model: str, sweep: Sweep) -> bool:
@@ -212,16 +208,13 @@ def from_texts(values: Mapping[str, Any]) -> tuple[Sweep, Together]:
 
     def read(kind: type) -> dict[str, Any]:
         found = {}
-        for name, default in (
-            (field, kind.__dataclass_fields__[field].default) for field in kind.__dataclass_fields__
-        ):
-            value = values.get(name, default)
+        for field in fields(kind):
             try:
-                found[name] = type(default)(value)
+                found[field.name] = type(field.default)(values.get(field.name, field.default))
             except (TypeError, ValueError, OverflowError):
-                raise InputError(f"The setting {name} is damaged; reload the page.") from None
+                raise InputError(f"The setting {field.name} is damaged; reload the page.") from None
         return found
 
-    sweep, together = Sweep(**fields(Sweep)), Together(**fields(Together))
+    sweep, together = Sweep(**read(Sweep)), Together(**read(Together))
     sweep.check()
     return sweep, together
