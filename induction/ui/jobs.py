@@ -154,7 +154,9 @@ def long_run(
         _told(on_model(function), len(outputs)), list(inputs), list(outputs), trigger_mode="multiple", **MODEL
     )
     started.failure(lambda shown: full if shown == waiting else gr.skip(), state, state, **QUICK)
-    cancel.click(lambda: cancelled, None, state, cancels=[started], **QUICK)
+    stop = cancel.click(lambda: cancelled, None, state, cancels=[started], **QUICK)
+    # A step that was on its way when the run ended may arrive after the word: say it again.
+    stop.then(lambda: cancelled, None, state, **QUICK)
 
 
 def _told(function: Callable[..., Iterator[Any]], n_outputs: int) -> Callable[..., Iterator[Any]]:
