@@ -12,6 +12,7 @@ from pathlib import Path
 
 from induction.errors import InputError
 from induction.kinds import STRIPE
+from induction.results import types
 
 SCHEMA = "induction-history/1"
 FOLDER = Path(__file__).parent / "results" / "histories"
@@ -84,7 +85,7 @@ def from_json(text: str, name: str = "this file") -> History:
     """
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{name} is not valid JSON ({error}); measure the history again.") from None
     if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
         raise InputError(f"{name} is not a training history of schema {SCHEMA}; measure it again.")
@@ -92,6 +93,7 @@ def from_json(text: str, name: str = "this file") -> History:
         checkpoints = [Checkpoint(**item) for item in data.pop("checkpoints")]
         events = [Event(**item) for item in data.pop("events", [])]
         history = History(checkpoints=checkpoints, events=events, **data)
+        types.check(history)
         tokens = [checkpoint.tokens for checkpoint in checkpoints]
         ordered = bool(tokens) and tokens == sorted(set(tokens)) and all(event.tokens > 0 for event in events)
     except (TypeError, KeyError, AttributeError) as error:

@@ -15,6 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from induction.errors import InputError
+from induction.results import types
 
 SCHEMA = "induction-scan/1"
 FOLDER = Path(__file__).parent
@@ -142,7 +143,7 @@ def from_json(text: str, name: str = "this file") -> Scan:
     """
     try:
         data: dict[str, Any] = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{name} is not valid JSON ({error}); export the result again.") from None
     if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
         raise InputError(f"{name} is not a scan result of schema {SCHEMA}; export it with this version.")
@@ -150,16 +151,20 @@ def from_json(text: str, name: str = "this file") -> Scan:
         scores = {key: HeadScores(**value) for key, value in data.pop("scores").items()}
         loss = data.pop("loss", None)
         scan = Scan(scores=scores, loss=RepeatLoss(**loss) if loss else None, **data)
+        types.check(scan)
     except (TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{name} has missing or unknown fields ({error}); export it again.") from None
     for key, score in scores.items():
-        _check_grid(score.mean, scan, f"{name}: score '{key}'")
+        for grid in (score.mean, score.low, score.high, score.std, *(score.per_prompt or [])):
+            if grid is not None:
+                _check_grid(grid, scan, f"{name}: score '{key}'")
+    if scan.loss and (len(scan.loss.second) < 2 or len(scan.loss.first) != len(scan.loss.second)):
+        raise InputError(f"{name} has losses of two copies that do not fit each other; export it again.")
     return scan
 
 
 def _check_grid(grid: Grid, scan: Scan, where: str) -> None:
-    fits = isinstance(grid, list) and len(grid) == scan.n_layers
-    if not fits or any(not isinstance(row, list) or len(row) != scan.n_heads for row in grid):
+    if len(grid) != scan.n_layers or any(len(row) != scan.n_heads for row in grid):
         raise InputError(f"{where} is not {scan.n_layers} layers x {scan.n_heads} heads; export it again.")
 
 

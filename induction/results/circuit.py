@@ -18,7 +18,7 @@ from induction.errors import InputError
 from induction.interventions import Declaration, head_name
 from induction.kinds import KINDS, kinds_of
 from induction.results import bundled as bundled_scan
-from induction.results import slug
+from induction.results import slug, types
 from induction.results.patching import Attribution, Pair
 from induction.results.patching import bundled as bundled_patching
 
@@ -26,7 +26,7 @@ SCHEMA = "induction-circuit/1"
 FOLDER = Path(__file__).parent / "circuits"
 COMPOSITION = Path(__file__).parent / "composition"
 
-Grid = list[list[Any]]  # [layer][head] of float | None
+Grid = list[list[float | None]]  # [layer][head]
 
 INPUTS: dict[str, Declaration] = {
     entry.name: entry
@@ -263,6 +263,7 @@ def from_json(text: str, name: str = "this file") -> Circuit:
         data["example"] = None if data["example"] is None else Example(**data["example"])
         data["pairs"] = [Pair(**pair) for pair in data["pairs"]]
         circuit = Circuit(**data)
+        types.check(circuit)
         _check(circuit)
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise InputError(
@@ -289,6 +290,9 @@ def _receiver(data: dict[str, Any]) -> Receiver:
 def _check(circuit: Circuit) -> None:
     grids = [("direct effect", circuit.direct, circuit.n_layers), ("kinds", circuit.kinds, circuit.n_layers)]
     grids += [(name, grid, circuit.n_layers) for name, grid in circuit.scores.items()]
+    full = [circuit.direct, *circuit.scores.values()]
+    if "induction" not in circuit.scores:
+        raise ValueError("no induction score")
     if circuit.example:
         grids.append(("step_back", circuit.example.step_back, circuit.n_layers))
         grids.append(("step_on", circuit.example.step_on, circuit.n_layers))
@@ -296,15 +300,26 @@ def _check(circuit: Circuit) -> None:
         if not (0 <= receiver.layer < circuit.n_layers and 0 <= receiver.head < circuit.n_heads):
             raise ValueError(f"no head {receiver.name}")
         if receiver.composition:
+            full += receiver.composition.measured.values()
+            if receiver.composition.measured.keys() != INPUTS.keys():
+                raise ValueError(f"composition with {receiver.name} lacks an input")
             grids += [
                 ("composition", grid, receiver.layer) for grid in receiver.composition.measured.values()
             ]
         if receiver.paths:
-            for measures in receiver.paths.effects.values():
+            paths = receiver.paths
+            for measures in (paths.clean, paths.corrupted, *paths.effects.values()):
+                if measures.keys() != MEASURES.keys():
+                    raise ValueError(f"paths into {receiver.name} lack a measure")
+            if not INPUTS.keys() >= paths.effects.keys():
+                raise ValueError(f"paths into {receiver.name} through an unknown input")
+            for measures in paths.effects.values():
                 grids += [("paths", effect.mean, receiver.layer) for effect in measures.values()]
     for name, grid, n_layers in grids:
         if len(grid) != n_layers or any(len(row) != circuit.n_heads for row in grid):
             raise ValueError(f"{name} is not {n_layers} x {circuit.n_heads}")
+    if any(cell is None for grid in full for row in grid for cell in row):
+        raise ValueError("a score, direct effect or composition is missing")
     if any(kind not in KINDS for row in circuit.kinds for kind in row):
         raise ValueError("an unknown kind of head")
 
@@ -405,10 +420,10 @@ def to_text(circuit: Circuit, *, top: int = 5) -> str:
             if through == "v":  # values move the answer alone
                 shown = sorted(_ranked(effects["answer"].mean), key=lambda item: -abs(item[2]))
             for sender, index, _ in shown[: top if through == "k" else 2]:
-                answer = effects["answer"].mean[sender][index]
+                attention, answer = (effects[measure].mean[sender][index] for measure in MEASURES)
                 lines.append(
                     f"  {INPUTS[through].title.lower():7}  {head_name((sender, index)):6}"
-                    f"  {signed(effects['attention'].mean[sender][index]):>9}"
+                    f"  {'-' if attention is None else signed(attention):>9}"
                     f"  {'-' if answer is None else signed(answer):>6}"
                     f"  {receiver.composition.measured[through][sender][index]:11.3f}"
                     f"  {KINDS[circuit.kinds[sender][index]].title.lower()}"

@@ -16,6 +16,7 @@ from typing import Any
 
 from induction.errors import InputError
 from induction.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, METRICS, head_name
+from induction.results import types
 
 SCHEMA = "induction-patching/1"
 FOLDER = Path(__file__).parent / "patching"
@@ -222,10 +223,15 @@ def from_json(text: str, name: str = "this file") -> Result:
         data: dict[str, Any] = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name} is not valid JSON ({error}); export the result again.") from None
-    if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA or data.get("type") not in _TYPES:
+    if (
+        not isinstance(data, dict)
+        or data.pop("schema", None) != SCHEMA
+        or str(data.get("type")) not in _TYPES
+    ):
         raise InputError(f"{name} is not a patching result of schema {SCHEMA}; export it with this version.")
     try:
         result = _read(data.pop("type"), data)
+        types.check(result)
         _check(result)
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise InputError(
