@@ -27,11 +27,6 @@ def test_first_paint_needs_neither_torch_nor_transformer_lens():
     assert done.returncode == 0, done.stderr
 
 
-def test_no_interface_helper_is_a_public_endpoint():
-    public = [fn.api_name for fn in page.build().fns.values() if fn.api_visibility != "private"]
-    assert public == []
-
-
 def test_a_hosted_page_loads_only_listed_models(monkeypatch):
     assert names.checked_model("EleutherAI/pythia-410m") == "EleutherAI/pythia-410m"
     monkeypatch.setenv("SPACE_ID", "someone/space")

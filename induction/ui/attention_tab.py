@@ -110,6 +110,17 @@ def _gone() -> tuple[Attention, str]:
     raise InputError("This prompt is no longer kept; press Show attention to read it again.")
 
 
+def read(model: str, prompt: Prompt, text: str) -> tuple[Attention, str]:
+    """Attention on a prompt, with a notice where the text was cut.
+
+    Raises:
+        InputError: the model or the prompt is refused.
+    """
+    loaded = models.load_model(model)
+    ids, notice = token_ids(loaded, prompt, text)
+    return attention.attend(loaded, ids), notice
+
+
 def run(model: str, prompt: str, text: str) -> Iterator[tuple[Any, Any, Any, Any]]:
     """Steps of reading a prompt: ``(status, view, on_show, done)``.
 
@@ -119,10 +130,9 @@ def run(model: str, prompt: str, text: str) -> Iterator[tuple[Any, Any, Any, Any
     try:
         name = checked_model(model)
         yield status.waiting(f"Loading {short_name(name)}…"), gr.skip(), gr.skip(), gr.skip()
-        loaded = models.load_model(name)
+        models.load_model(name)
         yield status.waiting("Reading the prompt…"), gr.skip(), gr.skip(), gr.skip()
-        ids, notice = token_ids(loaded, Prompt.parse(prompt) or DEFAULTS["repeat"], text)
-        kept.put(key, (attention.attend(loaded, ids), notice))
+        kept.put(key, read(name, Prompt.parse(prompt) or DEFAULTS["repeat"], text))
     except InputError as error:
         yield status.stopped("error", str(error)), missing_value(NOTHING), gr.skip(), gr.skip()
         return

@@ -21,11 +21,11 @@ from induction.errors import InputError
 from induction.progress import Progress
 from induction.ui import status
 
-#: Options of every event that touches a model: they queue up, one at a time.
-#: They show where they stand in a ``status`` of their own.
+#: Whatever touches a model queues up, one at a time.
+TURNS: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+#: Options of the page's events that touch a model: they show where they stand in a ``status`` of their own.
 MODEL: dict[str, Any] = {
-    "concurrency_id": "model",
-    "concurrency_limit": 1,
+    **TURNS,
     "show_progress": "hidden",
     "api_visibility": "private",
 }
@@ -108,7 +108,9 @@ def plain_errors(function: Callable[..., Any]) -> Callable[..., Any]:
     """Show an :class:`InputError` as its own sentence (escaped: toasts render HTML), no traceback."""
 
     def toast(error: InputError) -> gr.Error:
-        return gr.Error(html.escape(str(error)), title="Not possible as asked", print_exception=False)
+        return gr.Error(
+            html.escape(str(error), quote=False), title="Not possible as asked", print_exception=False
+        )
 
     if inspect.isgeneratorfunction(function):
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from induction import results
 from induction.data_gen import TOKEN_SETS
 from induction.errors import InputError
+from induction.progress import Progress
 from induction.results import Scan
+from induction.scores import SCORES
 from induction.ui import jobs, links
 
 PROMPTS = (1, 64)  # limits of a live scan: shown beside the controls, enforced in Settings.check
@@ -54,6 +57,29 @@ class Settings:
                 raise InputError(f"The {name} goes from {low} to {high} here, not {value}.")
         if self.vocab not in TOKEN_SETS:
             raise InputError(f"The token set is one of {', '.join(TOKEN_SETS)}.")
+
+
+def measure(model: str, settings: Settings) -> Iterator[Progress[Scan]]:
+    """The scan of these settings, kept or step by step.
+
+    Raises:
+        InputError: the model or the settings are refused.
+    """
+
+    def work() -> Iterator[Progress[Scan]]:
+        from induction.analysis import iter_scan
+        from induction.model import load_model
+
+        return iter_scan(
+            load_model(model),
+            n_prompts=settings.n_prompts,
+            vocab=settings.vocab,
+            length=settings.length,
+            seed=settings.seed,
+            scores=tuple(SCORES),
+        )
+
+    return kept.run((model, str(settings)), work)
 
 
 def parameter() -> links.Parameter:

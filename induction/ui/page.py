@@ -33,7 +33,7 @@ Adding a tab is one file ``<name>_tab.py`` with ``def build(page: Page) -> None`
   selected head in the Attention tab. ``page.chooses_model(event, fn)`` opens the model that ``fn`` names.
 * Long work: ``jobs.long_run(run, cancel, generator, inputs, outputs)``; the first output is a
   :func:`induction.ui.status.status`.
-* All events are ``api_visibility="private"``; the named public endpoints are declared elsewhere.
+* All events are ``api_visibility="private"``; the named public endpoints are in :mod:`induction.ui.api`.
 * Figures: :func:`induction.ui.figure.figure` shows the SVG of :mod:`induction.viz` (hover, click, export);
   :func:`induction.ui.head_grid.head_grid` shows numbers per head; :mod:`induction.ui.note` holds text.
 * Text from visitors reaches HTML only through ``props.value`` and ``textContent``, or ``html.escape``.
@@ -53,7 +53,7 @@ import gradio as gr
 
 from induction import model as models
 from induction import results
-from induction.ui import jobs, links, theme
+from induction.ui import api, jobs, links, theme
 from induction.ui.head_grid import picked
 from induction.ui.live import shown_scan
 from induction.ui.names import checked_model, default_model, facts, hosted, known_models, short_name
@@ -273,6 +273,7 @@ def build() -> gr.Blocks:
             ):
                 tab.build(page)
         _share_and_restore(page, notice)
+        api.declare()
         page.changed([model, head, live])(
             _refill,
             [model, head, live],

@@ -6,7 +6,7 @@ Everything on show is a function of the model and of these settings, which all s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from induction.data_gen import TOKEN_SETS
@@ -24,7 +24,7 @@ from induction.interventions import (
 from induction.results import patching as results
 from induction.results import slug
 from induction.results.patching import HeadSets, Patching
-from induction.ui import jobs, links
+from induction.ui import jobs, links, received
 
 # Limits of a live run: shown beside the controls, enforced in the checks.
 PAIRS = (1, 50)
@@ -200,21 +200,11 @@ def bundled_components(model: str) -> list[str]:
 
 
 def from_texts(values: Mapping[str, Any]) -> tuple[Sweep, Together]:
-    """The settings of an export request; what is missing or no number gets the default.
+    """The settings of an export request; what is missing gets the default.
 
     Raises:
-        InputError: a name is unknown or a limit is exceeded.
+        InputError: a value of another type, an unknown name or an exceeded limit.
     """
-
-    def read(kind: type) -> dict[str, Any]:
-        found = {}
-        for field in fields(kind):
-            try:
-                found[field.name] = type(field.default)(values.get(field.name, field.default))
-            except (TypeError, ValueError, OverflowError):
-                raise InputError(f"The setting {field.name} is damaged; reload the page.") from None
-        return found
-
-    sweep, together = Sweep(**read(Sweep)), Together(**read(Together))
+    sweep, together = received.settings(Sweep, values), received.settings(Together, values)
     sweep.check()
     return sweep, together

@@ -20,7 +20,7 @@ from induction.ui.figure import figure, figure_value
 from induction.ui.gallery import gallery, picked_model
 from induction.ui.head_grid import grid_value, head_grid
 from induction.ui.head_table import head_table, table_value
-from induction.ui.live import LENGTH, PROMPTS, Settings, is_live, kept, parameter, shown_scan
+from induction.ui.live import LENGTH, PROMPTS, Settings, is_live, kept, measure, parameter, shown_scan
 from induction.ui.names import checked_model, short_name
 from induction.ui.note import html, note
 from induction.viz import scan as figures
@@ -200,23 +200,11 @@ def run_live(
 
 
 def _measure(model: str, live: str, settings: Settings) -> Iterator[tuple[dict[str, Any], Any]]:
-    key = (model, str(settings))
-    if kept.get(key) is not None:
+    if is_live(model, str(settings)):
         return
     # A link may already name this result: forgetting the name first makes its arrival a change.
     yield status.waiting(f"Loading {model}…"), "" if live == str(settings) else gr.skip()
-    from induction.analysis import iter_scan
-    from induction.model import load_model
-
-    steps = iter_scan(
-        load_model(model),
-        n_prompts=settings.n_prompts,
-        vocab=settings.vocab,
-        length=settings.length,
-        seed=settings.seed,
-        scores=tuple(SCORES),
-    )
-    for step in kept.run(key, lambda: steps):
+    for step in measure(model, settings):
         yield status.running(step), gr.skip()
 
 

@@ -1,0 +1,30 @@
+"""Settings out of what a browser or a program sent: of the declared types, or refused in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from induction.errors import InputError
+
+Settings = TypeVar("Settings")
+
+
+def settings(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """A settings dataclass of these values; what is missing gets the default. Limits are the dataclass's own to check.
+
+    Raises:
+        InputError: a value is not of its type.
+    """
+    found: dict[str, Any] = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        value, wanted = values.get(field.name, field.default), type(field.default)
+        try:
+            if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
+                raise ValueError
+            found[field.name] = wanted(value)
+        except (TypeError, ValueError, OverflowError):
+            kinds = {int: "a whole number", str: "a text"}
+            raise InputError(f"The setting {field.name} is {kinds.get(wanted, wanted.__name__)}.") from None
+    return kind(**found)
