@@ -11,7 +11,7 @@ from conftest import running_app
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from mcp import ClientSession
-from mcp.client.streamable_http import streamablehttp_client
+from mcp.client.streamable_http import streamable_http_client
 
 from induction import analysis, patching, results
 from induction.attention import attend
@@ -115,7 +115,7 @@ def test_bad_requests_are_refused_in_one_sentence(client, endpoint, arguments, m
 def test_the_endpoints_are_mcp_tools_when_gradios_switch_is_on():
     async def call(url: str):
         async with (
-            streamablehttp_client(f"{url}gradio_api/mcp/") as (read, write, _),
+            streamable_http_client(f"{url}gradio_api/mcp/") as (read, write, _),
             ClientSession(read, write) as session,
         ):
             await session.initialize()

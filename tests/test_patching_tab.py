@@ -71,7 +71,7 @@ def test_a_cancelled_run_leaves_nothing_behind():
 
 def test_a_set_equals_the_library():
     sweep, together = Sweep("first_a", n_pairs=3, seed=2), Together("patch", "1.7,1.6", n_random=7)
-    found = finish(sets_steps(MINI, "", sweep, together))
+    found = finish(sets_steps(MINI, sweep, together))
     model = load_model(MINI)
     alone = patch_set(model, pairs(model, 3, seed=2), [(1, 7), (1, 6)], n_random=7, seed=2)
     assert found.sets[0].measures == alone.sets[0].measures
@@ -82,7 +82,7 @@ def test_a_set_equals_the_library():
 
 def test_ablation_says_what_happens_to_both_copies():
     together = Together("ablate", "0.6", n_random=2)
-    found = finish(sets_steps(MINI, "", Sweep("first_a", n_pairs=2), together))
+    found = finish(sets_steps(MINI, Sweep("first_a", n_pairs=2), together))
     text = cards.sets_headline(found, together, "logit_difference")
     second = found.sets[0].measures["second_copy_loss"]
     assert f"from {second.baseline:.2f} to {second.edited:.2f} nats" in text
@@ -91,7 +91,7 @@ def test_ablation_says_what_happens_to_both_copies():
 
 
 def test_the_curve_of_the_bundled_prompts_starts_like_the_bundled_one():
-    found = finish(sets_steps(MINI, "", Sweep(), Together(top_k=2, n_random=0)))
+    found = finish(sets_steps(MINI, Sweep(), Together(top_k=2, n_random=0)))
     bundled = results.bundled("mini-2l-top-k")
     for mine, theirs in zip(found.sets, bundled.sets, strict=False):
         for metric in METRICS:
@@ -119,7 +119,7 @@ def test_the_curve_of_the_bundled_prompts_starts_like_the_bundled_one():
     ],
 )
 def test_what_cannot_be_run_is_said_in_one_sentence(sweep, together, message):
-    run = tab.run_sets(MINI, "", *values(sweep, together))
+    run = tab.run_sets(MINI, *values(sweep, together))
     last = list(run)[-1][0]
     assert last["state"] == "error"
     assert message in last["text"]

@@ -157,7 +157,7 @@ def patch(
         yield from _documents(sweep_steps(name, sweep), patchings.to_json)
         return
     together = received.settings(Together, {"action": "patch", "heads": heads, "n_random": n_random})
-    yield from _documents(sets_steps(name, "", sweep, together), patchings.to_json)
+    yield from _documents(sets_steps(name, sweep, together), patchings.to_json)
 
 
 def _documents(steps: Iterator[Progress[Any]], to_json: Any) -> Iterator[Document]:

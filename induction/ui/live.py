@@ -12,7 +12,7 @@ from induction.errors import InputError
 from induction.progress import Progress
 from induction.results import Scan
 from induction.scores import SCORES
-from induction.ui import jobs, links
+from induction.ui import jobs, links, zero_gpu
 
 PROMPTS = (1, 64)  # limits of a live scan: shown beside the controls, enforced in Settings.check
 LENGTH = (4, 256)
@@ -65,21 +65,22 @@ def measure(model: str, settings: Settings) -> Iterator[Progress[Scan]]:
     Raises:
         InputError: the model or the settings are refused.
     """
+    return kept.run((model, str(settings)), lambda: _scan(model, settings))
 
-    def work() -> Iterator[Progress[Scan]]:
-        from induction.analysis import iter_scan
-        from induction.model import load_model
 
-        return iter_scan(
-            load_model(model),
-            n_prompts=settings.n_prompts,
-            vocab=settings.vocab,
-            length=settings.length,
-            seed=settings.seed,
-            scores=tuple(SCORES),
-        )
+@zero_gpu.borrowed
+def _scan(model: str, settings: Settings) -> Iterator[Progress[Scan]]:
+    from induction.analysis import iter_scan
+    from induction.model import load_model
 
-    return kept.run((model, str(settings)), work)
+    yield from iter_scan(
+        load_model(model, zero_gpu.DEVICE),
+        n_prompts=settings.n_prompts,
+        vocab=settings.vocab,
+        length=settings.length,
+        seed=settings.seed,
+        scores=tuple(SCORES),
+    )
 
 
 def parameter() -> links.Parameter:

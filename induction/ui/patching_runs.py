@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from induction.errors import InputError
 from induction.interventions import PromptPair, parse_heads
 from induction.progress import Progress
+from induction.results import bundled, bundled_names
 from induction.results.patching import HeadSets, Patching
 from induction.ui import patching_settings as settings
-from induction.ui.live import shown_scan
+from induction.ui import zero_gpu
 from induction.ui.patching_settings import Sweep, Together
 
 if TYPE_CHECKING:
@@ -30,54 +31,54 @@ def sweep_steps(model: str, sweep: Sweep) -> Iterator[Progress[Patching]]:
     if kept is not None:
         yield Progress(1, 1, "from the cache", kept)
         return
-    from induction.attribution import attribution_patching
-    from induction.model import load_model
-    from induction.patching import iter_patch_heads
-
-    loaded = load_model(model)
-    pairs = prompt_pairs(loaded, model, sweep)
-    copied = {"direction": sweep.direction, "component": sweep.component, "seed": sweep.seed}
-    if sweep.method == "estimate":
-        step = Progress(1, 1, "done", attribution_patching(loaded, pairs, **copied))
-        settings.sweeps.put((model, sweep.key()), step.result)
-        yield step
-        return
-    for step in iter_patch_heads(loaded, pairs, **copied):
+    for step in _sweep(model, sweep):
         if step.done == step.total and step.result is not None:  # what is there before is in part
             settings.sweeps.put((model, sweep.key()), step.result)
         yield step
 
 
-def sets_steps(model: str, live: str, sweep: Sweep, together: Together) -> Iterator[Progress[HeadSets]]:
-    """Heads together, against random sets.
+@zero_gpu.borrowed
+def _sweep(model: str, sweep: Sweep) -> Iterator[Progress[Patching]]:
+    from induction.attribution import attribution_patching
+    from induction.model import load_model
+    from induction.patching import iter_patch_heads
 
-    Args:
-        live: the live scan on show, whose ranking the first k heads come from.
+    loaded = load_model(model, zero_gpu.DEVICE)
+    pairs = prompt_pairs(loaded, model, sweep)
+    copied = {"direction": sweep.direction, "component": sweep.component, "seed": sweep.seed}
+    if sweep.method == "estimate":
+        yield Progress(1, 1, "done", attribution_patching(loaded, pairs, **copied))
+    else:
+        yield from iter_patch_heads(loaded, pairs, **copied)
+
+
+def sets_steps(model: str, sweep: Sweep, together: Together) -> Iterator[Progress[HeadSets]]:
+    """Heads together, against random sets.
 
     Raises:
         InputError: the settings, the heads, the texts or the model are refused.
     """
     sweep.check()
     together.check()
+    key = (model, sweep.key(), together.key())
+    yield from settings.sets.run(key, lambda: _sets(model, sweep, together))
+
+
+@zero_gpu.borrowed
+def _sets(model: str, sweep: Sweep, together: Together) -> Iterator[Progress[HeadSets]]:
     from induction.ablation import iter_ablate
     from induction.model import load_model
     from induction.patching import iter_patch_sets
 
-    key = (model, sweep.key(), together.key())
-    kept = settings.sets.get(key)
-    if kept is not None:
-        yield Progress(1, 1, "from the cache", kept)
-        return
-    loaded = load_model(model)
-    named = yield from _named_sets(loaded, model, live, together)
+    loaded = load_model(model, zero_gpu.DEVICE)
+    named = yield from _named_sets(loaded, model, together)
     pairs = prompt_pairs(loaded, model, sweep)
     random = {"n_random": together.n_random, "seed": sweep.seed}
     if together.action == "ablate":
-        steps = iter_ablate(loaded, named, kind=together.ablation, pairs=pairs, **random)
+        yield from iter_ablate(loaded, named, kind=together.ablation, pairs=pairs, **random)
     else:
         copied = {"direction": sweep.direction, "component": sweep.component}
-        steps = iter_patch_sets(loaded, pairs, named, **copied, **random)
-    yield from settings.sets.run(key, lambda: steps)
+        yield from iter_patch_sets(loaded, pairs, named, **copied, **random)
 
 
 def prompt_pairs(model: TransformerBridge, name: str, sweep: Sweep) -> list[PromptPair]:
@@ -108,15 +109,15 @@ def prompt_pairs(model: TransformerBridge, name: str, sweep: Sweep) -> list[Prom
 
 
 def _named_sets(
-    model: TransformerBridge, name: str, live: str, together: Together
+    model: TransformerBridge, name: str, together: Together
 ) -> Generator[Progress[Any], None, list[NamedSet]]:
-    """The sets to edit; where nobody scanned the model yet, its scan comes first."""
+    """The sets to edit; the bundled scan ranks the heads, and a model without one is scanned first."""
     from induction.analysis import iter_scan
     from induction.patching import NamedSet, top_k_sets
 
     if together.action != "curve":
         return [NamedSet("the set", parse_heads(together.heads, model.cfg.n_layers, model.cfg.n_heads))]
-    scan = shown_scan(name, live)
+    scan = bundled(name) if name in bundled_names() else None
     if scan is None or "induction" not in scan.scores:
         for step in iter_scan(model, scores=("induction",), loss=False):
             scan = step.result

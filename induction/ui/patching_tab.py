@@ -176,14 +176,14 @@ def run_sweep(model: str, head: str, metric: str, *values: Any) -> Iterator[tupl
     yield status.stopped("done", _took(result)), gr.skip(), _pulse()
 
 
-def run_sets(model: str, live: str, *values: Any) -> Iterator[tuple[Any, Any]]:
+def run_sets(model: str, *values: Any) -> Iterator[tuple[Any, Any]]:
     """Steps of a run over heads together: ``(status, pulse)``."""
     try:
         name = checked_model(model)
         sweep, together = _read(values)
         yield status.waiting(f"Loading {name}…"), gr.skip()
         result = None
-        for step in sets_steps(name, live, sweep, together):
+        for step in sets_steps(name, sweep, together):
             result = step.result
             yield status.running(step), gr.skip()
     except InputError as error:
@@ -213,12 +213,12 @@ def rerun(tab: str, model: str, head: str, metric: str, *values: Any) -> Iterato
         yield status.stopped("idle", text), gr.skip(), gr.skip()
 
 
-def rerun_sets(tab: str, model: str, live: str, *values: Any) -> Iterator[tuple[Any, Any]]:
+def rerun_sets(tab: str, model: str, *values: Any) -> Iterator[tuple[Any, Any]]:
     """The same for heads together."""
     sweep, together = _read(values)
     wanted = tab == "patching" and together != Together() and shown_sets(model, sweep, together) is None
     if wanted and models.availability(model) == "bundled":
-        yield from run_sets(model, live, *values)
+        yield from run_sets(model, *values)
     else:
         yield gr.skip(), gr.skip()
 
@@ -409,10 +409,10 @@ def build(page: Page) -> None:
     put_back.click(_defaults, None, values, **jobs.QUICK)
     jobs.long_run(run, cancel, run_sweep, [model, head, metric, *values], [state, grid, pulse])
     cancel.click(_pulse, None, pulse, **jobs.QUICK)  # the map of a broken-off run gives way to what was there
-    jobs.long_run(run_set, cancel_set, run_sets, [model, live, *values], [set_state, pulse])
+    jobs.long_run(run_set, cancel_set, run_sets, [model, *values], [set_state, pulse])
     tab = page.current_tab
     page.when_opened(rerun, [tab, model, head, metric, *values], [state, grid, pulse], model=True)
-    page.when_opened(rerun_sets, [tab, model, live, *values], [set_state, pulse], model=True)
+    page.when_opened(rerun_sets, [tab, model, *values], [set_state, pulse], model=True)
 
 
 def _defaults() -> list[Any]:
