@@ -19,6 +19,7 @@ from induction.results import types
 
 SCHEMA = "induction-scan/1"
 FOLDER = Path(__file__).parent
+PUBLISHED = FOLDER / "published"
 
 Grid = list[list[float]]  # [layer][head]
 
@@ -185,10 +186,15 @@ def slug(model: str) -> str:
 
 
 @cache
-def _all_bundled() -> dict[str, Scan]:
-    paths = sorted(FOLDER.glob("*.json"))
+def _scans(folder: Path) -> dict[str, Scan]:
+    paths = sorted(folder.glob("*.json"))
     scans = (from_json(path.read_text(encoding="utf-8"), path.name) for path in paths)
     return {scan.model: scan for scan in scans}
+
+
+def _all_bundled() -> dict[str, Scan]:
+    """What was computed here replaces what others published."""
+    return _scans(PUBLISHED) | _scans(FOLDER)
 
 
 def bundled_names() -> list[str]:
@@ -205,3 +211,14 @@ def bundled(name: str) -> Scan:
     if name not in _all_bundled():
         raise InputError(f"No bundled result for '{name}'; there are {', '.join(bundled_names())}.")
     return _all_bundled()[name]
+
+
+def published(name: str) -> Scan:
+    """Figures of others that come with the package, also where there are figures of our own.
+
+    Raises:
+        InputError: no such figures.
+    """
+    if name not in _scans(PUBLISHED):
+        raise InputError(f"No published figures of '{name}'; there are {', '.join(_scans(PUBLISHED))}.")
+    return _scans(PUBLISHED)[name]

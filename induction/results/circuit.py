@@ -17,7 +17,7 @@ from typing import Any
 from induction.errors import InputError
 from induction.interventions import Declaration, head_name
 from induction.kinds import KINDS, kinds_of
-from induction.results import bundled as bundled_scan
+from induction.results import published as published_scan
 from induction.results import slug, types
 from induction.results.patching import Attribution, Pair
 from induction.results.patching import bundled as bundled_patching
@@ -301,8 +301,9 @@ def _check(circuit: Circuit) -> None:
             raise ValueError(f"no head {receiver.name}")
         if receiver.composition:
             full += receiver.composition.measured.values()
-            if receiver.composition.measured.keys() != INPUTS.keys():
-                raise ValueError(f"composition with {receiver.name} lacks an input")
+            # Of published weights there are keys alone; where paths were measured, all three.
+            if receiver.composition.measured.keys() != (INPUTS if receiver.paths else {"k": None}).keys():
+                raise ValueError(f"composition with {receiver.name} lacks an input or has one too many")
             grids += [
                 ("composition", grid, receiver.layer) for grid in receiver.composition.measured.values()
             ]
@@ -512,7 +513,7 @@ def published_circuit(name: str) -> Circuit:
         InputError: no composition of that model comes with the package.
     """
     published_composition(name, 1, 0)  # says what there is
-    scan = bundled_scan(name)
+    scan = published_scan(name)
     direct = bundled_patching(f"{slug(name)}-ioi-attribution")
     assert isinstance(direct, Attribution)
     scores = {key: score.mean for key, score in scan.scores.items()}

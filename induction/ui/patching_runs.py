@@ -87,15 +87,12 @@ def prompt_pairs(model: TransformerBridge, name: str, sweep: Sweep) -> list[Prom
     Raises:
         InputError: texts that do not make a pair, or a token set that does not suit the model.
     """
-    from induction.bundle import N_PAIRS, SEED, VOCAB
-    from induction.ioi import ioi_pairs
+    from induction.bundle import prompts_of
     from induction.patching import pair_from_texts, pairs
     from induction.tokens import encode
 
     if sweep.form == "bundled":
-        if name == "gpt2":
-            return ioi_pairs(model)
-        return pairs(model, N_PAIRS, vocab=VOCAB.get(name, "random"), seed=SEED)
+        return prompts_of(model, name)
     if sweep.form != "own":
         return pairs(model, sweep.n_pairs, form=sweep.form, vocab=sweep.vocab, seed=sweep.seed)
     for text in (sweep.clean, sweep.corrupted):
