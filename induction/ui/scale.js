@@ -20,7 +20,7 @@ function colour(value, spec) {
   const at = position(value, spec) * steps;
   const index = Math.min(Math.floor(at), steps - 1);
   const share = Math.round((at - index) * 100);
-  return `color-mix(in oklab, var(--ih-${name}-${index + 1}) ${share}%, var(--ih-${name}-${index}))`;
+  return `color-mix(in srgb, var(--ih-${name}-${index + 1}) ${share}%, var(--ih-${name}-${index}))`;
 }
 
 function placeTip(tip, anchor) {  // above the anchor, inside the component

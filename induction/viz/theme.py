@@ -97,8 +97,14 @@ def css_variables() -> str:
 
 
 def between(scale: tuple[str, ...], position: float) -> str:
-    """The colour at ``position`` in 0..1 of a scale, as CSS: a mix of its two neighbours."""
+    """The colour at ``position`` in 0..1 of a scale: a mix of its two neighbours.
+
+    Plain colours give a plain colour, since few programs but browsers know CSS's ``color-mix``.
+    """
     position = min(max(position, 0.0), 1.0) * (len(scale) - 1)
     index = min(int(position), len(scale) - 2)
-    share = round((position - index) * 100)
-    return f"color-mix(in oklab, {scale[index + 1]} {share}%, {scale[index]})"
+    low, high, share = scale[index], scale[index + 1], position - index
+    if not low.startswith("#"):
+        return f"color-mix(in srgb, {high} {round(share * 100)}%, {low})"
+    channels = zip(bytes.fromhex(low[1:]), bytes.fromhex(high[1:]), strict=True)
+    return "#" + bytes(round(a + (b - a) * share) for a, b in channels).hex()
