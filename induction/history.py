@@ -77,6 +77,36 @@ def to_csv(history: History) -> str:
     return out.getvalue()
 
 
+def to_text(history: History) -> str:
+    """A table for the terminal: one row per checkpoint, with the highest head of each score."""
+    lines = [f"{history.model}: {history.origin}", f"{history.protocol}; seed {history.seed}", ""]
+    lines.append(
+        f"{'step':>8} {'tokens':>14} {'first copy':>11} {'second copy':>12}  induction  previous token"
+    )
+    for point in history.checkpoints:
+        tops = []
+        for grid in (point.induction, point.previous_token):
+            value, layer, head = max(
+                (value, layer, head) for layer, row in enumerate(grid) for head, value in enumerate(row)
+            )
+            tops.append(f"{layer}.{head} {value:.2f}")
+        lines.append(
+            f"{point.step:8,} {point.tokens:14,} {point.first_copy_loss:11.2f} {point.second_copy_loss:12.2f}"
+            f"  {tops[0]:<9}  {tops[1]}"
+        )
+    change = phase_change(history)
+    if change is None:
+        lines.append(
+            "\nNo sudden change: no induction head formed, or the loss on the second copy hardly fell."
+        )
+    else:
+        before, after = history.checkpoints[change - 1], history.checkpoints[change]
+        lines.append(
+            f"\nThe loss on the second copy falls fastest between step {before.step:,} and {after.step:,}."
+        )
+    return "\n".join(lines)
+
+
 def from_json(text: str, name: str = "this file") -> History:
     """Read a history.
 

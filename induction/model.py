@@ -240,6 +240,8 @@ def _boot(
     config = AutoConfig.from_pretrained(source, **where)
     _refuse_what_is_no_decoder(config, source)
     tokenizer = AutoTokenizer.from_pretrained(source, **where)
+    if revision:
+        tokenizer.init_kwargs["revision"] = revision  # the bridge reads the tokenizer a second time
     # Only training checkpoints of the past lack safetensors; torch reads those with weights_only.
     safe = None if revision or gguf_file else True
     hf_model, report = AutoModelForCausalLM.from_pretrained(
@@ -254,7 +256,12 @@ def _boot(
     if missing:  # transformers would fill them with random numbers
         raise InputError(f"{source} lacks the weights {', '.join(missing[:3])}; fetch the model again.")
     return TransformerBridge.boot_transformers(
-        source, hf_model=hf_model, tokenizer=tokenizer, device=device, dtype=torch.float32
+        source,
+        hf_model=hf_model,
+        tokenizer=tokenizer,
+        device=device,
+        dtype=torch.float32,
+        revision=revision,
     )
 
 

@@ -218,7 +218,7 @@ def refused():
 
 COMMAND_LINES = st.builds(
     lambda command, rest: [command, *rest],
-    st.sampled_from(["scan", "patch", "circuit", "verify", "models", "train", "", "--help"]),
+    st.sampled_from(["scan", "patch", "circuit", "verify", "models", "train", "history", "", "--help"]),
     st.lists(
         st.one_of(
             st.sampled_from(

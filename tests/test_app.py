@@ -88,7 +88,7 @@ def test_scales_are_monotonic_in_lightness(palette):
 @pytest.mark.parametrize("name", results.bundled_names())
 def test_figures_hold_every_head_and_say_how_they_were_made(name):
     scan = results.bundled(name)
-    drawn = figures.grid(scan, "induction")
+    drawn = figures.grid(scan, "induction", palette=PAGE)
     assert drawn.count("color-mix") >= scan.n_layers * scan.n_heads
     if "previous_token" in scan.scores:
         assert (

@@ -11,7 +11,7 @@ import sys
 import warnings
 
 import induction
-from induction.cli import circuit, figures, models, patch, scan, train
+from induction.cli import circuit, figures, history, models, patch, scan, train
 from induction.errors import InputError
 
 
@@ -37,6 +37,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m induction", description=(induction.__doc__ or "").partition("\n")[0]
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (models, scan, patch, circuit, figures, train):
+    for group in (models, scan, patch, circuit, figures, history, train):
         group.add(commands)
     return parser

@@ -1,0 +1,67 @@
+"""``history``: how the heads of a public model formed, from its training checkpoints."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from induction.cli.common import Commands, add_prompts, with_progress, write
+
+
+def add(commands: Commands) -> None:
+    history = commands.add_parser("history", help="measure a public model at its training checkpoints")
+    history.add_argument("model", help="a Pythia model, for example EleutherAI/pythia-70m")
+    history.add_argument("--device", default="cpu", help="torch device (default cpu)")
+    add_prompts(history)
+    history.add_argument(
+        "--steps", metavar="N,N,…", help="training steps (default: 18 of them, denser where heads form)"
+    )
+    history.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the history, continued where it exists (default: among the bundled ones, for the Training tab)",
+    )
+    history.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    history.add_argument("--csv", type=Path, metavar="FILE", help="also write the numbers as CSV")
+    history.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    from induction.checkpoints import STEPS, iter_history
+    from induction.history import FOLDER, to_csv, to_json, to_text
+    from induction.model import resolve
+    from induction.results import slug
+
+    file = options.out or FOLDER / f"{slug(resolve(options.model))}.json"
+    steps = iter_history(
+        options.model,
+        file,
+        steps=_steps(options.steps) if options.steps else STEPS,
+        n_prompts=options.prompts,
+        vocab=options.vocab,
+        device=options.device,
+        seed=options.seed,
+    )
+    try:
+        history = with_progress(steps)
+    except KeyboardInterrupt:
+        print(f"stopped; run the same command again to continue {file}", file=sys.stderr)
+        raise
+    if options.csv:
+        write(options.csv, to_csv(history))
+    print(to_json(history) if options.json else f"{to_text(history)}\n\n{file}")
+
+
+def _steps(text: str) -> list[int]:
+    """
+    Raises:
+        InputError: not whole numbers separated by commas.
+    """
+    from induction.errors import InputError
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
+        raise InputError(f"'{text}' is not a list of training steps; write them as 0,512,1000.")
+    return [int(part) for part in parts]
