@@ -246,8 +246,8 @@ class Batch:
     def __str__(self) -> str:
         low, high = min(self.periods), max(self.periods)
         span = f"{low}" if low == high else f"{low} to {high}"
-        bos = "BOS + " if self.has_bos else "no BOS, "
-        prompts = f"{len(self.periods)} prompts of {bos}{self.copies} x L tokens, L = {span}"
+        bos, without = ("BOS + ", "") if self.has_bos else ("", " without BOS")
+        prompts = f"{len(self.periods)} prompts of {bos}{self.copies} x L tokens{without}, L = {span}"
         return f"{prompts}, token set {self.vocab}, seed {self.seed}"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from induction.errors import InputError
 from induction.kinds import STRIPE
-from induction.results import types
+from induction.results import read_folder, types
 
 SCHEMA = "induction-history/1"
 FOLDER = Path(__file__).parent / "results" / "histories"
@@ -155,5 +155,4 @@ def phase_change(history: History) -> int | None:
 @cache
 def bundled_histories() -> dict[str, History]:
     """Every history that comes with the package, by model."""
-    histories = (from_json(path.read_text(), path.name) for path in sorted(FOLDER.glob("*.json")))
-    return {history.model: history for history in histories}
+    return {history.model: history for history in read_folder(FOLDER, from_json)}

@@ -10,12 +10,15 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib.util
+import socket
 import threading
+import urllib.request
 import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from induction.errors import InputError, ModelUnavailable
 
@@ -221,27 +224,50 @@ def _load_transformers(name: str, device: str, revision: str | None) -> tuple[Tr
         return _boot(str(wheel.parent), device, gguf_file=wheel.name), QUANTIZED
     if name not in CATALOGUE and "/" not in name and not _known_to_transformer_lens(name):
         raise InputError(_unknown(name))
-    return _boot(name, device, revision=revision), f"{HUB}, revision {revision or 'main'}"
+    return _from_hub(name, device, revision), f"{HUB}, revision {revision or 'main'}"
+
+
+def _from_hub(name: str, device: str, revision: str | None) -> TransformerBridge:
+    """From the local cache without asking the Hub, or else from the Hub, if that answers at all.
+
+    The Hub's client would retry for half a minute per file before it says that there is no network.
+    """
+    if _in_hub_cache(name, revision):
+        try:
+            return _boot(name, device, revision=revision, local=True)
+        except OSError:  # not all of it was fetched
+            if not _hub_answers():
+                raise
+    elif not _hub_answers():
+        raise _unreachable(name)
+    return _boot(name, device, revision=revision)
 
 
 def _boot(
-    source: str, device: str, *, revision: str | None = None, gguf_file: str | None = None
+    source: str,
+    device: str,
+    *,
+    revision: str | None = None,
+    gguf_file: str | None = None,
+    local: bool = False,
 ) -> TransformerBridge:
     """Weights, configuration and tokenizer from one place, never running code that comes with them."""
     import torch
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    where: dict[str, Any] = {"trust_remote_code": False}
+    again: dict[str, Any] = {}  # also for the bridge, which reads the tokenizer a second time
+    if local:
+        again["local_files_only"] = True
     if revision:
-        where["revision"] = revision
+        again["revision"] = revision
+    where: dict[str, Any] = {"trust_remote_code": False, **again}
     if gguf_file:
         where["gguf_file"] = gguf_file
     config = AutoConfig.from_pretrained(source, **where)
     _refuse_what_is_no_decoder(config, source)
     tokenizer = AutoTokenizer.from_pretrained(source, **where)
-    if revision:
-        tokenizer.init_kwargs["revision"] = revision  # the bridge reads the tokenizer a second time
+    tokenizer.init_kwargs.update(again)
     # Only training checkpoints of the past lack safetensors; torch reads those with weights_only.
     safe = None if revision or gguf_file else True
     hf_model, report = AutoModelForCausalLM.from_pretrained(
@@ -288,15 +314,38 @@ def _is_local(name: str) -> bool:
     return looks_like_path or (Path(name).expanduser() / "config.json").is_file()
 
 
-def _in_hub_cache(name: str) -> bool:
+def _in_hub_cache(name: str, revision: str | None = None) -> bool:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
+    weights = ["model.safetensors", "model.safetensors.index.json"]
+    if revision:
+        weights.append("pytorch_model.bin")  # training checkpoints of the past have nothing else
     try:
-        files = [try_to_load_from_cache(name, file) for file in ("config.json", "model.safetensors")]
+        config, *found = (
+            try_to_load_from_cache(name, file, revision=revision) for file in ("config.json", *weights)
+        )
     except HFValidationError:
         return False
-    return all(isinstance(file, str) for file in files)
+    return isinstance(config, str) and any(isinstance(file, str) for file in found)
+
+
+def _hub_answers() -> bool:
+    """Whether the Hub can be connected to."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    if urllib.request.getproxies():  # a proxy may reach what this machine cannot
+        return True
+    hub = urlsplit(constants.ENDPOINT)
+    try:
+        socket.create_connection(
+            (hub.hostname or "", hub.port or (80 if hub.scheme == "http" else 443)), timeout=5
+        ).close()
+    except OSError:
+        return False
+    return True
 
 
 def _smollm2_wheel() -> Path | None:
@@ -320,6 +369,15 @@ def _unknown(name: str) -> str:
     near = [short[match] for match in difflib.get_close_matches(name.split("/")[-1].lower(), short, 4, 0.5)]
     hint = f"did you mean {', '.join(near)}?" if near else f"choose one of {', '.join(CATALOGUE)}."
     return f"There is no model '{name}' here; {hint}"
+
+
+def _unreachable(name: str) -> ModelUnavailable:
+    known = name in CATALOGUE or _known_to_transformer_lens(name)
+    doubt = "" if known else f" ({_unknown(name)})"
+    return ModelUnavailable(
+        f"The Hugging Face Hub cannot be reached and {name} is not in the local cache{doubt}: connect to the internet "
+        f"and try again, or use a model that works offline: {', '.join(offline_models())}."
+    )
 
 
 def _explained(error: Exception, name: str, revision: str | None) -> InputError:
@@ -350,12 +408,7 @@ def _explained(error: Exception, name: str, revision: str | None) -> InputError:
             f"The download of {name} broke off; try again (it resumes), or use a model that works offline: {offline}."
         )
     if kinds & unreachable or "couldn't connect" in text.lower():
-        known = name in CATALOGUE or _known_to_transformer_lens(name)
-        doubt = "" if known else f" ({_unknown(name)})"
-        return ModelUnavailable(
-            f"The Hugging Face Hub cannot be reached and {name} is not in the local cache{doubt}: connect to the "
-            f"internet and try again, or use a model that works offline: {offline}."
-        )
+        return _unreachable(name)
     if (
         any(isinstance(item, hub.RepositoryNotFoundError) for item in chain)
         or "valid model identifier" in text

@@ -20,12 +20,16 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@contextmanager
-def running_app(**environment: str) -> Iterator[str]:
-    """Address of ``python app.py``, started for this block, without a hub."""
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+@contextmanager
+def app_process(port: int = 0, **environment: str) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Address and process of ``python app.py``, started for this block, without a hub."""
+    port = port or _free_port()
     own = {**os.environ, "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
     own.pop("SPACE_ID", None)
     process = subprocess.Popen(
@@ -37,10 +41,17 @@ def running_app(**environment: str) -> Iterator[str]:
                 break
         else:
             raise RuntimeError("app.py ended before it listened")
-        yield f"http://127.0.0.1:{port}/"
+        yield f"http://127.0.0.1:{port}/", process
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+@contextmanager
+def running_app(**environment: str) -> Iterator[str]:
+    """Address of ``python app.py``, started for this block, without a hub."""
+    with app_process(**environment) as (url, _):
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -50,20 +50,22 @@ _FOLDER = tempfile.TemporaryDirectory(
 
 
 @cache
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE over :data:`WORDS`, :data:`NAMES`, the letters and the digits, loaded from a folder of its own."""
+def tokenizer(bos: bool = True) -> PreTrainedTokenizerFast:
+    """Byte-level BPE over :data:`WORDS`, :data:`NAMES`, the letters and the digits, loaded from a folder of its own.
+
+    Without ``bos`` it has no special token at all.
+    """
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=640, special_tokens=[BOS], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        vocab_size=640, special_tokens=[BOS] * bos, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     singles = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
     bpe.train_from_iterator([" ".join(["", *WORDS, *NAMES, *singles])] * 3, trainer)
-    folder = Path(_FOLDER.name)
-    PreTrainedTokenizerFast(
-        tokenizer_object=bpe, bos_token=BOS, eos_token=BOS, unk_token=BOS, pad_token=BOS
-    ).save_pretrained(folder)
+    folder = Path(_FOLDER.name) / ("bos" if bos else "plain")
+    names = ("bos_token", "eos_token", "unk_token", "pad_token") if bos else ()
+    PreTrainedTokenizerFast(tokenizer_object=bpe, **dict.fromkeys(names, BOS)).save_pretrained(folder)
     return AutoTokenizer.from_pretrained(folder)
 
 

@@ -120,7 +120,7 @@ def test_a_tokenizer_without_bos(monkeypatch):
     scan = analysis.scan(model, n_prompts=2, length=10)
     assert scan.loss.first[0] is None
     assert len(scan.loss.first) == len(scan.loss.second) == 8
-    assert "no BOS" in scan.scores["induction"].protocol
+    assert "without BOS" in scan.scores["induction"].protocol
     assert results.from_json(results.to_json(scan)) == scan
 
 

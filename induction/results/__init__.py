@@ -8,15 +8,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from induction.errors import InputError
 from induction.results import types
 
+Result = TypeVar("Result")
 SCHEMA = "induction-scan/1"
 FOLDER = Path(__file__).parent
 PUBLISHED = FOLDER / "published"
@@ -185,11 +188,18 @@ def slug(model: str) -> str:
     return model.rsplit("/", 1)[-1]
 
 
+def read_folder(folder: Path, read: Callable[[str, str], Result]) -> Iterator[Result]:
+    """Every result in a folder; a damaged one is left out and logged, so that the others stay in reach."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            yield read(path.read_text(encoding="utf-8"), path.name)
+        except (InputError, UnicodeDecodeError) as error:
+            logging.getLogger(__name__).warning("left out: %s", error)
+
+
 @cache
 def _scans(folder: Path) -> dict[str, Scan]:
-    paths = sorted(folder.glob("*.json"))
-    scans = (from_json(path.read_text(encoding="utf-8"), path.name) for path in paths)
-    return {scan.model: scan for scan in scans}
+    return {scan.model: scan for scan in read_folder(folder, from_json)}
 
 
 def _all_bundled() -> dict[str, Scan]:

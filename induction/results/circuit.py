@@ -18,7 +18,7 @@ from induction.errors import InputError
 from induction.interventions import Declaration, head_name
 from induction.kinds import KINDS, kinds_of
 from induction.results import published as published_scan
-from induction.results import slug, types
+from induction.results import read_folder, slug, types
 from induction.results.patching import Attribution, Pair
 from induction.results.patching import bundled as bundled_patching
 
@@ -446,9 +446,7 @@ def bundled_names() -> list[str]:
 
 @cache
 def _all_bundled() -> dict[str, Circuit]:
-    paths = sorted(FOLDER.glob("*.json"))
-    circuits = (from_json(path.read_text(encoding="utf-8"), path.name) for path in paths)
-    return {circuit.model: circuit for circuit in circuits}
+    return {circuit.model: circuit for circuit in read_folder(FOLDER, from_json)}
 
 
 def bundled(name: str) -> Circuit:

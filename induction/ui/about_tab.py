@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
 from induction import model as models
 from induction.data_gen import TOKEN_SETS
+from induction.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS, Declaration
+from induction.kinds import KINDS
 from induction.scores import SCORES
 from induction.ui.names import short_name
 from induction.ui.note import html
@@ -36,6 +39,16 @@ chance: what a head scores that looks everywhere evenly.</li>
 better than guess in the first copy. If the second copy is much cheaper, the model uses the repeat.</li>
 <li><strong>Two kinds of head.</strong> Induction heads stand at the upper left, previous-token heads at the
 lower right. A head attends to one place mostly, so hardly any head is both.</li>
+<li><strong>Attention.</strong> Queries down, keys across; a row sums to 1. Outlined cells are where induction
+looks. The first key draws so much attention that it can be hidden; the rows are then rescaled.</li>
+<li><strong>Patching map.</strong> The effect of one head at a time: 0 changes nothing, 1 carries the whole
+answer, below 0 works against it. The bars show the same as clean, corrupted and patched probability.</li>
+<li><strong>Sets against random sets.</strong> How far a set of heads goes that was picked by score, beside sets
+of the same size drawn from the same layers. A set that random ones equal has shown nothing.</li>
+<li><strong>Circuit.</strong> A band from an earlier to a later head is as wide as the effect of the one on the
+other through that input alone. The dashed line is composition: what the weights alone suggest.</li>
+<li><strong>Training.</strong> Losses and scores at checkpoints, over training tokens. Marked are the fastest
+fall of the loss on the second copy, and changes of the training data, which can be its cause.</li>
 </ul>
 """
 
@@ -73,7 +86,7 @@ SOURCES = (
 )
 
 
-def definitions() -> str:
+def scores() -> str:
     """All scores from their declarations."""
     entries = "".join(
         f"<dt>{escape(score.title)}</dt><dd>{escape(score.meaning)} "
@@ -81,6 +94,32 @@ def definitions() -> str:
         for score in SCORES.values()
     )
     return f"<h2>What the scores mean</h2><dl>{entries}</dl>"
+
+
+def interventions() -> str:
+    """What is done to heads, to which part of them, and how the effect is measured, from the declarations."""
+    groups = (
+        ("Directions of patching", DIRECTIONS),
+        ("What is patched", COMPONENTS),
+        ("Ablation", ABLATIONS),
+        ("What is measured", METRICS | LOSSES),
+    )
+    lists = "".join(f"<h3>{heading}</h3>{_declared(group)}" for heading, group in groups)
+    return f"<h2>What is done to heads</h2>{lists}"
+
+
+def kinds() -> str:
+    entries = "".join(
+        f"<dt>{escape(kind.title)}</dt><dd>{escape(kind.meaning)} "
+        f"<span class='ih-source'>{escape(kind.rule[:1].upper() + kind.rule[1:])}.</span></dd>"
+        for kind in KINDS.values()
+    )
+    return f"<h2>Kinds of head</h2><dl>{entries}</dl>"
+
+
+def _declared(group: Mapping[str, Declaration]) -> str:
+    entries = "".join(f"<dt>{escape(one.title)}</dt><dd>{escape(one.meaning)}</dd>" for one in group.values())
+    return f"<dl>{entries}</dl>"
 
 
 def token_sets() -> str:
@@ -106,5 +145,6 @@ def sources() -> str:
 
 def build(page: Page) -> None:
     with page.tab("about", "About"):
-        parts = (WHAT, definitions(), READING, LIMITS, token_sets(), model_list(), HOME, sources())
+        definitions = (scores(), interventions(), kinds())
+        parts = (WHAT, READING, LIMITS, *definitions, token_sets(), model_list(), HOME, sources())
         html(f"<div class='ih-prose'>{''.join(parts)}</div>", elem_id="about")

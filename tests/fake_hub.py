@@ -1,0 +1,76 @@
+"""A small stand-in for the Hugging Face Hub: one model's files over HTTP, with a download that can be cut off."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+COMMIT = "a" * 40
+
+
+class Hub:
+    """Where it listens, and after how many bytes of a file's body the connection dies; None: never."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.dies_after: int | None = None
+        self.asked: list[str] = []
+
+
+@contextmanager
+def hub(name: str, folder: Path) -> Iterator[Hub]:
+    """Serve the files of ``folder`` as the model ``name``."""
+    state = Hub()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
+        def do_GET(self) -> None:
+            self._answer(body=True)
+
+        def _answer(self, *, body: bool) -> None:
+            path = self.path.partition("?")[0]
+            state.asked.append(path)
+            file = folder / path.rsplit("/", 1)[-1]
+            if not path.startswith(f"/{name}/resolve/") or not file.is_file():
+                self.send_response(404)
+                self.send_header("X-Error-Code", "EntryNotFound")
+                self.send_header("X-Repo-Commit", COMMIT)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            content = file.read_bytes()
+            start = int(self.headers.get("Range", "bytes=0-").split("=")[1].split("-")[0])
+            part = content[start:]
+            self.send_response(206 if start else 200)
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("Content-Length", str(len(part)))
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            self.end_headers()
+            if body:
+                if state.dies_after is not None and len(part) > state.dies_after:
+                    self.wfile.write(part[: state.dies_after])
+                    self.close_connection = True
+                else:
+                    self.wfile.write(part)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
