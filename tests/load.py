@@ -171,17 +171,19 @@ def main() -> int:
     }
     failed = []
     with app_process() as (url, process):
-        for endpoint, asked in expected.items():  # warm up: load the model, fill the caches
-            for arguments, _ in asked:
-                Client(url, verbose=False).predict(**arguments, api_name=endpoint)
         columns = "  ".join(f"{name[1:]} s" for name in expected)
-        print(f"visitors  requests  wrong  errors  {columns}  click s  memory MB", flush=True)
-        base = 0.0
+        print(
+            f"The first row warms up.\nvisitors  requests  wrong  errors  {columns}  click s  memory MB",
+            flush=True,
+        )
+        failed += level(
+            url, process, max(VISITORS), seconds / 4, expected
+        )  # loads the model, fills caches and threads
+        warm = megabytes(process)
         for count in VISITORS:
             failed += level(url, process, count, seconds, expected)
-            base = base or megabytes(process)
-        if megabytes(process) > base * 1.1:
-            failed.append(f"memory grew from {base:.0f} to {megabytes(process):.0f} MB")
+        if megabytes(process) > warm * 1.1:
+            failed.append(f"memory grew from {warm:.0f} to {megabytes(process):.0f} MB after warming up")
         through, said = full_queue(url)
         print(
             f"full queue: {through} of {jobs.QUEUE_LIMIT * 2} came through; the others were told: {dict(said)}"
