@@ -24,6 +24,7 @@ from induction.scores import SCORES
 from induction.viz import circuit as draw_circuit
 from induction.viz import patching as draw_patching
 from induction.viz import scan as draw_scan
+from induction.viz import senders
 from induction.viz import training as draw_training
 
 if TYPE_CHECKING:
@@ -185,13 +186,13 @@ def draw(found: Results) -> tuple[list[Figure], list[str]]:
                 add(
                     f"composition-{receiver.name}",
                     f"Composition with {receiver.name}",
-                    lambda composition=composition: draw_circuit.composition_bars(composition, circuit.model),
+                    lambda composition=composition: senders.composition_bars(composition, circuit.model),
                 )
             if paths:
                 add(
                     f"paths-{receiver.name}",
                     f"Paths into {receiver.name}",
-                    lambda paths=paths: draw_circuit.path_bars(paths, circuit.model),
+                    lambda paths=paths: senders.path_bars(paths, circuit.model),
                 )
     history = found.history
     if history:

@@ -9,7 +9,7 @@ from induction.errors import InputError
 from induction.results import circuit as results
 from induction.results.circuit import Circuit, Composition, Copying, Example, PathEffect, Paths, Receiver
 from induction.viz import circuit as viz
-from induction.viz import svg
+from induction.viz import senders, svg
 from induction.viz.theme import PAGE
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -144,7 +144,7 @@ def test_no_receiver_no_diagram():
 
 def test_bars_of_gpt2_put_4_11_first_and_draw_the_baseline():
     composition = results.published_composition("gpt2", 5, 1)
-    text = viz.composition_bars(composition, "gpt2")
+    text = senders.composition_bars(composition, "gpt2")
     bars = [e for e in ET.fromstring(text).iter(f"{SVG}rect") if e.get("data-head")]
     assert bars[0].get("data-head") == "4.11"
     assert "0.102" in bars[0].get("data-tip")
@@ -157,18 +157,18 @@ def test_bars_of_gpt2_put_4_11_first_and_draw_the_baseline():
         rel=0.01,
     )
     with pytest.raises(InputError, match="choose from keys"):
-        viz.composition_bars(composition, "gpt2", through="q")
+        senders.composition_bars(composition, "gpt2", through="q")
 
 
 def test_path_bars_show_effect_interval_and_the_plain_runs():
     paths = made_up().receivers[0].paths
-    text = viz.path_bars(paths, "made-up", through="k")
+    text = senders.path_bars(paths, "made-up", through="k")
     tip = marks(text, "data-head")["0.2"].get("data-tip")
     assert tip == "0.2 into 1.1: +0.500 [-0.100, +0.100]"
     assert "0.90 in the clean runs, 0.00 in the corrupted" in svg_text(text)
     nothing = {"k": {"answer": replace(paths.effects["k"]["answer"], mean=[[None] * 4])}}
     with pytest.raises(InputError, match="no effect is defined"):
-        viz.path_bars(replace(paths, effects=nothing), "made-up", measure="answer")
+        senders.path_bars(replace(paths, effects=nothing), "made-up", measure="answer")
 
 
 def svg_text(text):
@@ -179,8 +179,8 @@ def test_captions_carry_the_protocol():
     circuit = made_up()
     for text in (
         viz.diagram(circuit),
-        viz.path_bars(circuit.receivers[0].paths, "made-up"),
-        viz.composition_bars(circuit.receivers[0].composition, "made-up"),
+        senders.path_bars(circuit.receivers[0].paths, "made-up"),
+        senders.composition_bars(circuit.receivers[0].composition, "made-up"),
     ):
         assert "made up" in marks(text, "data-caption").popitem()[0]
         assert float(ET.fromstring(text).get("width")) == svg.WIDTH

@@ -23,6 +23,7 @@ from induction.ui.names import checked_model, short_name
 from induction.ui.note import html, note
 from induction.ui.tracing import AUTO, PAIRS, Settings, is_live, kept, parameter, shown_circuit
 from induction.viz import circuit as figures
+from induction.viz import senders
 from induction.viz.theme import LIGHT, PAGE
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _paths(circuit: Circuit | None, head: str, edge: str, through: str, measure:
     paths = None if circuit.kind == "published" else circuit.receiver(*place).paths
     if paths is None:
         raise InputError(NOT_TRACED)
-    return figures.path_bars(
+    return senders.path_bars(
         paths, circuit.model, through=through, measure=measure, palette=PAGE, selected=edge
     )
 
@@ -91,7 +92,7 @@ def _composition(circuit: Circuit | None, head: str, edge: str, through: str) ->
         found = circuit.receiver(*place).composition
     if found is None:
         raise InputError(NOT_TRACED)
-    return figures.composition_bars(found, circuit.model, through=through, palette=PAGE, selected=edge)
+    return senders.composition_bars(found, circuit.model, through=through, palette=PAGE, selected=edge)
 
 
 def _fed(circuit: Circuit, head: str) -> Head:

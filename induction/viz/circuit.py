@@ -1,4 +1,4 @@
-"""Figures of a circuit: heads that feed on the left, heads that are fed on the right, and a short example.
+"""The figure of a circuit: heads that feed on the left, heads that are fed on the right, an example beneath.
 
 Marks carry ``data-head`` (``5.1``) or ``data-edge`` (``4.11>5.1``) for clicks, and ``data-tip`` for their numbers.
 """
@@ -14,13 +14,12 @@ from induction.results.circuit import (
     INPUTS,
     MEASURES,
     Circuit,
-    Composition,
     Example,
-    Paths,
     Receiver,
     signed,
 )
 from induction.viz import svg
+from induction.viz.example import tokens_and_steps
 from induction.viz.theme import LIGHT, MONO, Palette
 
 SENDERS = 8  # rows on the left
@@ -29,8 +28,6 @@ COMPOSING = 1.5  # composition is drawn from so many times the random baseline o
 ROW, NODE_HEIGHT, NODE_WIDTH = 44.0, 36.0, 136.0
 LEFT, RIGHT, TOP = 8.0, svg.WIDTH - 8.0 - NODE_WIDTH, 50.0
 WIDEST = 9.0
-BARS = 12
-SHOWN_CHARACTERS = 7
 
 
 @dataclass(frozen=True)
@@ -163,9 +160,8 @@ def diagram(
     parts += _legend(circuit, bottom, widest, measure, palette)
     bottom += 44
     if circuit.example:
-        parts += _example(
-            circuit.example, bottom, _shown_best(circuit.example, found, selected), circuit, palette
-        )
+        sender, receiver = _shown(circuit.example, found, circuit.receivers, selected)
+        parts += tokens_and_steps(circuit.example, bottom, sender=sender, receiver=receiver, palette=palette)
         bottom += 128
     title = f"Circuit of {circuit.model}: which earlier heads feed its induction heads through " + (
         INPUTS[through].title.lower()
@@ -179,8 +175,10 @@ def diagram(
     return svg.figure(parts, palette, title=title, caption=caption, height=bottom, role="group")
 
 
-def _shown_best(example: Example, found: list[Edge], selected: str) -> Edge | None:
-    """The path whose two steps the example shows: the selected one, else a strong one that it shows well."""
+def _shown(
+    example: Example, found: list[Edge], receivers: list[Receiver], selected: str
+) -> tuple[Head | None, Head]:
+    """The heads whose two steps the example shows: of the selected path, else of a strong one that it shows well."""
 
     def strength(edge: Edge) -> float:
         (a, b), (c, d) = edge.sender, edge.receiver
@@ -188,7 +186,10 @@ def _shown_best(example: Example, found: list[Edge], selected: str) -> Edge | No
 
     feeding = [edge for edge in found if edge.feeds]
     chosen = [edge for edge in feeding if edge.name == selected]
-    return max(chosen or feeding, key=strength, default=None)
+    best = max(chosen or feeding, key=strength, default=None)
+    if best:
+        return best.sender, best.receiver
+    return None, max(map(_place, receivers), key=lambda head: example.step_on[head[0]][head[1]])
 
 
 def _place(receiver: Receiver) -> Head:
@@ -324,299 +325,3 @@ def _legend(circuit: Circuit, y: float, widest: float, measure: str, palette: Pa
         parts.append(svg.label(LEFT + 33, y + 10, text, palette.muted, size=svg.SMALL))
         y += 17
     return parts
-
-
-def _example(
-    example: Example, top: float, best: Edge | None, circuit: Circuit, palette: Palette
-) -> list[str]:
-    """The tokens around A B and the second A, and the two looks: B back to A, second A on to B."""
-    last = len(example.tokens) - 1
-    near = [example.first_a - 1, example.first_a, example.first_b, example.first_b + 1, last - 1, last]
-    shown = [index for index in dict.fromkeys(near) if 0 <= index <= last]
-    y, height = top + 74, 22.0
-    parts, middle = [], {}
-    x = LEFT
-    for place, index in enumerate(shown):
-        if place and index != shown[place - 1] + 1:
-            parts.append(svg.label(x + 1, y + 15, "…", palette.muted))
-            x += 16
-        text = _short(example.tokens[index])
-        width = 12 + 6.9 * len(text)
-        marked = index in (example.first_a, example.first_b, last)
-        parts += _token(text, example.tokens[index], x, y, width, height, palette, marked=marked)
-        middle[index] = x + width / 2
-        x += width + 4
-    parts.append(svg.label(x + 2, y + 15, "→", palette.ink))
-    x += 20
-    text = _short(example.answer)
-    parts += _token(
-        text, example.answer, x, y, 12 + 6.9 * len(text), height, palette, marked=True, expected=True
-    )
-    receiver = (
-        best.receiver
-        if best
-        else max((_place(r) for r in circuit.receivers), key=lambda head: example.step_on[head[0]][head[1]])
-    )
-    steps = [(last, example.first_b, receiver, example.step_on, "2", 48.0, palette.selected)]
-    if best:
-        steps.append(
-            (example.first_b, example.first_a, best.sender, example.step_back, "1", 20.0, palette.accent)
-        )
-    for query, key, (layer, head), grid, number, rise, colour in steps:
-        parts.append(_arc(middle[query], middle[key], y - 3, rise, colour))
-        parts.append(
-            svg.label(
-                LEFT,
-                top + (8 if number == "1" else 24),
-                f"Step {number}: {head_name((layer, head))} looks "
-                + ("back one, from B to A" if number == "1" else "for its own token, from A to B")
-                + f": attention {grid[layer][head]:.2f}",
-                colour,
-                size=svg.SMALL,
-                font_weight=600,
-            )
-        )
-    names = {example.first_a: "A", example.first_b: "B", last: "A"}
-    parts += [
-        svg.label(middle[index], y + height + 14, name, palette.muted, size=svg.SMALL, text_anchor="middle")
-        for index, name in names.items()
-    ]
-    return parts
-
-
-def _short(token: str) -> str:
-    return token if len(token) <= SHOWN_CHARACTERS else f"{token[: SHOWN_CHARACTERS - 1]}…"
-
-
-def _token(
-    text: str,
-    whole: str,
-    x: float,
-    y: float,
-    width: float,
-    height: float,
-    palette: Palette,
-    *,
-    marked: bool,
-    expected: bool = False,
-) -> list[str]:
-    return [
-        svg.tag(
-            "rect",
-            x=x,
-            y=y,
-            width=width,
-            height=height,
-            rx=3,
-            fill=palette.raised,
-            stroke=palette.ink if marked else palette.line,
-            stroke_width=1,
-            stroke_dasharray="3 2" if expected else None,
-            data_tip=f"token {whole}",
-        ),
-        svg.label(
-            x + 6,
-            y + 15,
-            text,
-            palette.ink if marked else palette.muted,
-            size=svg.SMALL,
-            font_family=MONO,
-            pointer_events="none",
-        ),
-    ]
-
-
-def _arc(from_x: float, to_x: float, y: float, rise: float, colour: str) -> str:
-    """A bow from the query to the key, with a point at the key."""
-    bow = svg.tag(
-        "path",
-        d=f"M{from_x:.1f} {y:.1f} C{from_x:.1f} {y - rise:.1f} {to_x:.1f} {y - rise:.1f} {to_x:.1f} {y - 4:.1f}",
-        fill="none",
-        stroke=colour,
-        stroke_width=1.8,
-    )
-    point = svg.tag("path", d=f"M{to_x - 4:.1f} {y - 6:.1f} h8 l-4 6 z", fill=colour)
-    return bow + point
-
-
-def composition_bars(
-    composition: Composition, model: str, *, through: str = "k", palette: Palette = LIGHT, selected: str = ""
-) -> str:
-    """Composition with the strongest earlier heads, and what random heads of this shape score as a line.
-
-    Raises:
-        InputError: that input was not computed.
-    """
-    if through not in composition.measured:
-        raise InputError(
-            f"Composition through {INPUTS[through].title.lower()} is not known here; choose from "
-            f"{', '.join(INPUTS[name].title.lower() for name in composition.measured)}."
-        )
-    grid = composition.measured[through]
-    cells = [((layer, head), value) for layer, row in enumerate(grid) for head, value in enumerate(row)]
-    cells.sort(key=lambda cell: -cell[1])
-    name = head_name((composition.layer, composition.head))
-    letter = through.upper()
-    parts, axes = _bars(
-        [(head, value, None) for head, value in cells[:BARS]],
-        f"{letter}-composition with {name}",
-        palette,
-        selected,
-        high=max(cells[0][1], composition.baseline) if cells else 1.0,
-        receiver=name,
-    )
-    x = axes.x(composition.baseline)
-    parts.append(
-        svg.tag(
-            "line",
-            x1=x,
-            x2=x,
-            y1=axes.top - 8,
-            y2=axes.bottom,
-            stroke=palette.ink,
-            stroke_width=1.5,
-            stroke_dasharray="4 3",
-        )
-    )
-    parts.append(
-        svg.label(
-            x + 4,
-            axes.top - 3,
-            f"random heads {composition.baseline:.4f} ± {composition.baseline_deviation:.4f}",
-            palette.ink,
-            size=svg.SMALL,
-        )
-    )
-    who = "Computed by this project" if composition.kind == "computed" else "From published weights"
-    caption = f"{model}, {composition.origin}. {who}. {composition.definition.rstrip('.')}."
-    title = f"{letter}-composition of earlier heads with head {name} of {model}"
-    return svg.figure(parts, palette, title=title, caption=caption, height=axes.bottom + 42)
-
-
-def path_bars(
-    paths: Paths,
-    model: str,
-    *,
-    through: str = "k",
-    measure: str = "attention",
-    palette: Palette = LIGHT,
-    selected: str = "",
-) -> str:
-    """Effect of the path from the strongest earlier heads, with 95 % intervals over prompt pairs.
-
-    Raises:
-        InputError: that input was not patched, or no pair has a defined effect.
-    """
-    ranked = sorted(paths.ranked(through, measure), key=lambda cell: -abs(cell[2]))[:BARS]
-    if not ranked:
-        raise InputError(
-            "Clean and corrupted prompts give nearly the same answer, so no effect is defined; choose other prompts."
-        )
-    effect = paths.effects[through][measure]
-    rows = []
-    for layer, head, value in ranked:
-        interval = (effect.low[layer][head], effect.high[layer][head]) if effect.low and effect.high else None
-        rows.append(((layer, head), value, interval))
-    name = head_name((paths.layer, paths.head))
-    what = "attention to the target" if measure == "attention" else "share of the answer"
-    ends = [abs(end) for _, value, interval in rows for end in (value, *(interval or ()))]
-    parts, axes = _bars(
-        rows,
-        f"effect through {INPUTS[through].title.lower()} ({what})",
-        palette,
-        selected,
-        high=max(*ends, 0.05),
-        low=min(0.0, *(end for _, value, interval in rows for end in (value, *(interval or ())))),
-        receiver=name,
-    )
-    whole = (
-        "" if effect.whole is None else f" Everything that this input reads together: {signed(effect.whole)}."
-    )
-    clean, corrupted = paths.clean[measure], paths.corrupted[measure]
-    unit = "attention" if measure == "attention" else "logit difference"
-    caption = (
-        f"{model}, head {name}. {paths.protocol}; bars are means, lines 95 % bootstrap intervals. {unit.capitalize()} "
-        f"{clean:.2f} in the clean runs, {corrupted:.2f} in the corrupted ones.{whole}"
-    )
-    title = f"Path patching into head {name} of {model} through {INPUTS[through].title.lower()}"
-    return svg.figure(parts, palette, title=title, caption=caption, height=axes.bottom + 42)
-
-
-def _bars(
-    rows: list[tuple[Head, float, tuple[float, float] | None]],
-    label: str,
-    palette: Palette,
-    selected: str,
-    *,
-    high: float,
-    low: float = 0.0,
-    receiver: str,
-) -> tuple[list[str], svg.Axes]:
-    """Horizontal bars, one per sending head."""
-    height, top = 19.0, 26.0
-    axes = svg.Axes((low * 1.05, high * 1.05), (0, 1), left=58, top=top, bottom=top + height * len(rows))
-    parts = []
-    for value in svg.ticks(*axes.x_range, about=5):
-        x = axes.x(value)
-        parts.append(
-            svg.tag("line", x1=x, x2=x, y1=axes.top, y2=axes.bottom, stroke=palette.line, stroke_width=1)
-        )
-        parts.append(
-            svg.label(x, axes.bottom + 15, f"{value:g}", palette.muted, size=svg.SMALL, text_anchor="middle")
-        )
-    middle = (axes.left + axes.right) / 2
-    parts.append(svg.label(middle, axes.bottom + 33, label, palette.ink, text_anchor="middle"))
-    for index, (head, value, interval) in enumerate(rows):
-        name = head_name(head)
-        y = axes.top + (index + 0.5) * height
-        zero, end = axes.x(0), axes.x(value)
-        chosen = selected in (name, f"{name}>{receiver}")
-        tip = f"{name} into {receiver}: {signed(value)}"
-        parts.append(
-            svg.label(
-                axes.left - 8,
-                y + 4,
-                name,
-                palette.selected if chosen else palette.ink,
-                size=svg.SMALL,
-                text_anchor="end",
-                font_family=MONO,
-            )
-        )
-        parts.append(
-            svg.tag(
-                "rect",
-                x=min(zero, end),
-                y=y - 6,
-                width=max(abs(end - zero), 0.5),
-                height=12,
-                fill=palette.selected if chosen else palette.accent,
-                data_head=name,
-                data_tip=tip if interval is None else f"{tip} [{signed(interval[0])}, {signed(interval[1])}]",
-            )
-        )
-        if interval:
-            parts.append(
-                svg.tag(
-                    "line",
-                    x1=axes.x(interval[0]),
-                    x2=axes.x(interval[1]),
-                    y1=y,
-                    y2=y,
-                    stroke=palette.ink,
-                    stroke_width=1.4,
-                    pointer_events="none",
-                )
-            )
-    parts.append(
-        svg.tag(
-            "line",
-            x1=axes.x(0),
-            x2=axes.x(0),
-            y1=axes.top,
-            y2=axes.bottom,
-            stroke=palette.muted,
-            stroke_width=1,
-        )
-    )
-    return parts, axes
