@@ -13,6 +13,7 @@ from pathlib import Path
 from induction.errors import InputError
 from induction.kinds import STRIPE
 from induction.results import read_folder, types
+from induction.results.document import opened
 
 SCHEMA = "induction-history/1"
 FOLDER = Path(__file__).parent / "results" / "histories"
@@ -113,12 +114,7 @@ def from_json(text: str, name: str = "this file") -> History:
     Raises:
         InputError: the text is damaged, of another schema, or holds no checkpoint in order.
     """
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{name} is not valid JSON ({error}); measure the history again.") from None
-    if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
-        raise InputError(f"{name} is not a training history of schema {SCHEMA}; measure it again.")
+    data = opened(text, SCHEMA, name)
     try:
         checkpoints = [Checkpoint(**item) for item in data.pop("checkpoints")]
         events = [Event(**item) for item in data.pop("events", [])]

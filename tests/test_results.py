@@ -37,7 +37,7 @@ def test_round_trip(name):
     ("text", "message"),
     [
         ("{", "not valid JSON"),
-        ("[]", "not a scan result"),
+        ("[]", "not a result of schema"),
         (json.dumps({"schema": results.SCHEMA}), "missing or unknown fields"),
     ],
 )

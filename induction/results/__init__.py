@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from induction.errors import InputError
 from induction.results import types
+from induction.results.document import opened
 
 Result = TypeVar("Result")
 SCHEMA = "induction-scan/1"
@@ -145,12 +146,7 @@ def from_json(text: str, name: str = "this file") -> Scan:
     Raises:
         InputError: the text is damaged, of another schema, or its grids do not fit its shape.
     """
-    try:
-        data: dict[str, Any] = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{name} is not valid JSON ({error}); export the result again.") from None
-    if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
-        raise InputError(f"{name} is not a scan result of schema {SCHEMA}; export it with this version.")
+    data = opened(text, SCHEMA, name)
     try:
         scores = {key: HeadScores(**value) for key, value in data.pop("scores").items()}
         loss = data.pop("loss", None)

@@ -19,6 +19,7 @@ from induction.interventions import Declaration, head_name
 from induction.kinds import KINDS, kinds_of
 from induction.results import published as published_scan
 from induction.results import read_folder, slug, types
+from induction.results.document import opened
 from induction.results.patching import Attribution, Pair
 from induction.results.patching import bundled as bundled_patching
 
@@ -252,12 +253,7 @@ def from_json(text: str, name: str = "this file") -> Circuit:
     Raises:
         InputError: the text is damaged, of another schema, or its grids do not fit its shape.
     """
-    try:
-        data: dict[str, Any] = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{name} is not valid JSON ({error}); export the result again.") from None
-    if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
-        raise InputError(f"{name} is not a circuit of schema {SCHEMA}; export it with this version.")
+    data = opened(text, SCHEMA, name)
     try:
         data["receivers"] = [_receiver(item) for item in data["receivers"]]
         data["example"] = None if data["example"] is None else Example(**data["example"])

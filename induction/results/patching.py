@@ -17,6 +17,7 @@ from typing import Any
 from induction.errors import InputError
 from induction.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, METRICS, head_name
 from induction.results import types
+from induction.results.document import opened
 
 SCHEMA = "induction-patching/1"
 FOLDER = Path(__file__).parent / "patching"
@@ -219,16 +220,7 @@ def from_json(text: str, name: str = "this file") -> Result:
     Raises:
         InputError: the text is damaged, of another schema, or its numbers do not fit its shape.
     """
-    try:
-        data: dict[str, Any] = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{name} is not valid JSON ({error}); export the result again.") from None
-    if (
-        not isinstance(data, dict)
-        or data.pop("schema", None) != SCHEMA
-        or str(data.get("type")) not in _TYPES
-    ):
-        raise InputError(f"{name} is not a patching result of schema {SCHEMA}; export it with this version.")
+    data = opened(text, SCHEMA, name)
     try:
         result = _read(data.pop("type"), data)
         types.check(result)
@@ -247,6 +239,8 @@ def _read(kind: str, data: dict[str, Any]) -> Result:
         return Patching(**data)
     if kind == "attribution":
         return Attribution(**data)
+    if kind != "head_sets":
+        raise ValueError(f"type {kind}")
     sets = []
     for head_set in data["sets"]:
         measures = {key: Measure(**measure) for key, measure in head_set.pop("measures").items()}

@@ -13,6 +13,7 @@ from induction.progress import Progress
 from induction.results import Scan
 from induction.scores import SCORES
 from induction.ui import jobs, links, zero_gpu
+from induction.ui.received import check_limits
 
 PROMPTS = (1, 64)  # limits of a live scan: shown beside the controls, enforced in Settings.check
 LENGTH = (4, 256)
@@ -48,13 +49,11 @@ class Settings:
 
     def check(self) -> None:
         """Raises InputError where a limit is exceeded."""
-        for name, value, (low, high) in (
+        check_limits(
             ("number of prompts", self.n_prompts, PROMPTS),
             ("number of tokens per copy", self.length, LENGTH),
             ("seed", self.seed, SEED),
-        ):
-            if not low <= value <= high:
-                raise InputError(f"The {name} goes from {low} to {high} here, not {value}.")
+        )
         if self.vocab not in TOKEN_SETS:
             raise InputError(f"The token set is one of {', '.join(TOKEN_SETS)}.")
 

@@ -106,12 +106,10 @@ class Sweep:
 
     def check(self) -> None:
         """Raises InputError where a name is unknown or a limit is exceeded."""
-        for name, value, (low, high) in (
+        received.check_limits(
             ("number of prompt pairs", self.n_pairs, PAIRS),
             ("seed", self.seed, SEED),
-        ):
-            if not low <= value <= high:
-                raise InputError(f"The {name} goes from {low} to {high} here, not {value}.")
+        )
         check_choice(self.vocab, tuple(TOKEN_SETS), "token set")
         check_choice(self.form, tuple(FORMS), "kind of prompts")
         check_choice(self.direction, tuple(DIRECTIONS), "direction")
@@ -142,12 +140,10 @@ class Together:
 
     def check(self) -> None:
         """Raises InputError where a name is unknown or a limit is exceeded."""
-        for name, value, (low, high) in (
+        received.check_limits(
             ("number of random sets", self.n_random, RANDOM_SETS),
             ("number of first heads", self.top_k, TOP_K),
-        ):
-            if not low <= value <= high:
-                raise InputError(f"The {name} goes from {low} to {high} here, not {value}.")
+        )
         check_choice(self.action, tuple(ACTIONS), "action")
         check_choice(self.ablation, tuple(ABLATIONS), "ablation")
         if self.action != "curve":

@@ -15,6 +15,7 @@ import numpy as np
 from induction.data_gen import TOKEN_SETS
 from induction.errors import InputError
 from induction.ui import links
+from induction.ui.received import check_limits
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -91,9 +92,7 @@ class Prompt:
 
     def check(self) -> None:
         """Raises InputError where a limit is exceeded."""
-        for name, value, (low, high) in (("length", self.length, LENGTH), ("seed", self.seed, SEED)):
-            if not low <= value <= high:
-                raise InputError(f"The {name} goes from {low} to {high} here, not {value}.")
+        check_limits(("length", self.length, LENGTH), ("seed", self.seed, SEED))
         if self.vocab not in TOKEN_SETS:
             raise InputError(f"The token set is one of {', '.join(TOKEN_SETS)}.")
 

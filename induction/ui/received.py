@@ -1,4 +1,4 @@
-"""Settings out of what a browser or a program sent: of the declared types, or refused in one sentence."""
+"""Settings out of what a browser or a program sent: of the declared types and within limits, or refused in words."""
 
 from __future__ import annotations
 
@@ -28,3 +28,10 @@ def settings(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
             kinds = {int: "a whole number", str: "a text"}
             raise InputError(f"The setting {field.name} is {kinds.get(wanted, wanted.__name__)}.") from None
     return kind(**found)
+
+
+def check_limits(*limits: tuple[str, int, tuple[int, int]]) -> None:
+    """For each ``(name, value, (lowest, highest))``, raises InputError where the value is outside."""
+    for name, value, (low, high) in limits:
+        if not low <= value <= high:
+            raise InputError(f"The {name} goes from {low} to {high} here, not {value}.")

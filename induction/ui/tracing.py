@@ -10,6 +10,7 @@ from induction.errors import InputError
 from induction.results import circuit as results
 from induction.results.circuit import Circuit
 from induction.ui import jobs, links
+from induction.ui.received import check_limits
 
 PAIRS = (1, 20)  # limits of a live run: shown beside the controls, enforced in Settings.check
 SEED = (0, 2**31 - 1)
@@ -45,12 +46,10 @@ class Settings:
 
     def check(self) -> None:
         """Raises InputError where a limit is exceeded."""
-        for name, value, (low, high) in (
+        check_limits(
             ("number of prompt pairs", self.n_pairs, PAIRS),
             ("seed", self.seed, SEED),
-        ):
-            if not low <= value <= high:
-                raise InputError(f"The {name} goes from {low} to {high} here, not {value}.")
+        )
         if self.vocab not in TOKEN_SETS:
             raise InputError(f"The token set is one of {', '.join(TOKEN_SETS)}.")
         if self.head != AUTO and links.parse_head(self.head) is None:
