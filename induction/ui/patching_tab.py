@@ -22,6 +22,7 @@ from induction.ui.exports import exports
 from induction.ui.figure import figure, figure_value
 from induction.ui.head_grid import grid_value, head_grid, picked
 from induction.ui.live import shown_scan
+from induction.ui.loading import loading
 from induction.ui.names import checked_model, short_name
 from induction.ui.note import html, note
 from induction.ui.patching_runs import sets_steps, sweep_steps
@@ -165,7 +166,8 @@ def run_sweep(model: str, head: str, metric: str, *values: Any) -> Iterator[tupl
     try:
         name = checked_model(model)
         sweep, together = _read(values)
-        yield status.waiting(f"Loading {name}…"), gr.skip(), gr.skip()
+        for state in loading(name):
+            yield state, gr.skip(), gr.skip()
         result = None
         for step in sweep_steps(name, sweep):
             result = step.result
@@ -181,7 +183,8 @@ def run_sets(model: str, *values: Any) -> Iterator[tuple[Any, Any]]:
     try:
         name = checked_model(model)
         sweep, together = _read(values)
-        yield status.waiting(f"Loading {name}…"), gr.skip()
+        for state in loading(name):
+            yield state, gr.skip()
         result = None
         for step in sets_steps(name, sweep, together):
             result = step.result

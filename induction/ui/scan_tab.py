@@ -21,6 +21,7 @@ from induction.ui.gallery import gallery, picked_model
 from induction.ui.head_grid import grid_value, head_grid
 from induction.ui.head_table import head_table, table_value
 from induction.ui.live import LENGTH, PROMPTS, Settings, is_live, kept, measure, parameter, shown_scan
+from induction.ui.loading import loading
 from induction.ui.names import checked_model, short_name
 from induction.ui.note import html, note
 from induction.viz import scan as figures
@@ -203,7 +204,8 @@ def _measure(model: str, live: str, settings: Settings) -> Iterator[tuple[dict[s
     if is_live(model, str(settings)):
         return
     # A link may already name this result: forgetting the name first makes its arrival a change.
-    yield status.waiting(f"Loading {model}…"), "" if live == str(settings) else gr.skip()
+    for state in loading(model):
+        yield state, "" if live == str(settings) else gr.skip()
     for step in measure(model, settings):
         yield status.running(step), gr.skip()
 

@@ -1,0 +1,22 @@
+"""What a visitor sees until a model is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from induction import model as models
+from induction.ui import status
+from induction.ui.names import short_name
+
+
+def loading(model: str) -> Iterator[dict[str, Any]]:
+    """States to show: the download where one is needed, then that the model is being loaded.
+
+    Raises:
+        ModelUnavailable: the Hub is out of reach, or the download broke off.
+    """
+    if models.availability(model) == "download":
+        for step in models.iter_fetch(model):
+            yield status.running(step)
+    yield status.waiting(f"Loading {short_name(model)}…")
