@@ -145,11 +145,10 @@ def sets_headline(result: HeadSets | None, together: Together, metric: str) -> s
             f"{loss.edited:.2f} nats, on the first from {last.measures['first_copy_loss'].baseline:.2f} to "
             f"{last.measures['first_copy_loss'].edited:.2f}."
         )
-    elif together.action == "curve":
-        text = f"The first {len(last.heads)} heads together: {measure.effect:.2f} of the {_lower(metric)}."
     else:
+        which = "the first" if together.action == "curve" else "these"
         share = "comes back" if result.intervention == "denoise" else "is lost"
-        text = f"With these {len(last.heads)} heads patched, {measure.effect:.2f} of the {_lower(metric)} {share}."
+        text = f"With {which} {len(last.heads)} heads patched, {measure.effect:.2f} of the {_lower(metric)} {share}."
     if measure.random:
         text += (
             f" Random sets of the same size: {sum(measure.random) / len(measure.random):+.2f} on average"

@@ -125,7 +125,7 @@ class Together:
 
     action: str = "curve"
     heads: str = ""
-    top_k: int = 10
+    top_k: int = 5
     n_random: int = 20
     ablation: str = "mean"
 
