@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -59,6 +60,11 @@ def app_url() -> Iterator[str]:
     """Address of ``python app.py``, started once for all tests."""
     with running_app() as url:
         yield url
+
+
+def address(page) -> dict[str, str]:
+    """The parameters that a page's address holds."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 
 
 def _random_gpt2(folder: Path, *, layers: int, width: int, positions: int) -> str:

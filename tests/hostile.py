@@ -11,6 +11,7 @@ import contextlib
 import copy
 import io
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -30,8 +31,7 @@ from induction.errors import InputError
 from induction.interventions import parse_heads
 from induction.model import CATALOGUE, resolve
 from induction.results import circuit, patching
-from induction.ui import links
-from induction.ui.live import Settings
+from induction.ui import links, live
 from induction.ui.names import checked_model
 from induction.ui.patching_settings import from_texts
 from induction.ui.prompts import Prompt
@@ -41,7 +41,9 @@ NASTY = (
     "<img src=x onerror=alert(1)>", "'\"><script>alert(1)</script>", "${7*7}", "{{7*7}}", "%00", "%s%s%n",
     "../../etc/passwd", "/etc/passwd", "~/.ssh/id_rsa", "file:///etc/passwd", "mini-2l/../../..", "C:\\con",
     "5.1,5.1", "1.1;2.2", "999999999.1", "-1.0", "5.1\n", "1." * 300,
-    "99999999x50-random-0", "10x50-random-3", "repeat-24-random-0", "ab-1-klingon-2", "natural-99",
+    "${alert(1)}", "{{constructor}}", "\x1b[31m", "\u202eabc", "5.1," * 400, "1000.1",
+    "99999999x50-random-0", "10x50-random-99999999999", "10x50-random-3",
+    "repeat-24-random-0", "ab-1-klingon-2", "natural-99",
 )  # fmt: skip
 TEXT = st.one_of(st.sampled_from(NASTY), st.text(max_size=60))
 SCALARS = st.one_of(
@@ -62,6 +64,7 @@ PARAMETERS = [
     links.text("prompt", "A B A", limit=50),
     links.head("head"),
     links.heads("set"),
+    live.parameter(),
 ]
 READERS: dict[str, tuple[Any, str]] = {
     "scan": (results, "induction/results/*.json"),
@@ -133,17 +136,38 @@ def mutated(draw: Callable[[Any], Any], kind: str) -> str:
 # Properties
 
 
+def check_values(values: dict[str, Any]) -> None:
+    """What is read from a link is of its type and within its limits."""
+    assert values["tab"] in ("scan", "attention")
+    assert type(values["seed"]) is int
+    assert 0 <= values["seed"] <= 99
+    assert 0.0 <= values["floor"] <= 1.0
+    assert type(values["sink"]) is bool
+    assert len(values["prompt"]) <= 50
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", values["prompt"])
+    assert re.fullmatch(r"(\d{1,3}\.\d{1,3})?", values["head"], re.ASCII)
+    sets = values["set"].split(",") if values["set"] else []
+    assert len(sets) == len(set(sets)) <= links.HEADS_LIMIT
+    assert all(re.fullmatch(r"\d{1,3}\.\d{1,3}", head, re.ASCII) for head in sets)
+    if values["live"]:
+        n_prompts, length, _, seed = re.fullmatch(r"(\d+)x(\d+)-(\w+)-(\d+)", values["live"]).groups()
+        assert live.PROMPTS[0] <= int(n_prompts) <= live.PROMPTS[1]
+        assert live.LENGTH[0] <= int(length) <= live.LENGTH[1]
+        assert int(seed) <= live.SEED[1]
+
+
 def link_parameters(query: dict[str, str]) -> None:
     """Whatever an address says, every parameter gets a value, and what is written is read again."""
     first = links.read_query(query, PARAMETERS).values
     written = links.write_query(first, PARAMETERS)
     assert not set(written) & set("<>\"' ")
     assert set(first) == {parameter.name for parameter in PARAMETERS}
+    check_values(first)
 
 
 def written_settings(text: str) -> None:
     """A text is settings that write themselves the same way again, or nothing."""
-    for kind in (Settings, Prompt):
+    for kind in (live.Settings, Prompt):
         parsed = kind.parse(text)
         assert parsed is None or kind.parse(str(parsed)) == parsed
 

@@ -8,11 +8,11 @@ import re
 import subprocess
 import sys
 import time
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import ROOT, running_app
+from conftest import ROOT, address, running_app
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -22,10 +22,6 @@ SELECTED = "#scan-grid [aria-selected=true]"
 
 def cell(page, layer, head, grid="scan-grid"):
     return page.locator(f"#{grid} [data-l='{layer}'][data-h='{head}']")
-
-
-def address(page):
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 
 
 def test_first_paint_shows_a_bundled_result(visit):

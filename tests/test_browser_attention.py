@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from conftest import address
 from playwright.sync_api import expect
 
 from induction.attention import attend
@@ -19,10 +20,6 @@ pytestmark = pytest.mark.browser
 MINI = "?model=mini-2l&tab=attention"
 PAINTED = "#attention-view [data-painted]"
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} {{x}} 😀 שלום\nline <img src=x onerror=alert(1)>"
-
-
-def address(page):
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 
 
 def thumb(page, layer, head):

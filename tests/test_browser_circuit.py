@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from conftest import address
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
 
 MINI = "?model=mini-2l&tab=circuit"
 DIAGRAM = "#circuit-diagram svg"
-
-
-def address(page):
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 
 
 def mark(page, kind, name):

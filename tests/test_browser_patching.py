@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from conftest import address
 from playwright.sync_api import expect
 
 from induction.interventions import random_sets
@@ -18,10 +19,6 @@ pytestmark = pytest.mark.browser
 MINI = "?model=mini-2l&tab=patching"
 GRID = "#patching-grid [role=gridcell]"
 DONE = re.compile("Done")
-
-
-def address(page):
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 
 
 def cell(page, layer, head):
