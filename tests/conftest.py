@@ -94,8 +94,9 @@ def slow_model(tmp_path_factory) -> str:
 @pytest.fixture(scope="session")
 def browser():
     """Chromium of the system, or playwright's own; where there is neither, the test is skipped."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=30_000)  # the first run of an app imports torch, and machines are shared
     with sync_playwright() as playwright:
         installed = [
             shutil.which("chromium"),

@@ -415,7 +415,7 @@ def test_a_circuit_survives_the_trip_through_json_and_csv(found):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: data.update(schema="other"), "not a circuit of schema"),
+        (lambda data: data.update(schema="other"), "not a result of schema"),
         (lambda data: data["direct"].pop(), "direct effect is not 2 x 4"),
         (lambda data: data["kinds"][0].__setitem__(0, "<b>"), "unknown kind"),
         (lambda data: data["receivers"][0].update(layer=5), "no head 5.1"),

@@ -481,8 +481,8 @@ def test_results_survive_the_trip(stored, name, rows):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda d: d.update(schema="induction-scan/1"), "not a patching result"),
-        (lambda d: d.update(type="other"), "not a patching result"),
+        (lambda d: d.update(schema="induction-scan/1"), "not a result of schema"),
+        (lambda d: d.update(type="other"), "type other"),
         (lambda d: d.pop("pairs"), "pairs"),
         (lambda d: d.update(n_heads=5), "misshapen"),
         (lambda d: d["effects"]["probability"]["mean"].pop(), "misshapen"),
@@ -502,7 +502,7 @@ def test_damaged_files_say_so(stored, damage, message):
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 10000, "[]", "null"])
 def test_what_is_no_result_says_so(text):
-    with pytest.raises(InputError, match=r"not valid JSON|not a patching result"):
+    with pytest.raises(InputError, match=r"not valid JSON|not a result of schema"):
         results.from_json(text)
 
 

@@ -197,7 +197,7 @@ def test_history_round_trip_and_damage(corpus, tmp_path):
     data = json.loads(text)
     for broken, message in (
         ("{", "not valid JSON"),
-        ("{}", "not a training history"),
+        ("{}", "not a result of schema"),
         (json.dumps({**data, "checkpoints": []}), "no checkpoints in the order"),
         (json.dumps({**data, "checkpoints": data["checkpoints"][::-1]}), "no checkpoints in the order"),
         (json.dumps({**data, "n_heads": 99}), "do not fit its shape"),

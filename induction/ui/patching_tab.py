@@ -323,10 +323,15 @@ def _set_controls() -> tuple[list[gr.components.Component], gr.Number, gr.Column
     )
     with gr.Row():
         top_k = gr.Number(
-            10, label="k", info=_between(settings.TOP_K), precision=0, min_width=100, elem_id="top-k"
+            Together.top_k,
+            label="k",
+            info=_between(settings.TOP_K),
+            precision=0,
+            min_width=100,
+            elem_id="top-k",
         )
         n_random = gr.Number(
-            20,
+            Together.n_random,
             label="Random sets for each",
             info=_between(settings.RANDOM_SETS),
             precision=0,
@@ -427,7 +432,7 @@ def _parameters() -> list[links.Parameter]:
     return [
         links.choice("prompts", "bundled", settings.FORMS),
         links.choice("patch_vocab", "random", TOKEN_SETS),
-        links.integer("pairs", 10, low=settings.PAIRS[0], high=settings.PAIRS[1]),
+        links.integer("pairs", Sweep.n_pairs, low=settings.PAIRS[0], high=settings.PAIRS[1]),
         links.integer("patch_seed", 0, low=settings.SEED[0], high=settings.SEED[1]),
         links.text("clean"),
         links.text("corrupted"),
@@ -438,7 +443,7 @@ def _parameters() -> list[links.Parameter]:
         links.choice("method", "exact", settings.METHODS),
         links.choice("together", "curve", settings.ACTIONS),
         links.heads("heads"),
-        links.integer("k", 10, low=settings.TOP_K[0], high=settings.TOP_K[1]),
+        links.integer("k", Together.top_k, low=settings.TOP_K[0], high=settings.TOP_K[1]),
         links.integer("random_sets", 20, low=settings.RANDOM_SETS[0], high=settings.RANDOM_SETS[1]),
         links.choice("ablation", "mean", ABLATIONS),
     ]
