@@ -92,6 +92,21 @@ def slow_model(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session")
+def smollm2():
+    """The real model of the installed wheel, loaded once for all tests; ``said_on_loading`` holds its warning."""
+    import warnings
+
+    from induction.model import SMOLLM2, _loaded, load_model
+
+    _loaded.clear()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model = load_model(SMOLLM2)
+    model.said_on_loading = " ".join(str(warning.message) for warning in said)
+    return model
+
+
+@pytest.fixture(scope="session")
 def browser():
     """Chromium of the system, or playwright's own; where there is neither, the test is skipped."""
     from playwright.sync_api import expect, sync_playwright

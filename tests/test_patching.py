@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -18,7 +17,7 @@ from induction import ioi, sweep
 from induction.errors import InputError
 from induction.interventions import METRICS, PromptPair, parse_heads, random_sets
 from induction.ioi import ioi_pairs, recovery_of_means
-from induction.model import SMOLLM2, load_model
+from induction.model import load_model
 from induction.patching import (
     NamedSet,
     columns,
@@ -121,13 +120,6 @@ def test_every_head_of_the_bundled_model_equals_transformer_lens(component):
     found = patch_heads(mini, [pair], component=component)
     assert found.engine == "direct"
     np.testing.assert_allclose(found.effects["logit_difference"].patched[0], expected, atol=1e-4)
-
-
-@pytest.fixture(scope="module")
-def smollm2():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of 4-bit weights, once, when it is loaded for the first time
-        return load_model(SMOLLM2)
 
 
 @models.needs_smollm2
