@@ -65,7 +65,7 @@ TAGLINE = (
     "and test whether the model needs them."
 )
 FOLDER = Path(__file__).parent
-SESSIONS = 100  # whose state Gradio keeps, at about 1 MB each: a program's session never ends by itself
+SESSIONS = 30  # whose state Gradio keeps, at some MB each: a program's session never ends by itself
 # What changes within a moment counts as one change: its pulses are the same value.
 _PULSE = """() => (window.ihPulse ??= new Promise((resolve) => setTimeout(() => {
   window.ihPulse = null;
