@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from induction.analysis import versions
 from induction.data_gen import random_ids, repeated_batch
+from induction.effects import measure, summarise
 from induction.interventions import (
     ABLATIONS,
     LOSSES,
@@ -29,19 +30,10 @@ from induction.interventions import (
     head_name,
 )
 from induction.model import name_of, origin
-from induction.patching import (
-    NamedSet,
-    check_request,
-    controls_in_words,
-    described,
-    in_words,
-    measure,
-    rows_of,
-    set_rows,
-    summarise,
-)
-from induction.patching import pairs as make_pairs
+from induction.patching import NamedSet, controls_in_words, rows_of, set_rows
 from induction.progress import Progress, finish
+from induction.prompt_pairs import check_pairs, described, in_words
+from induction.prompt_pairs import pairs as make_pairs
 from induction.results.patching import HeadSet, HeadSets, Measure
 from induction.sweep import MAX_BYTES, hook_name, record
 from induction.tokens import bos_id
@@ -148,7 +140,7 @@ def iter_ablate(
     Args:
         sets: default every head on its own.
         kind: a name of :data:`induction.interventions.ABLATIONS`.
-        pairs: whose clean prompts are answered; default ``n_prompts`` of :func:`induction.patching.pairs`.
+        pairs: whose clean prompts are answered; default ``n_prompts`` of :func:`induction.prompt_pairs.pairs`.
         n_prompts: repeated sequences for the losses.
         length: their mean period (default as in the scan).
         n_random: control sets for each set, of other heads in the same layers.
@@ -163,7 +155,7 @@ def iter_ablate(
     """
     check_choice(kind, tuple(ABLATIONS), "ablation")
     if pairs is not None:
-        check_request(model, pairs, "denoise", "z")
+        check_pairs(model, pairs)
     started = time.perf_counter()
     named, rows = rows_of(model, single_heads(model) if sets is None else sets, n_random, seed)
     asked = make_pairs(model, n_prompts, seed=seed) if pairs is None else list(pairs)

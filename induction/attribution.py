@@ -16,20 +16,19 @@ import torch
 from numpy.typing import NDArray
 
 from induction.analysis import versions
-from induction.interventions import COMPONENTS, METRICS, Component, Direction, PromptPair
-from induction.model import name_of, origin
-from induction.patching import (
-    DIGITS,
-    check_request,
-    columns,
-    described,
-    effects_of,
-    in_words,
-    measure,
-    metrics,
-    nested,
-    runs,
+from induction.effects import DIGITS, effects_of, measure, metrics, nested
+from induction.interventions import (
+    COMPONENTS,
+    DIRECTIONS,
+    METRICS,
+    Component,
+    Direction,
+    PromptPair,
+    check_choice,
 )
+from induction.model import name_of, origin
+from induction.patching import columns, runs
+from induction.prompt_pairs import check_pairs, described, in_words
 from induction.results.patching import Attribution, Patching
 from induction.statistics import bootstrap_interval
 from induction.sweep import Run, hook_name
@@ -53,7 +52,7 @@ def direct_logit_attribution(
     Raises:
         InputError: no pairs, or a pair that does not fit the model.
     """
-    check_request(model, pairs, "denoise", "z")
+    check_pairs(model, pairs)
     shape = (len(pairs), model.cfg.n_layers, model.cfg.n_heads)
     written = np.empty(shape)
     total = np.empty(len(pairs))
@@ -139,7 +138,9 @@ def attribution_patching(
         InputError: no pairs, or an unknown name.
     """
     pairs = list(pairs)
-    check_request(model, pairs, direction, component)
+    check_pairs(model, pairs)
+    check_choice(direction, tuple(DIRECTIONS), "direction")
+    check_choice(component, tuple(COMPONENTS), "component")
     started = time.perf_counter()
     n_layers, n_heads = model.cfg.n_layers, columns(model, component)
     patched = np.empty((len(pairs), n_layers, n_heads, len(METRICS)))

@@ -21,8 +21,9 @@ from induction.errors import InputError
 from induction.interventions import PromptPair
 from induction.ioi import ioi_pairs
 from induction.model import SMOLLM2, load_model, resolve
-from induction.patching import iter_patch_sets, pairs, patch_heads, top_k_sets
+from induction.patching import iter_patch_sets, patch_heads, top_k_sets
 from induction.progress import finish
+from induction.prompt_pairs import pairs
 from induction.results import circuit as circuits
 from induction.results import patching
 from induction.scores import SCORES

@@ -19,12 +19,20 @@ from induction.attribution import direct_logit_attribution
 from induction.composition import composition
 from induction.copying import copying
 from induction.errors import InputError
-from induction.interventions import Direction, Head, PromptPair, check_choice, check_heads, head_name
+from induction.interventions import (
+    DIRECTIONS,
+    Direction,
+    Head,
+    PromptPair,
+    check_choice,
+    check_heads,
+    head_name,
+)
 from induction.kinds import KINDS, kinds_of
 from induction.model import name_of, origin
-from induction.patching import check_request, described, in_words, pairs
 from induction.path_patching import iter_path_patch, targets
 from induction.progress import Progress, finish
+from induction.prompt_pairs import check_pairs, described, in_words, pairs
 from induction.results import Scan
 from induction.results.circuit import INPUTS, Circuit, Example, Receiver
 from induction.sweep import MAX_BYTES, hook_name
@@ -69,8 +77,8 @@ def iter_circuit(
             none.
         n_receivers: how many of them.
         scan: scores of this model, to save measuring them again; measured anew where it lacks one.
-        prompts: prompt pairs ``.. A B .. A``; default ``n_pairs`` of :func:`induction.patching.pairs` from the token
-            set ``vocab``.
+        prompts: prompt pairs ``.. A B .. A``; default ``n_pairs`` of :func:`induction.prompt_pairs.pairs` from the
+            token set ``vocab``.
         direction: of the path patching, a name of :data:`induction.interventions.DIRECTIONS`.
         through: inputs that are patched, names of :data:`induction.results.circuit.INPUTS`.
         seed: of prompts, bootstrap, random baseline and token draw.
@@ -88,10 +96,11 @@ def iter_circuit(
         (head,) = check_heads([head], **shape)
     if scan is not None and (scan.n_layers, scan.n_heads) != tuple(shape.values()):
         raise InputError(f"The scan is of {scan.model} and does not fit this model; scan it again.")
+    check_choice(direction, tuple(DIRECTIONS), "direction")
     for name in through:
         check_choice(name, tuple(INPUTS), "input of a head")
     chosen = list(prompts) if prompts is not None else pairs(model, n_pairs, vocab=vocab, seed=seed)
-    check_request(model, chosen, direction, "z")
+    check_pairs(model, chosen)
     example = _example(model, chosen[0])
     if scan is None or not set(SCORES) <= scan.scores.keys():
         steps = iter_scan(model, scores=SCORES, loss=False, seed=seed)

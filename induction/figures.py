@@ -93,7 +93,8 @@ def iter_results(
     from induction.analysis import iter_scan
     from induction.circuits import iter_circuit
     from induction.model import name_of
-    from induction.patching import iter_patch_heads, iter_patch_sets, pairs, top_k_sets
+    from induction.patching import iter_patch_heads, iter_patch_sets, top_k_sets
+    from induction.prompt_pairs import pairs
 
     scan = yield from _part(
         iter_scan(model, n_prompts=n_prompts, vocab=vocab, scores=tuple(SCORES), seed=seed), "scan"

@@ -37,7 +37,7 @@ def ioi_pairs(model: TransformerBridge) -> list[PromptPair]:
     Raises:
         InputError: a name is not one token in this model.
     """
-    from induction.patching import pair_from_texts
+    from induction.prompt_pairs import pair_from_texts
 
     found = []
     for sentence, names in SENTENCES.items():

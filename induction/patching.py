@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from induction.analysis import versions
-from induction.data_gen import generate_repeated_sequence, get_token_set, token_of
+from induction.effects import defined, effects_of, measure, shares, summarise
 from induction.errors import InputError
 from induction.interventions import (
     COMPONENTS,
@@ -37,162 +37,14 @@ from induction.interventions import (
 )
 from induction.model import name_of, origin
 from induction.progress import Progress, finish
-from induction.results.patching import Effect, Grid, HeadSet, HeadSets, Measure, Pair, Patching
-from induction.statistics import bootstrap_interval
+from induction.prompt_pairs import check_pairs, described, in_words
+from induction.results.patching import HeadSet, HeadSets, Measure, Patching
 from induction.sweep import MAX_BYTES, Edit, Run, record, run_rows
-from induction.tokens import encode, labels
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 Positions = Literal["all", "each"]
-DIGITS = 6
-
-
-# Prompt pairs
-
-
-def pairs(
-    model: TransformerBridge,
-    n: int = 10,
-    *,
-    form: Literal["first_a", "target"] = "first_a",
-    vocab: str = "random",
-    prefix_length: int = 5,
-    filler_length: int = 5,
-    seed: int = 0,
-) -> list[PromptPair]:
-    """``n`` random prompts ``[BOS] prefix A B filler A``, whose answer is B, and their corrupted twins.
-
-    Args:
-        form: ``first_a`` replaces the first A, ``target`` the first B, by a word that occurs nowhere else;
-            that word is the distractor of the logit difference.
-        vocab: a token set (:data:`induction.data_gen.TOKEN_SETS`).
-        seed: pair i is drawn with seed + i.
-
-    Raises:
-        InputError: unknown form or token set, no pair asked for, or a set too small for the prompt.
-    """
-    if n < 1:
-        raise InputError(f"Patching needs at least 1 prompt pair, not {n}.")
-    words = get_token_set(vocab, model)
-    replaced = "first A replaced" if form == "first_a" else "first B replaced"
-    source = (
-        f"{prefix_length} tokens, A, B, {filler_length} tokens, A; corrupted: {replaced}; "
-        f"token set {vocab}, seeds {seed} to {seed + n - 1}"
-    )
-    found = []
-    for index in range(n):
-        prompt = generate_repeated_sequence(
-            words, prefix_length, seed + index, filler_length=filler_length, corruption=form
-        )
-        clean, corrupted = prompt.ids(model), prompt.ids(model, corrupted=True)
-        answer, distractor = token_of(model, prompt.answer), token_of(model, prompt.distractor)
-        found.append(_labelled(model, clean, corrupted, answer, distractor, source))
-    return found
-
-
-def pair_from_texts(
-    model: TransformerBridge,
-    clean: str,
-    corrupted: str,
-    answer: str | None = None,
-    distractor: str | None = None,
-) -> PromptPair:
-    """A pair from two texts, scored at their last token.
-
-    Args:
-        answer: one token; default the clean run's likeliest next token.
-        distractor: one token; default the corrupted run's likeliest next token other than the answer.
-
-    Raises:
-        InputError: the texts are empty, equal, too long or of different length in tokens (the message shows both
-            tokenizations), or a word is not one token.
-    """
-    ids = [encode(model, text) for text in (clean, corrupted)]
-    for text, tokens, which in zip((clean, corrupted), ids, ("clean", "corrupted"), strict=True):
-        if not text.strip():
-            raise InputError(f"The {which} prompt is empty; write a text that the model shall continue.")
-        if len(tokens) > model.cfg.n_ctx:
-            raise InputError(
-                f"The {which} prompt has {len(tokens)} tokens and the model's context is {model.cfg.n_ctx}; shorten it."
-            )
-    if len(ids[0]) != len(ids[1]):
-        shown = [f"{len(tokens)} tokens {'|'.join(labels(model, tokens))}" for tokens in ids]
-        raise InputError(
-            f"The prompts need the same number of tokens; the clean one has {shown[0]}, the corrupted one {shown[1]}."
-        )
-    if ids[0] == ids[1]:
-        raise InputError("The clean and the corrupted prompt are the same; change what is to be tested.")
-    expected = token_of(model, answer) if answer else int(record(model, tuple(ids[0])).logits.argmax())
-    if distractor:
-        other = token_of(model, distractor)
-    else:
-        likeliest = record(model, tuple(ids[1])).logits.topk(2).indices.tolist()
-        other = next(token for token in likeliest if token != expected)
-    if expected == other:
-        raise InputError("The answer and the distractor are the same token; choose two.")
-    return _labelled(model, ids[0], ids[1], expected, other, "written by hand")
-
-
-def _labelled(
-    model: TransformerBridge,
-    clean: Sequence[int],
-    corrupted: Sequence[int],
-    answer: int,
-    distractor: int,
-    source: str = "",
-) -> PromptPair:
-    return PromptPair(
-        tuple(clean),
-        tuple(corrupted),
-        answer,
-        distractor,
-        clean_labels=tuple(labels(model, list(clean))),
-        corrupted_labels=tuple(labels(model, list(corrupted))),
-        answer_label=labels(model, [answer])[0],
-        distractor_label=labels(model, [distractor])[0],
-        source=source,
-    )
-
-
-def described(model: TransformerBridge, pair: PromptPair) -> Pair:
-    """A pair as results store it."""
-    if not pair.clean_labels:
-        pair = _labelled(model, pair.clean, pair.corrupted, pair.answer, pair.distractor)
-    return Pair(
-        list(pair.clean_labels),
-        list(pair.corrupted_labels),
-        pair.answer_label,
-        pair.distractor_label,
-        pair.scored,
-    )
-
-
-# Metrics
-
-
-def measure(logits: torch.Tensor, pair: PromptPair) -> NDArray[np.float64]:
-    """All metrics from logits ``[row, d_vocab]``: ``[row, metric]`` in the order of ``METRICS``."""
-    return metrics(logits, pair).cpu().numpy()
-
-
-def metrics(logits: torch.Tensor, pair: PromptPair) -> torch.Tensor:
-    """As :func:`measure`, as a tensor that gradients flow through."""
-    logits = logits.double()
-    answer = logits[:, pair.answer]
-    log_probability = answer - logits.logsumexp(-1)
-    values = {
-        "logit_difference": answer - logits[:, pair.distractor],
-        "probability": log_probability.exp(),
-        "log_probability": log_probability,
-    }
-    return torch.stack([values[metric] for metric in METRICS], -1)
-
-
-def defined(clean: NDArray[np.float64], corrupted: NDArray[np.float64], metric: str) -> NDArray[np.bool_]:
-    """Which pairs have an effect at all: ``[pair]``, |clean - corrupted| at or above the metric's floor."""
-    return np.abs(clean - corrupted) >= METRICS[metric].floor
 
 
 # Every head on its own
@@ -250,7 +102,9 @@ def iter_patch_heads(
         InputError: no pairs, an unknown name, or pairs of different lengths with ``each``.
     """
     pairs = list(pairs)
-    check_request(model, pairs, direction, component)
+    check_pairs(model, pairs)
+    check_choice(direction, tuple(DIRECTIONS), "direction")
+    check_choice(component, tuple(COMPONENTS), "component")
     check_choice(positions, ("all", "each"), "choice of positions")
     started = time.perf_counter()
     n_layers, n_heads = model.cfg.n_layers, columns(model, component)
@@ -360,92 +214,6 @@ def _patch_layer(
     return values
 
 
-def effects_of(
-    plain: NDArray[np.float64], patched: NDArray[np.float64], direction: Direction, seed: int | None
-) -> dict[str, Effect]:
-    """Effects of all metrics; NaN marks what is not computed yet. Without a seed the means alone, which is quick.
-
-    Args:
-        plain: ``[clean or corrupted, pair, metric]``.
-        patched: ``[pair, layer, head, metric]`` or ``[pair, layer, head, pos, metric]``.
-    """
-    effects = {}
-    for at, metric in enumerate(METRICS):
-        begun = ~np.isnan(plain[0, :, at])
-        clean, corrupted = plain[:, begun, at]
-        values = patched[begun][..., at]  # [pair, layer, head, (pos)]
-        keep = defined(clean, corrupted, metric)
-        share = shares(values[keep], clean[keep], corrupted[keep], direction)
-        low = high = None
-        if seed is not None and len(share) > 1:
-            low, high = (nested(bound) for bound in bootstrap_interval(share, seed))
-        effects[metric] = Effect(
-            clean=nested(clean),
-            corrupted=nested(corrupted),
-            patched=None if seed is None else nested(values),
-            mean=nested(_mean_of_present(share)),
-            low=low,
-            high=high,
-            floor=METRICS[metric].floor,
-            undefined=int((~keep).sum()),
-        )
-    return effects
-
-
-def shares(
-    values: NDArray[np.float64],
-    clean: NDArray[np.float64],
-    corrupted: NDArray[np.float64],
-    direction: Direction,
-) -> NDArray[np.float64]:
-    """Effect of patched values ``[pair, ...]``: 0 where the patch does nothing, 1 where it does everything."""
-    clean, corrupted = (end.reshape(-1, *[1] * (values.ndim - 1)) for end in (clean, corrupted))
-    start = corrupted if direction == "denoise" else clean
-    towards = clean - corrupted if direction == "denoise" else corrupted - clean
-    return (values - start) / towards
-
-
-def _mean_of_present(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    present = ~np.isnan(share)
-    count = present.sum(0)
-    total = np.where(present, share, 0).sum(0)
-    return np.where(count, total / np.maximum(count, 1), np.nan)
-
-
-def nested(values: NDArray[np.float64]) -> Grid:
-    """Nested lists, rounded, None for NaN."""
-    rounded = np.round(values, DIGITS).astype(object)
-    rounded[np.isnan(values)] = None
-    return rounded.tolist()
-
-
-def check_request(
-    model: TransformerBridge, pairs: Sequence[PromptPair], direction: str, component: str
-) -> None:
-    """Raises InputError where there is nothing to patch, a name is unknown, or a pair does not fit the model."""
-    if not pairs:
-        raise InputError("Patching needs at least one prompt pair; make some with pairs(model, 10).")
-    check_choice(direction, tuple(DIRECTIONS), "direction")
-    check_choice(component, tuple(COMPONENTS), "component")
-    for pair in pairs:
-        if pair.scored >= model.cfg.n_ctx:
-            raise InputError(
-                f"A prompt has {pair.scored + 1} tokens up to the scored one and the model's context is "
-                f"{model.cfg.n_ctx}; shorten it."
-            )
-        ids = (*pair.clean, *pair.corrupted, pair.answer, pair.distractor)
-        if min(ids) < 0 or max(ids) >= model.cfg.d_vocab:
-            raise InputError(f"Token ids run from 0 to {model.cfg.d_vocab - 1} in this model.")
-
-
-def in_words(pairs: Sequence[PromptPair]) -> str:
-    """How many pairs, how long up to the scored position, and how they were made."""
-    lengths = [pair.scored + 1 for pair in pairs]
-    span = f"{min(lengths)}" if min(lengths) == max(lengths) else f"{min(lengths)} to {max(lengths)}"
-    sources = "; ".join(dict.fromkeys(pair.source for pair in pairs if pair.source))
-    return f"{len(pairs)} prompt pairs of {span} tokens" + (f" ({sources})" if sources else "")
-
-
 def controls_in_words(n_random: int) -> str:
     """How the random sets of :func:`rows_of` are drawn, if any."""
     return f"{n_random} random sets each of other heads in the same layers" if n_random else "no random sets"
@@ -530,7 +298,9 @@ def iter_patch_sets(
         InputError: no pairs or sets, an unknown name, or a head outside of the model.
     """
     pairs = list(pairs)
-    check_request(model, pairs, direction, component)
+    check_pairs(model, pairs)
+    check_choice(direction, tuple(DIRECTIONS), "direction")
+    check_choice(component, tuple(COMPONENTS), "component")
     started = time.perf_counter()
     named, rows = rows_of(model, sets, n_random, seed)
     values = np.empty((len(rows), len(pairs), len(METRICS)))  # [row, pair, metric]
@@ -641,43 +411,3 @@ def set_rows(
         ):
             yield indices[done : done + len(logits)], logits
             done += len(logits)
-
-
-def summarise(
-    effect: NDArray[np.float64],
-    edited: NDArray[np.float64],
-    baseline: NDArray[np.float64],
-    n_sets: int,
-    n_random: int,
-    seed: int,
-) -> list[dict]:
-    """The numbers of :class:`~induction.results.patching.Measure` for each set.
-
-    Args:
-        effect: ``[row, prompt]``, prompts without a defined effect left out; rows as of :func:`rows_of`.
-        edited: ``[row, prompt]``.
-        baseline: ``[prompt]``.
-    """
-    found = []
-    known = effect.shape[1] > 0
-    for s in range(n_sets):
-        own = effect[s]
-        controls = effect[n_sets + s * n_random : n_sets + (s + 1) * n_random]
-        low, high = bootstrap_interval(own, seed) if len(own) > 1 else (None, None)
-        random = controls.mean(1) if known else np.empty(0)
-        percentile = None
-        if len(random):
-            below, ties = (random < own.mean()).mean(), (random == own.mean()).mean()
-            percentile = round(100 * float(below + ties / 2), 2)
-        found.append(
-            {
-                "baseline": round(float(baseline.mean()), DIGITS),
-                "edited": round(float(edited[s].mean()), DIGITS),
-                "effect": round(float(own.mean()), DIGITS) if known else None,
-                "low": None if low is None else round(float(low), DIGITS),
-                "high": None if high is None else round(float(high), DIGITS),
-                "random": np.round(random, DIGITS).tolist(),
-                "percentile": percentile,
-            }
-        )
-    return found

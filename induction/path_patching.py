@@ -21,11 +21,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from induction.effects import defined, measure, nested, shares
 from induction.errors import InputError
-from induction.interventions import METRICS, Direction, Head, PromptPair, check_choice, check_heads
+from induction.interventions import (
+    DIRECTIONS,
+    METRICS,
+    Direction,
+    Head,
+    PromptPair,
+    check_choice,
+    check_heads,
+)
 from induction.model import name_of
-from induction.patching import check_request, defined, in_words, measure, nested, shares
 from induction.progress import Progress, finish
+from induction.prompt_pairs import check_pairs, in_words
 from induction.results.circuit import INPUTS, MEASURES, PathEffect, Paths
 from induction.scores import induction_mask
 from induction.statistics import bootstrap_interval
@@ -86,7 +95,8 @@ def iter_path_patch(
             not end on a repeated token, or a model whose parts do not compute what it computes.
     """
     pairs = list(pairs)
-    check_request(model, pairs, direction, "z")
+    check_pairs(model, pairs)
+    check_choice(direction, tuple(DIRECTIONS), "direction")
     for name in through:
         check_choice(name, tuple(INPUTS), "input of a head")
     ((layer, index),) = check_heads([head], model.cfg.n_layers, model.cfg.n_heads)

@@ -13,7 +13,8 @@ from induction.data_gen import repeated_batch
 from induction.errors import InputError
 from induction.interventions import LOSSES, METRICS
 from induction.model import load_model
-from induction.patching import NamedSet, pairs, patch_heads, patch_set
+from induction.patching import NamedSet, patch_heads, patch_set
+from induction.prompt_pairs import pairs
 from induction.results import patching as results
 
 KINDS = ("zero", "mean", "resample")

@@ -13,7 +13,7 @@ from gradio_client.exceptions import AppError
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
-from induction import analysis, patching, results
+from induction import analysis, patching, prompt_pairs, results
 from induction.attention import attend
 from induction.model import CATALOGUE, load_model
 from induction.tokens import encode
@@ -70,7 +70,7 @@ def test_attention_is_the_librarys(client):
 
 def test_patching_is_the_librarys(client):
     model = load_model("mini-2l")
-    prompts = patching.pairs(model, 3, seed=2)
+    prompts = prompt_pairs.pairs(model, 3, seed=2)
     every = client.predict("mini-2l", n_pairs=3, seed=2, api_name="/patch")
     expected = patching.patch_heads(model, prompts, seed=2)
     np.testing.assert_allclose(

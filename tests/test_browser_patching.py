@@ -12,7 +12,8 @@ from playwright.sync_api import expect
 
 from induction.interventions import random_sets
 from induction.model import load_model
-from induction.patching import pairs, patch_heads, patch_set
+from induction.patching import patch_heads, patch_set
+from induction.prompt_pairs import pairs
 
 pytestmark = pytest.mark.browser
 

@@ -17,8 +17,8 @@ from induction.errors import InputError
 from induction.interventions import PromptPair
 from induction.kinds import head_kind, kinds_of
 from induction.model import load_model
-from induction.patching import pairs
 from induction.path_patching import iter_path_patch, path_patch
+from induction.prompt_pairs import pairs
 from induction.results import bundled
 from induction.results import circuit as results
 from induction.results import patching as patching_results

@@ -13,7 +13,8 @@ from induction import results, verify
 from induction.cli import main
 from induction.interventions import parse_heads
 from induction.model import load_model  # before the fixture below replaces it
-from induction.patching import pairs, patch_heads, patch_set
+from induction.patching import patch_heads, patch_set
+from induction.prompt_pairs import pairs
 from induction.results import circuit as circuit_results
 from induction.results import patching as patching_results
 

@@ -144,7 +144,7 @@ def test_a_truncated_result_is_left_out_and_the_others_stay(
 
 def test_a_model_whose_tokenizer_has_no_bos_works_throughout(tmp_path):
     """Scan, patching, circuit and attention, with the protocol saying that no BOS stood in front."""
-    from induction import attention, circuits, patching
+    from induction import attention, circuits, patching, prompt_pairs
     from induction.analysis import scan
     from induction.data_gen import repeated_batch
     from induction.model import load_model
@@ -158,7 +158,7 @@ def test_a_model_whose_tokenizer_has_no_bos_works_throughout(tmp_path):
     assert not batch.has_bos
     measured = scan(model, n_prompts=2, length=8, vocab="letters")
     assert "without BOS" in measured.scores["induction"].protocol
-    assert patching.patch_heads(model, patching.pairs(model, 2, vocab="letters")).effects
+    assert patching.patch_heads(model, prompt_pairs.pairs(model, 2, vocab="letters")).effects
     assert circuits.circuit(model, (1, 0), scan=measured, n_pairs=2, vocab="letters").receivers
     assert not attention.attend(model, batch.prompt(0).tolist()).has_bos
 

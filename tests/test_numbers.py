@@ -18,7 +18,8 @@ from induction.analysis import scan
 from induction.data_gen import repeated_batch
 from induction.model import WEIGHTS
 from induction.native import load_native
-from induction.patching import pairs, patch_heads
+from induction.patching import patch_heads
+from induction.prompt_pairs import pairs
 
 
 def rotary(tokenizer, **shape: int) -> TransformerBridge:

@@ -14,6 +14,7 @@ import torch
 from transformer_lens import patching as oracle
 
 from induction import ioi, sweep
+from induction.effects import measure
 from induction.errors import InputError
 from induction.interventions import METRICS, PromptPair, parse_heads, random_sets
 from induction.ioi import ioi_pairs, recovery_of_means
@@ -23,9 +24,6 @@ from induction.patching import (
     columns,
     iter_patch_heads,
     iter_patch_sets,
-    measure,
-    pair_from_texts,
-    pairs,
     patch_heads,
     patch_set,
     runs,
@@ -33,6 +31,7 @@ from induction.patching import (
     top_k_sets,
 )
 from induction.progress import finish
+from induction.prompt_pairs import pair_from_texts, pairs
 from induction.results import patching as results
 
 COMPONENTS = ("z", "q", "k", "v", "pattern")

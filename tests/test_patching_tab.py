@@ -8,8 +8,9 @@ import pytest
 from induction.errors import InputError
 from induction.interventions import DIRECTIONS, METRICS
 from induction.model import load_model
-from induction.patching import pairs, patch_heads, patch_set
+from induction.patching import patch_heads, patch_set
 from induction.progress import finish
+from induction.prompt_pairs import pairs
 from induction.results import patching as results
 from induction.ui import patching_cards as cards
 from induction.ui import patching_settings as settings

@@ -108,7 +108,7 @@ def _sets(options: argparse.Namespace, model: TransformerBridge) -> list[NamedSe
 
 
 def _pairs(options: argparse.Namespace, model: TransformerBridge) -> list[PromptPair]:
-    from induction.patching import pair_from_texts, pairs
+    from induction.prompt_pairs import pair_from_texts, pairs
 
     if options.clean is not None:
         return [pair_from_texts(model, options.clean, options.corrupt, options.answer, options.distractor)]

@@ -88,7 +88,7 @@ def prompt_pairs(model: TransformerBridge, name: str, sweep: Sweep) -> list[Prom
         InputError: texts that do not make a pair, or a token set that does not suit the model.
     """
     from induction.bundle import prompts_of
-    from induction.patching import pair_from_texts, pairs
+    from induction.prompt_pairs import pair_from_texts, pairs
     from induction.tokens import encode
 
     if sweep.form == "bundled":
