@@ -9,18 +9,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from induction.errors import InputError
-from induction.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, METRICS, head_name
+from induction.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS, head_name
 from induction.results import types
 from induction.results.document import opened
 
 SCHEMA = "induction-patching/1"
 FOLDER = Path(__file__).parent / "patching"
+UNITS = ("head", "group")  # what a column of a sweep is
 
 Grid = list[list[Any]]  # [layer][head] of float | None; where every position was patched, [layer][head][pos]
 
@@ -250,44 +252,75 @@ def _read(kind: str, data: dict[str, Any]) -> Result:
 
 
 def _check(result: Result) -> None:
+    _check_names(result)
     if isinstance(result, HeadSets):
-        for head_set in result.sets:
-            for layer, head in head_set.heads:
-                if not (0 <= layer < result.n_layers and 0 <= head < result.n_heads):
-                    raise ValueError(f"no head {layer}.{head}")
-            for measure in head_set.measures.values():
-                _check_numbers(measure.random, (len(measure.random),), "random sets")
+        _check_sets(result)
         return
     shape: tuple[int, ...] = (result.n_layers, result.n_heads)
     if isinstance(result, Attribution):
         for grid in (result.mean, result.low, result.high):
             if grid is not None:
-                _check_numbers(grid, shape, "attribution")
+                _check_numbers(grid, shape, "attribution", gaps=False)
         return
     if result.n_positions is not None:
         shape = (*shape, result.n_positions)
     for metric, effect in result.effects.items():
-        for grid in (effect.mean, effect.low, effect.high):
-            if grid is not None:
-                _check_numbers(grid, shape, metric)
+        _check_numbers(effect.mean, shape, metric)
+        for bound in (effect.low, effect.high):
+            if bound is not None:
+                _check_numbers(bound, shape, metric)
+                if _gaps(bound) != _gaps(effect.mean):
+                    raise ValueError(f"{metric}: intervals and means are of different heads")
         if effect.patched is not None:
             _check_numbers(effect.patched, (len(effect.clean), *shape), metric)
-        _check_numbers(effect.clean, (len(effect.corrupted),), metric)
-        _check_numbers(effect.corrupted, (len(effect.clean),), metric)
+        _check_numbers(effect.clean, (len(effect.corrupted),), metric, gaps=False)
+        _check_numbers(effect.corrupted, (len(effect.clean),), metric, gaps=False)
 
 
-def _check_numbers(values: Any, shape: tuple[int, ...], what: str) -> None:
+def _check_names(result: Result) -> None:
+    """Raises ValueError where a name is none of those that are declared."""
+    named: list[tuple[str, Collection[str]]] = []
+    if isinstance(result, Patching):
+        named = [(result.direction, DIRECTIONS), (result.component, COMPONENTS), (result.unit, UNITS)]
+        named += [(metric, METRICS) for metric in result.effects]
+    elif isinstance(result, HeadSets):
+        named = [(result.intervention, ABLATIONS | DIRECTIONS), (result.component, COMPONENTS)]
+        named += [(name, METRICS | LOSSES) for head_set in result.sets for name in head_set.measures]
+    for name, known in named:
+        if name not in known:
+            raise ValueError(f"'{name}' is none of {', '.join(known)}")
+
+
+def _check_sets(result: HeadSets) -> None:
+    for head_set in result.sets:
+        for layer, head in head_set.heads:
+            if not (0 <= layer < result.n_layers and 0 <= head < result.n_heads):
+                raise ValueError(f"no head {layer}.{head}")
+        if head_set.measures.keys() != result.sets[0].measures.keys():
+            raise ValueError("the sets have different measures")
+        for name, measure in head_set.measures.items():
+            _check_numbers(measure.random, (len(measure.random),), name, gaps=False)
+            if bool(measure.random) != (measure.percentile is not None):
+                raise ValueError(f"{name}: a percentile comes with random sets")
+
+
+def _check_numbers(values: Any, shape: tuple[int, ...], what: str, *, gaps: bool = True) -> None:
+    """Raises ValueError unless these are finite numbers of this shape, with ``gaps`` or None."""
     if not shape:
-        number = (
-            isinstance(values, int | float) and not isinstance(values, bool) and abs(values) < float("inf")
-        )
-        if values is not None and not number:
+        if values is None and gaps:
+            return
+        if not types.is_number(values):
             raise ValueError(f"{what}: a cell is no finite number")
         return
     if not isinstance(values, list) or len(values) != shape[0]:
         raise ValueError(f"{what}: not {' x '.join(map(str, shape))}")
     for value in values:
-        _check_numbers(value, shape[1:], what)
+        _check_numbers(value, shape[1:], what, gaps=gaps)
+
+
+def _gaps(values: Any) -> Any:
+    """The same nested lists, True for None."""
+    return [_gaps(value) for value in values] if isinstance(values, list) else values is None
 
 
 def to_csv(result: Result) -> str:

@@ -24,7 +24,7 @@ def check(value: Any, declared: Any = None, where: str = "") -> None:
     """
     if declared is None:
         declared = type(value)
-    if declared is Any or (declared is float and isinstance(value, int) and _finite(value)):
+    if declared is Any or (declared is float and is_number(value)):
         return
     origin, arguments = typing.get_origin(declared), typing.get_args(declared)
     if origin in (typing.Union, types.UnionType):
@@ -53,14 +53,14 @@ def check(value: Any, declared: Any = None, where: str = "") -> None:
             check(key, arguments[0], where)
             check(item, arguments[1], where)
         return
-    elif isinstance(declared, type) and type(value) is declared and _finite(value):
+    elif type(value) is declared and (is_number(value) or declared not in (int, float)):
         return
     raise TypeError(f"{where} is not as expected")
 
 
-def _finite(value: Any) -> bool:
-    """True of anything but a number that cannot be reckoned with; True and False are no numbers."""
-    return not isinstance(value, bool) and (not isinstance(value, int | float) or -LARGEST < value < LARGEST)
+def is_number(value: Any) -> bool:
+    """True of a number that can be reckoned with; True and False are no numbers."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST < value < LARGEST
 
 
 @cache
