@@ -31,7 +31,7 @@ from induction.errors import InputError
 from induction.interventions import parse_heads
 from induction.model import CATALOGUE, resolve
 from induction.results import circuit, patching
-from induction.ui import links, live
+from induction.ui import links, live_scan, received
 from induction.ui.names import checked_model
 from induction.ui.patching_settings import from_texts
 from induction.ui.prompts import Prompt
@@ -64,7 +64,7 @@ PARAMETERS = [
     links.text("prompt", "A B A", limit=50),
     links.head("head"),
     links.heads("set"),
-    live.parameter(),
+    live_scan.parameter(),
 ]
 READERS: dict[str, tuple[Any, str]] = {
     "scan": (results, "induction/results/*.json"),
@@ -151,9 +151,9 @@ def check_values(values: dict[str, Any]) -> None:
     assert all(re.fullmatch(r"\d{1,3}\.\d{1,3}", head, re.ASCII) for head in sets)
     if values["live"]:
         n_prompts, length, _, seed = re.fullmatch(r"(\d+)x(\d+)-(\w+)-(\d+)", values["live"]).groups()
-        assert live.PROMPTS[0] <= int(n_prompts) <= live.PROMPTS[1]
-        assert live.LENGTH[0] <= int(length) <= live.LENGTH[1]
-        assert int(seed) <= live.SEED[1]
+        assert live_scan.PROMPTS[0] <= int(n_prompts) <= live_scan.PROMPTS[1]
+        assert live_scan.LENGTH[0] <= int(length) <= live_scan.LENGTH[1]
+        assert int(seed) <= received.SEED[1]
 
 
 def link_parameters(query: dict[str, str]) -> None:
@@ -167,7 +167,7 @@ def link_parameters(query: dict[str, str]) -> None:
 
 def written_settings(text: str) -> None:
     """A text is settings that write themselves the same way again, or nothing."""
-    for kind in (live.Settings, Prompt):
+    for kind in (live_scan.Settings, Prompt):
         parsed = kind.parse(text)
         assert parsed is None or kind.parse(str(parsed)) == parsed
 

@@ -13,7 +13,7 @@ from induction.errors import InputError
 from induction.results import circuit as results
 from induction.ui import circuit_cards as cards
 from induction.ui import circuit_tab, training_tab
-from induction.ui.tracing import PAIRS, Settings, parameter, shown_circuit
+from induction.ui.live_circuit import PAIRS, Settings, parameter, shown_circuit
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 

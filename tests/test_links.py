@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from induction.ui import links
-from induction.ui.live import Settings
+from induction.ui.live_scan import Settings
 
 HOSTILE = st.one_of(st.text(max_size=300), st.sampled_from(NASTY))
 

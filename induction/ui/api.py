@@ -22,7 +22,7 @@ from induction.progress import Progress
 from induction.results import circuit as circuits
 from induction.results import patching as patchings
 from induction.ui import jobs, received
-from induction.ui.live import Settings, measure
+from induction.ui.live_scan import Settings, measure
 from induction.ui.names import checked_model, known_models
 from induction.ui.patching_runs import sets_steps, sweep_steps
 from induction.ui.patching_settings import Sweep, Together

@@ -15,7 +15,7 @@ from induction.kinds import KINDS, kinds_of
 from induction.results import circuit as results
 from induction.results.circuit import INPUTS, MEASURES, Circuit, signed
 from induction.ui import links
-from induction.ui.live import shown_scan
+from induction.ui.live_scan import shown_scan
 from induction.ui.names import short_name
 
 EDGE = re.compile(r"(\d{1,3}\.\d{1,3})>(\d{1,3}\.\d{1,3})", re.ASCII)

@@ -7,22 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from induction import model as models
-from induction import results as scans
 from induction.data_gen import TOKEN_SETS
 from induction.errors import InputError
 from induction.interventions import Head
-from induction.progress import Progress
 from induction.results import circuit as results
 from induction.results.circuit import INPUTS, MEASURES, Circuit
-from induction.ui import jobs, links, status, zero_gpu
+from induction.ui import jobs, links, live_runs, status
 from induction.ui.circuit_cards import EDGE, edge_card, head_card, headline, kinds_table, place_of
 from induction.ui.exports import exports
 from induction.ui.figure import figure, figure_value
-from induction.ui.loading import loading
-from induction.ui.names import checked_model, short_name
+from induction.ui.live_circuit import AUTO, PAIRS, Settings, is_live, kept, parameter, shown_circuit, trace
+from induction.ui.names import short_name
 from induction.ui.note import html, note
-from induction.ui.tracing import AUTO, PAIRS, Settings, is_live, kept, parameter, shown_circuit
 from induction.viz import circuit as figures
 from induction.viz import senders
 from induction.viz.theme import LIGHT, PAGE
@@ -131,59 +127,15 @@ def export(kind: str, asked: dict[str, Any]) -> tuple[str, str]:
 
 def run_live(
     model: str, traced: str, head: str, which: str, n_pairs: float, vocab: str, seed: float
-) -> Iterator[tuple[dict[str, Any], Any]]:
+) -> Iterator[live_runs.Step]:
     """Steps of a live run: ``(status, traced)``; ``traced`` names the result once it is there."""
-    try:
-        name = checked_model(model)
-        settings = Settings(int(n_pairs or 0), vocab, int(seed or 0), head if which == "head" else AUTO)
-        settings.check()
-        yield from _trace(name, traced, settings)
-    except InputError as error:
-        yield status.stopped("error", str(error)), gr.skip()
-        return
-    circuit = kept.get((name, str(settings)))
-    took = f" in {circuit.seconds:.1f} s" if circuit and circuit.seconds else ""
-    yield status.stopped("done", f"Done{took}. The figures above are from this run."), str(settings)
+    settings = Settings(int(n_pairs or 0), vocab, int(seed or 0), head if which == "head" else AUTO)
+    yield from live_runs.run(model, traced, settings, kept, trace)
 
 
-def _trace(model: str, traced: str, settings: Settings) -> Iterator[tuple[dict[str, Any], Any]]:
-    key = (model, str(settings))
-    if kept.get(key) is not None:
-        return
-    # A link may already name this result: forgetting the name first makes its arrival a change.
-    for state in loading(model):
-        yield state, "" if traced == str(settings) else gr.skip()
-    for step in kept.run(key, lambda: _steps(model, settings)):
-        yield status.running(step), gr.skip()
-
-
-@zero_gpu.borrowed
-def _steps(model: str, settings: Settings) -> Iterator[Progress[Circuit]]:
-    from induction.circuits import iter_circuit
-    from induction.model import load_model
-
-    scan = scans.bundled(model) if model in scans.bundled_names() else None
-    yield from iter_circuit(
-        load_model(model, zero_gpu.DEVICE),
-        None if settings.head == AUTO else links.parse_head(settings.head),
-        scan=scan if scan is not None and scan.kind == "computed" else None,
-        n_pairs=settings.n_pairs,
-        vocab=settings.vocab,
-        seed=settings.seed,
-    )
-
-
-def rerun(model: str, traced: str) -> Iterator[tuple[dict[str, Any], Any]]:
-    """What a link's live circuit needs when it is opened: nothing, a cheap run at once, or the button."""
-    settings = Settings.parse(traced)
-    if settings is None or is_live(model, traced):
-        yield gr.skip(), gr.skip()
-    elif models.availability(model) == "bundled":
-        which, head = ("auto", "") if settings.head == AUTO else ("head", settings.head)
-        yield from run_live(model, traced, head, which, settings.n_pairs, settings.vocab, settings.seed)
-    else:
-        text = "This link shows a circuit that is no longer kept; press Trace circuit to measure it again."
-        yield status.stopped("idle", text), gr.skip()
+def rerun(model: str, traced: str) -> Iterator[live_runs.Step]:
+    """What a link's live circuit needs when it is opened."""
+    yield from live_runs.rerun(model, traced, Settings.parse(traced), kept, trace, "Trace circuit")
 
 
 # -- layout and wiring ---------------------------------------------------------------------------------------
@@ -279,12 +231,7 @@ def build(page: Page) -> None:
         page.selects_head(component)
     diagram.edge(_picked_edge, None, edge, **jobs.QUICK)
     jobs.long_run(run, cancel, run_live, [model, traced, head, which, n_pairs, vocab, seed], [state, traced])
-    put_back.click(
-        lambda: ("", status.stopped("idle", "The bundled result is back.")),
-        None,
-        [traced, state],
-        **jobs.QUICK,
-    )
+    live_runs.puts_back(put_back, traced, state)
     page.when_opened(rerun, [model, traced], [state, traced], model=True)
 
 

@@ -192,3 +192,15 @@ def write_query(values: Mapping[str, Any], parameters: Iterable[Parameter]) -> s
         and (parameter.always or written(values[parameter.name]) != written(parameter.default))
     ]
     return urlencode(pairs)
+
+
+def named_result(name: str, parse: Callable[[str], Any], example: str) -> Parameter:
+    """``name=example``: which live result is on show; ``parse`` gives its settings, None for anything else."""
+
+    def read(text: str) -> tuple[str, str | None]:
+        settings = parse(text)
+        if settings is None:
+            return "", f"The link's {name} is not written as in {example}; showing the bundled result."
+        return str(settings), None
+
+    return Parameter(name, "", read)

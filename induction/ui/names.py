@@ -7,7 +7,7 @@ import os
 from induction import model as models
 from induction import results
 from induction.errors import InputError
-from induction.ui.live import is_live
+from induction.ui.live_scan import is_live
 
 
 def hosted() -> bool:

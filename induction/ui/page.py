@@ -16,7 +16,7 @@ Adding a tab is one file ``<name>_tab.py`` with ``def build(page: Page) -> None`
 
 * ``page.model``, ``page.head`` (``"5.1"``), ``page.current_tab`` and ``page.live`` are hidden Textboxes that
   all tabs share: read them as inputs, never write them except through the methods here. ``live`` says which
-  scan is shown; :func:`induction.ui.live.shown_scan` turns ``(model, live)`` into the
+  scan is shown; :func:`induction.ui.live_scan.shown_scan` turns ``(model, live)`` into the
   :class:`~induction.results.Scan` or None. Before loading a model, pass its name through
   :func:`induction.ui.names.checked_model`: a hosted page loads only what it lists.
 * ``page.link(parameter, component)`` puts a component's value into the address and restores it from
@@ -55,7 +55,7 @@ from induction import model as models
 from induction import results
 from induction.ui import api, jobs, links, theme
 from induction.ui.head_grid import picked
-from induction.ui.live import shown_scan
+from induction.ui.live_scan import shown_scan
 from induction.ui.names import checked_model, default_model, facts, hosted, known_models, short_name
 from induction.ui.note import html, note
 

@@ -28,7 +28,6 @@ from induction.ui import jobs, links, received
 
 # Limits of a live run: shown beside the controls, enforced in the checks.
 PAIRS = (1, 50)
-SEED = (0, 2**31 - 1)
 RANDOM_SETS = (0, 100)
 TOP_K = (1, 20)
 TOKENS = 256  # of a text of one's own
@@ -108,7 +107,7 @@ class Sweep:
         """Raises InputError where a name is unknown or a limit is exceeded."""
         received.check_limits(
             ("number of prompt pairs", self.n_pairs, PAIRS),
-            ("seed", self.seed, SEED),
+            ("seed", self.seed, received.SEED),
         )
         check_choice(self.vocab, tuple(TOKEN_SETS), "token set")
         check_choice(self.form, tuple(FORMS), "kind of prompts")

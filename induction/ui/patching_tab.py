@@ -15,13 +15,13 @@ from induction.errors import InputError
 from induction.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, METRICS, Declaration
 from induction.results import patching as results
 from induction.results.patching import HeadSets, Patching
-from induction.ui import jobs, links, status
+from induction.ui import jobs, links, received, status
 from induction.ui import patching_cards as cards
 from induction.ui import patching_settings as settings
 from induction.ui.exports import exports
 from induction.ui.figure import figure, figure_value
 from induction.ui.head_grid import grid_value, head_grid, picked
-from induction.ui.live import shown_scan
+from induction.ui.live_scan import shown_scan
 from induction.ui.loading import loading
 from induction.ui.names import checked_model, short_name
 from induction.ui.note import html, note
@@ -433,7 +433,7 @@ def _parameters() -> list[links.Parameter]:
         links.choice("prompts", "bundled", settings.FORMS),
         links.choice("patch_vocab", "random", TOKEN_SETS),
         links.integer("pairs", Sweep.n_pairs, low=settings.PAIRS[0], high=settings.PAIRS[1]),
-        links.integer("patch_seed", 0, low=settings.SEED[0], high=settings.SEED[1]),
+        links.integer("patch_seed", 0, low=received.SEED[0], high=received.SEED[1]),
         links.text("clean"),
         links.text("corrupted"),
         links.text("answer", limit=100),

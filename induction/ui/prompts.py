@@ -15,14 +15,13 @@ import numpy as np
 from induction.data_gen import TOKEN_SETS
 from induction.errors import InputError
 from induction.ui import links
-from induction.ui.received import check_limits
+from induction.ui.received import SEED, check_limits
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 TOKENS = 256  # shown at most; longer texts are cut, and the page says so
 LENGTH = (2, 120)
-SEED = (0, 2**31 - 1)
 
 KINDS = {
     "repeat": "Repeated tokens",

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from induction.errors import InputError
 
+SEED = (0, 2**31 - 1)
+
 Settings = TypeVar("Settings")
 
 

@@ -14,15 +14,14 @@ from induction.data_gen import TOKEN_SETS
 from induction.errors import InputError
 from induction.results import Scan
 from induction.scores import SCORES
-from induction.ui import jobs, links, status
+from induction.ui import jobs, links, live_runs, status
 from induction.ui.exports import exports
 from induction.ui.figure import figure, figure_value
 from induction.ui.gallery import gallery, picked_model
 from induction.ui.head_grid import grid_value, head_grid
 from induction.ui.head_table import head_table, table_value
-from induction.ui.live import LENGTH, PROMPTS, Settings, is_live, kept, measure, parameter, shown_scan
-from induction.ui.loading import loading
-from induction.ui.names import checked_model, short_name
+from induction.ui.live_scan import LENGTH, PROMPTS, Settings, is_live, kept, measure, parameter, shown_scan
+from induction.ui.names import short_name
 from induction.ui.note import html, note
 from induction.viz import scan as figures
 from induction.viz.theme import LIGHT, PAGE
@@ -185,41 +184,15 @@ def _heading(name: str, scan: Scan | None) -> str:
 
 def run_live(
     model: str, live: str, n_prompts: float, length: float, vocab: str, seed: float
-) -> Iterator[tuple[dict[str, Any], Any]]:
+) -> Iterator[live_runs.Step]:
     """Steps of a live scan: ``(status, live)``; ``live`` names the result once it is there."""
-    try:
-        name = checked_model(model)
-        settings = Settings(int(n_prompts or 0), int(length or 0), vocab, int(seed or 0))
-        settings.check()
-        yield from _measure(name, live, settings)
-    except InputError as error:
-        yield status.stopped("error", str(error)), gr.skip()
-        return
-    scan = kept.get((name, str(settings)))
-    took = f" in {scan.seconds:.1f} s" if scan and scan.seconds else ""
-    yield status.stopped("done", f"Done{took}. The figures above are from this run."), str(settings)
+    settings = Settings(int(n_prompts or 0), int(length or 0), vocab, int(seed or 0))
+    yield from live_runs.run(model, live, settings, kept, measure)
 
 
-def _measure(model: str, live: str, settings: Settings) -> Iterator[tuple[dict[str, Any], Any]]:
-    if is_live(model, str(settings)):
-        return
-    # A link may already name this result: forgetting the name first makes its arrival a change.
-    for state in loading(model):
-        yield state, "" if live == str(settings) else gr.skip()
-    for step in measure(model, settings):
-        yield status.running(step), gr.skip()
-
-
-def rerun(model: str, live: str) -> Iterator[tuple[dict[str, Any], Any]]:
-    """What a link's live scan needs when it is opened: nothing, a cheap run at once, or the button."""
-    settings = Settings.parse(live)
-    if settings is None or is_live(model, live):
-        yield gr.skip(), gr.skip()
-    elif models.availability(model) == "bundled":
-        yield from run_live(model, live, settings.n_prompts, settings.length, settings.vocab, settings.seed)
-    else:
-        text = "This link shows a live scan that is no longer kept; press Run scan to measure it again."
-        yield status.stopped("idle", text), gr.skip()
+def rerun(model: str, live: str) -> Iterator[live_runs.Step]:
+    """What a link's live scan needs when it is opened."""
+    yield from live_runs.rerun(model, live, Settings.parse(live), kept, measure, "Run scan")
 
 
 def need(model: str) -> tuple[str, Any]:
@@ -338,9 +311,7 @@ def build(page: Page) -> None:
 
     settings = [n_prompts, length, vocab, seed]
     jobs.long_run(run, cancel, run_live, [model, live, *settings], [state, live])
-    put_back.click(
-        lambda: ("", status.stopped("idle", "The bundled result is back.")), None, [live, state], **jobs.QUICK
-    )
+    live_runs.puts_back(put_back, live, state)
     live.change(_controls, live, settings, **jobs.QUICK)
     page.when_opened(rerun, [model, live], [state, live], model=True)
 

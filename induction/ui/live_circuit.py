@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from induction import results as scans
 from induction.data_gen import TOKEN_SETS
 from induction.errors import InputError
+from induction.progress import Progress
 from induction.results import circuit as results
 from induction.results.circuit import Circuit
-from induction.ui import jobs, links
-from induction.ui.received import check_limits
+from induction.ui import jobs, links, zero_gpu
+from induction.ui.received import SEED, check_limits
 
 PAIRS = (1, 20)  # limits of a live run: shown beside the controls, enforced in Settings.check
-SEED = (0, 2**31 - 1)
 AUTO = "auto"  # the strongest induction heads
 
 kept: jobs.Cache[Circuit] = jobs.Cache(16)  # by (model, str(settings))
@@ -56,17 +58,34 @@ class Settings:
             raise InputError("Write the head as layer.head, for example 5.1.")
 
 
+def trace(model: str, settings: Settings) -> Iterator[Progress[Circuit]]:
+    """The circuit of these settings, kept or step by step.
+
+    Raises:
+        InputError: the model or the settings are refused.
+    """
+    return kept.run((model, str(settings)), lambda: _trace(model, settings))
+
+
+@zero_gpu.borrowed
+def _trace(model: str, settings: Settings) -> Iterator[Progress[Circuit]]:
+    from induction.circuits import iter_circuit
+    from induction.model import load_model
+
+    scan = scans.bundled(model) if model in scans.bundled_names() else None
+    yield from iter_circuit(
+        load_model(model, zero_gpu.DEVICE),
+        None if settings.head == AUTO else links.parse_head(settings.head),
+        scan=scan if scan is not None and scan.kind == "computed" else None,
+        n_pairs=settings.n_pairs,
+        vocab=settings.vocab,
+        seed=settings.seed,
+    )
+
+
 def parameter() -> links.Parameter:
     """``circuit=10-random-0-auto``: which live circuit is on show."""
-
-    def read(text: str) -> tuple[str, str | None]:
-        settings = Settings.parse(text)
-        if settings is None:
-            notice = "The link's circuit is not written as in 10-random-0-auto; showing the bundled result."
-            return "", notice
-        return str(settings), None
-
-    return links.Parameter("circuit", "", read)
+    return links.named_result("circuit", Settings.parse, str(Settings()))
 
 
 def is_live(model: str, traced: str) -> bool:

@@ -13,11 +13,10 @@ from induction.progress import Progress
 from induction.results import Scan
 from induction.scores import SCORES
 from induction.ui import jobs, links, zero_gpu
-from induction.ui.received import check_limits
+from induction.ui.received import SEED, check_limits
 
 PROMPTS = (1, 64)  # limits of a live scan: shown beside the controls, enforced in Settings.check
 LENGTH = (4, 256)
-SEED = (0, 2**31 - 1)
 
 kept: jobs.Cache[Scan] = jobs.Cache(32)  # by (model, str(settings))
 
@@ -84,14 +83,7 @@ def _scan(model: str, settings: Settings) -> Iterator[Progress[Scan]]:
 
 def parameter() -> links.Parameter:
     """``live=10x50-random-0``: which live scan is on show."""
-
-    def read(text: str) -> tuple[str, str | None]:
-        settings = Settings.parse(text)
-        if settings is None:
-            return "", "The link's live scan is not written as in 10x50-random-0; showing the bundled result."
-        return str(settings), None
-
-    return links.Parameter("live", "", read)
+    return links.named_result("live", Settings.parse, str(Settings()))
 
 
 def is_live(model: str, live: str) -> bool:
