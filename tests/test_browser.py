@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import subprocess
@@ -11,7 +10,6 @@ import time
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from conftest import ROOT, address, running_app
 from playwright.sync_api import expect
 
@@ -218,22 +216,6 @@ def test_exports(visit):
         assert b"var(--" not in content
 
 
-def open_tab(page, name):
-    page.get_by_role("tab", name=name).click()
-    expect(page.get_by_role("tabpanel").filter(visible=True)).to_be_visible()
-
-
-def test_no_horizontal_scroll_from_390_to_1920_pixels(visit):
-    page = visit("?model=HuggingFaceTB/SmolLM2-135M-Instruct&compare=gpt2")
-    expect(page.locator("#compare-right [role=gridcell]")).to_have_count(144)
-    for tab in page.get_by_role("tab").all_inner_texts():
-        page.set_viewport_size({"width": 1280, "height": 900})
-        open_tab(page, tab)
-        for width in (390, 768, 1920):
-            page.set_viewport_size({"width": width, "height": 900})
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, (tab, width)
-
-
 def test_dark_mode_changes_paper_and_scale(visit):
     def look(query):
         page = visit(query)
@@ -246,36 +228,6 @@ def test_dark_mode_changes_paper_and_scale(visit):
     assert light[0] == "rgb(247, 246, 242)"
     assert dark[0] == "rgb(18, 24, 31)"
     assert light[1] != dark[1]
-
-
-def test_axe_finds_nothing_serious_in_any_tab_light_or_dark(visit):
-    page = visit("?model=gpt2")
-    page.add_style_tag(content="* { transition: none !important; }")  # axe would see colours half-way
-    found = []
-    for tab in page.get_by_role("tab").all_inner_texts():
-        open_tab(page, tab)
-        for theme in ("light", "dark"):
-            page.evaluate("dark => document.body.classList.toggle('dark', dark)", theme == "dark")
-            found += [
-                (tab, theme, rule["id"], [node["html"][:160] for node in rule["nodes"]])
-                for rule in Axe().run(page).response["violations"]
-                if rule["impact"] in ("serious", "critical")
-            ]
-    assert found == []
-
-
-def test_headings_go_down_one_level_at_a_time(visit):
-    page = visit("?model=gpt2&compare=distilgpt2")
-    for tab in page.get_by_role("tab").all_inner_texts():
-        open_tab(page, tab)
-        headings = page.locator(":is(h1, h2, h3, h4):visible")
-        levels = [int(name[1]) for name in headings.evaluate_all("nodes => nodes.map(node => node.tagName)")]
-        assert levels[0] == 1
-        assert levels.count(1) == 1
-        assert all(after - before <= 1 for before, after in itertools.pairwise(levels)), (
-            tab,
-            levels,
-        )
 
 
 def test_the_first_grid_comes_within_twice_the_time_of_an_empty_gradio_page(browser):

@@ -7,7 +7,6 @@ import re
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from conftest import address
 from playwright.sync_api import expect
 
@@ -238,19 +237,3 @@ def test_exports_are_the_head_on_show(visit, seen):
     assert files["CSV"].decode().splitlines()[0].startswith("query,0 ")
     assert files["SVG"].startswith(b"<svg")
     assert files["PNG"].startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_accessible_and_without_sideways_scrolling(visit, theme):
-    page = visit(f"{MINI}&head=1.2&prompt=natural-2&__theme={theme}", ready=PAINTED)
-    expect(page.locator(".ia-lists")).to_be_visible()
-    found = Axe().run(page).response["violations"]
-    serious = [
-        (rule["id"], [node["html"][:200] for node in rule["nodes"]])
-        for rule in found
-        if rule["impact"] in ("serious", "critical")
-    ]
-    assert serious == []
-    for width in (390, 768, 1920):
-        page.set_viewport_size({"width": width, "height": 900})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -7,7 +7,6 @@ import re
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from conftest import address
 from playwright.sync_api import expect
 
@@ -163,20 +162,3 @@ def test_the_control_of_one_layer_forms_nothing(visit):
     page.get_by_role("tab", name="Circuit").click()
     expect(page.locator("#circuit-headline .ih-badge")).to_have_text("Bundled")
     expect(page.locator("#circuit-diagram .ih-empty")).to_contain_text("has one layer")
-
-
-@pytest.mark.parametrize("tab", ["circuit", "training"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_accessible_and_without_sideways_scrolling(visit, tab, theme):
-    ready = DIAGRAM if tab == "circuit" else "#training-loss svg"
-    page = visit(f"?model=mini-2l&tab={tab}&head=1.2&edge=0.6>1.2&__theme={theme}", ready=ready)
-    found = Axe().run(page).response["violations"]
-    own = [
-        (rule["id"], [node["html"][:200] for node in rule["nodes"]])
-        for rule in found
-        if rule["impact"] in ("serious", "critical")
-    ]
-    assert own == []
-    for width in (390, 768, 1280):
-        page.set_viewport_size({"width": width, "height": 900})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width

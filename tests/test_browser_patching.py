@@ -6,7 +6,6 @@ import re
 from urllib.parse import urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from conftest import address
 from playwright.sync_api import expect
 
@@ -97,18 +96,3 @@ def test_own_texts_are_text_whatever_they_hold(visit):
     page.locator("#patch-corrupted textarea").fill("short")
     page.locator("#run-patching").click()
     expect(page.locator("#patching-status")).to_contain_text("the same number of tokens")
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_accessible_and_without_sideways_scrolling(visit, theme):
-    page = visit(f"{MINI}&together=ablate&heads=0.6&__theme={theme}", ready="#sets-table table")
-    found = Axe().run(page).response["violations"]
-    own = [
-        (rule["id"], [node["html"][:200] for node in rule["nodes"]])
-        for rule in found
-        if rule["impact"] in ("serious", "critical")
-    ]
-    assert own == []
-    for width in (390, 768, 1280):
-        page.set_viewport_size({"width": width, "height": 900})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -208,13 +208,20 @@ def test_ctrl_c_ends_training_and_keeps_a_model_that_loads(corpus, tmp_path):
     out = tmp_path / "mini"
     command = [sys.executable, "-m", "induction", "train", "--corpus", str(corpus), "--out", str(out)]
     training = subprocess.Popen(
-        [*command, "--layers", "1", "--seed", "3"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command, "--layers", "1", "--seed", "3"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores Ctrl-C
     )
     seen = ""
-    while "loss" not in seen:
-        seen += training.stderr.read(1) or pytest.fail(f"training ended by itself: {seen}")
-    training.send_signal(signal.SIGINT)
-    printed, errors = training.communicate(timeout=120)
+    try:
+        while "loss" not in seen:
+            seen += training.stderr.read(1) or pytest.fail(f"training ended by itself: {seen}")
+        training.send_signal(signal.SIGINT)
+        printed, errors = training.communicate(timeout=120)
+    finally:
+        training.kill()
     assert "Traceback" not in errors
     assert training.returncode in (0, 130)  # heard within a step, or between two
     assert str(out) in printed + errors
