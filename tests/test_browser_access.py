@@ -18,7 +18,7 @@ STATES = {  # (address, what must stand before the look)
     "circuit": ("?model=mini-2l&tab=circuit&head=1.2&edge=0.6>1.2", "#circuit-diagram svg"),
     "circuit-30-layers": (f"{SMOLLM2}&tab=circuit", "#circuit-diagram svg"),
     "training": ("?tab=training", "#training-loss svg"),
-    "about": ("?tab=about", "h2:has-text('Limits')"),
+    "about": ("?tab=about", "#about h2"),
 }
 WIDTHS = (390, 768, 1280, 1920)
 
