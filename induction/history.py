@@ -9,11 +9,10 @@ import math
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from induction.errors import InputError
 from induction.kinds import STRIPE
-from induction.results import read_folder, types
-from induction.results.document import opened
+from induction.results import document, read_folder
 
 SCHEMA = "induction-history/1"
 FOLDER = Path(__file__).parent / "results" / "histories"
@@ -114,23 +113,23 @@ def from_json(text: str, name: str = "this file") -> History:
     Raises:
         InputError: the text is damaged, of another schema, or holds no checkpoint in order.
     """
-    data = opened(text, SCHEMA, name)
-    try:
-        checkpoints = [Checkpoint(**item) for item in data.pop("checkpoints")]
-        events = [Event(**item) for item in data.pop("events", [])]
-        history = History(checkpoints=checkpoints, events=events, **data)
-        types.check(history)
-        tokens = [checkpoint.tokens for checkpoint in checkpoints]
-        ordered = bool(tokens) and tokens == sorted(set(tokens)) and all(event.tokens > 0 for event in events)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{name} has missing or unknown fields ({error}); measure it again.") from None
-    if not ordered:
-        raise InputError(f"{name} holds no checkpoints in the order of training; measure it again.")
-    for checkpoint in checkpoints:
+    return document.read(text, name, schema=SCHEMA, build=_build, check=_check)
+
+
+def _build(data: dict[str, Any]) -> History:
+    checkpoints = [Checkpoint(**item) for item in data.pop("checkpoints")]
+    events = [Event(**item) for item in data.pop("events", [])]
+    return History(checkpoints=checkpoints, events=events, **data)
+
+
+def _check(history: History) -> None:
+    tokens = [checkpoint.tokens for checkpoint in history.checkpoints]
+    if not tokens or tokens != sorted(set(tokens)) or any(event.tokens <= 0 for event in history.events):
+        raise ValueError("no checkpoints in the order of training")
+    for checkpoint in history.checkpoints:
         for grid in (checkpoint.induction, checkpoint.previous_token):
             if len(grid) != history.n_layers or any(len(row) != history.n_heads for row in grid):
-                raise InputError(f"{name} has grids that do not fit its shape; measure it again.")
-    return history
+                raise ValueError("grids that do not fit its shape")
 
 
 def phase_change(history: History) -> int | None:

@@ -13,6 +13,7 @@ import io
 import json
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import cache
@@ -219,7 +220,12 @@ def reader(kind: str) -> Callable[[str], None]:
 def command_line(arguments: list[str]) -> None:
     """A command ends with 0, 1 or 2; of bad input it says one sentence, without a traceback."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         try:
             code = main(arguments)
         except SystemExit as end:  # argparse
@@ -241,16 +247,17 @@ def refused():
 
 
 COMMAND_LINES = st.builds(
-    lambda command, rest: [command, *rest],
+    lambda command, chunks: [command, *(word for chunk in chunks for word in chunk)],
     st.sampled_from(["scan", "patch", "circuit", "verify", "models", "train", "history", "", "--help"]),
     st.lists(
         st.one_of(
-            st.sampled_from(
-                ["--json", "--prompts", "0", "-1", "--heads", "9.9", "--top", "--seed", "--vocab"]
-            ),
-            st.sampled_from(["--device", "--out", "--corpus", "--ablate", "zero", "--method", "direct"]),
+            st.sampled_from(["--json", "0", "-1", "--prompts", "--heads", "9.9", "--top", "--seed"]),
+            st.sampled_from(["--vocab", "--device", "--corpus", "--ablate", "zero", "--method", "direct"]),
             st.sampled_from(["../../etc/passwd", "/etc", "/etc/passwd", "/dev/null", "nobody/nothing"]),
-        ),
+            # Where to write is never left to chance: these tests may run as root.
+            st.sampled_from([("--out", name) for name in ("out.json", "-1", "no/such/out.json", ".", "")]),
+            st.sampled_from([("--csv", name) for name in ("out.csv", "no/such/out.csv", ".")]),
+        ).map(lambda chunk: [chunk] if isinstance(chunk, str) else list(chunk)),
         max_size=5,
     ),
 )

@@ -18,7 +18,9 @@ def said(notebook: nbformat.NotebookNode) -> list[tuple[int, str]]:
     texts = []
     for index, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
-            if output.output_type == "stream":
+            if output.output_type == "stream" and texts and texts[-1][0] == index:
+                texts[-1] = (index, texts[-1][1] + output.text)  # a slow kernel says it in parts
+            elif output.output_type == "stream":
                 texts.append((index, output.text))
             elif "image/svg+xml" in output.data:
                 label = re.search(r'aria-label="([^"]*)"', output.data["image/svg+xml"])

@@ -38,7 +38,7 @@ def test_round_trip(name):
     [
         ("{", "not valid JSON"),
         ("[]", "not a result of schema"),
-        (json.dumps({"schema": results.SCHEMA}), "missing or unknown fields"),
+        (json.dumps({"schema": results.SCHEMA}), "missing, unknown or misshapen fields"),
     ],
 )
 def test_damaged_files_say_so(text, message):

@@ -14,11 +14,10 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from induction.errors import InputError
-from induction.results import types
-from induction.results.document import opened
+from induction.results import document
 
 Result = TypeVar("Result")
 SCHEMA = "induction-scan/1"
@@ -146,26 +145,24 @@ def from_json(text: str, name: str = "this file") -> Scan:
     Raises:
         InputError: the text is damaged, of another schema, or its grids do not fit its shape.
     """
-    data = opened(text, SCHEMA, name)
-    try:
-        scores = {key: HeadScores(**value) for key, value in data.pop("scores").items()}
-        loss = data.pop("loss", None)
-        scan = Scan(scores=scores, loss=RepeatLoss(**loss) if loss else None, **data)
-        types.check(scan)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{name} has missing or unknown fields ({error}); export it again.") from None
-    for key, score in scores.items():
+    return document.read(text, name, schema=SCHEMA, build=_build, check=_check)
+
+
+def _build(data: dict[str, Any]) -> Scan:
+    scores = {key: HeadScores(**value) for key, value in data.pop("scores").items()}
+    loss = data.pop("loss", None)
+    return Scan(scores=scores, loss=RepeatLoss(**loss) if loss else None, **data)
+
+
+def _check(scan: Scan) -> None:
+    for name, score in scan.scores.items():
         for grid in (score.mean, score.low, score.high, score.std, *(score.per_prompt or [])):
-            if grid is not None:
-                _check_grid(grid, scan, f"{name}: score '{key}'")
+            if grid is not None and (
+                len(grid) != scan.n_layers or any(len(row) != scan.n_heads for row in grid)
+            ):
+                raise ValueError(f"score '{name}' is not {scan.n_layers} layers x {scan.n_heads} heads")
     if scan.loss and (len(scan.loss.second) < 2 or len(scan.loss.first) != len(scan.loss.second)):
-        raise InputError(f"{name} has losses of two copies that do not fit each other; export it again.")
-    return scan
-
-
-def _check_grid(grid: Grid, scan: Scan, where: str) -> None:
-    if len(grid) != scan.n_layers or any(len(row) != scan.n_heads for row in grid):
-        raise InputError(f"{where} is not {scan.n_layers} layers x {scan.n_heads} heads; export it again.")
+        raise ValueError("the losses of the two copies do not fit each other")
 
 
 def to_csv(scan: Scan) -> str:

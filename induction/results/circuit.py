@@ -17,9 +17,8 @@ from typing import Any
 from induction.errors import InputError
 from induction.interventions import Declaration, head_name
 from induction.kinds import KINDS, kinds_of
+from induction.results import document, read_folder, slug
 from induction.results import published as published_scan
-from induction.results import read_folder, slug, types
-from induction.results.document import opened
 from induction.results.patching import Attribution, Pair
 from induction.results.patching import bundled as bundled_patching
 
@@ -253,19 +252,14 @@ def from_json(text: str, name: str = "this file") -> Circuit:
     Raises:
         InputError: the text is damaged, of another schema, or its grids do not fit its shape.
     """
-    data = opened(text, SCHEMA, name)
-    try:
-        data["receivers"] = [_receiver(item) for item in data["receivers"]]
-        data["example"] = None if data["example"] is None else Example(**data["example"])
-        data["pairs"] = [Pair(**pair) for pair in data["pairs"]]
-        circuit = Circuit(**data)
-        types.check(circuit)
-        _check(circuit)
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"{name} has missing, unknown or misshapen fields ({error}); export it again."
-        ) from None
-    return circuit
+    return document.read(text, name, schema=SCHEMA, build=_build, check=_check)
+
+
+def _build(data: dict[str, Any]) -> Circuit:
+    data["receivers"] = [_receiver(item) for item in data["receivers"]]
+    data["example"] = None if data["example"] is None else Example(**data["example"])
+    data["pairs"] = [Pair(**pair) for pair in data["pairs"]]
+    return Circuit(**data)
 
 
 def _receiver(data: dict[str, Any]) -> Receiver:

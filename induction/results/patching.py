@@ -17,8 +17,7 @@ from typing import Any
 
 from induction.errors import InputError
 from induction.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS, head_name
-from induction.results import types
-from induction.results.document import opened
+from induction.results import document, types
 
 SCHEMA = "induction-patching/1"
 FOLDER = Path(__file__).parent / "patching"
@@ -222,19 +221,11 @@ def from_json(text: str, name: str = "this file") -> Result:
     Raises:
         InputError: the text is damaged, of another schema, or its numbers do not fit its shape.
     """
-    data = opened(text, SCHEMA, name)
-    try:
-        result = _read(data.pop("type"), data)
-        types.check(result)
-        _check(result)
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"{name} has missing, unknown or misshapen fields ({error}); export it again."
-        ) from None
-    return result
+    return document.read(text, name, schema=SCHEMA, build=_build, check=_check)
 
 
-def _read(kind: str, data: dict[str, Any]) -> Result:
+def _build(data: dict[str, Any]) -> Result:
+    kind = data.pop("type")
     data["pairs"] = [Pair(**pair) for pair in data["pairs"]]
     if kind == "patching":
         data["effects"] = {metric: Effect(**effect) for metric, effect in data["effects"].items()}
