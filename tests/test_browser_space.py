@@ -115,7 +115,7 @@ def test_on_zero_gpu_long_runs_are_borrowed_and_give_the_same(tmp_path):
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     borrowed, scan, heads, sets, words = pickle.loads(done.stdout)
-    assert sorted(borrowed) == ["_scan", "_sets", "_steps", "_sweep"]
+    assert sorted(borrowed) == ["_scan", "_sets", "_sweep", "_trace"]
     assert "7.7" in words
 
     from induction.ui import api

@@ -202,7 +202,10 @@ def test_history_round_trip_and_damage(corpus, tmp_path):
         (json.dumps({**data, "checkpoints": data["checkpoints"][::-1]}), "no checkpoints in the order"),
         (json.dumps({**data, "n_heads": 99}), "do not fit its shape"),
         (json.dumps({**data, "surprise": 1}), "missing, unknown or misshapen fields"),
-        (json.dumps({**data, "events": [{"tokens": "soon", "text": ""}]}), "missing, unknown or misshapen fields"),
+        (
+            json.dumps({**data, "events": [{"tokens": "soon", "text": ""}]}),
+            "missing, unknown or misshapen fields",
+        ),
     ):
         with pytest.raises(InputError, match=message):
             history.from_json(broken)

@@ -50,14 +50,14 @@ def choice(
     *,
     always: bool = False,
 ) -> Parameter:
-    """One of a few words."""
+    """One of a few words; the empty one, where it is allowed, stands for nothing."""
 
     def read(text: str) -> tuple[str, str | None]:
         options = list(allowed() if callable(allowed) else allowed)
         if text in options:
             return text, None
-        listed = ", ".join(options[:12])
-        return default, f"The link's {name} is not one of {listed}; showing {default} instead."
+        listed = ", ".join([option for option in options if option][:12])
+        return default, f"The link's {name} is not one of {listed}; showing {default or 'none'} instead."
 
     return Parameter(name, default, read, always)
 
@@ -194,13 +194,13 @@ def write_query(values: Mapping[str, Any], parameters: Iterable[Parameter]) -> s
     return urlencode(pairs)
 
 
-def named_result(name: str, parse: Callable[[str], Any], example: str) -> Parameter:
-    """``name=example``: which live result is on show; ``parse`` gives its settings, None for anything else."""
+def live_result(name: str, what: str, parse: Callable[[str], Any], example: str) -> Parameter:
+    """``name=example``: which live ``what`` is on show; ``parse`` gives its settings, None for anything else."""
 
     def read(text: str) -> tuple[str, str | None]:
         settings = parse(text)
         if settings is None:
-            return "", f"The link's {name} is not written as in {example}; showing the bundled result."
+            return "", f"The link's live {what} is not written as in {example}; showing the bundled one."
         return str(settings), None
 
     return Parameter(name, "", read)

@@ -85,7 +85,7 @@ def _trace(model: str, settings: Settings) -> Iterator[Progress[Circuit]]:
 
 def parameter() -> links.Parameter:
     """``circuit=10-random-0-auto``: which live circuit is on show."""
-    return links.named_result("circuit", Settings.parse, str(Settings()))
+    return links.live_result("circuit", "circuit", Settings.parse, str(Settings()))
 
 
 def is_live(model: str, traced: str) -> bool:

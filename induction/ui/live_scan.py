@@ -83,7 +83,7 @@ def _scan(model: str, settings: Settings) -> Iterator[Progress[Scan]]:
 
 def parameter() -> links.Parameter:
     """``live=10x50-random-0``: which live scan is on show."""
-    return links.named_result("live", Settings.parse, str(Settings()))
+    return links.live_result("live", "scan", Settings.parse, str(Settings()))
 
 
 def is_live(model: str, live: str) -> bool:
