@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from induction import results as scans
 from induction.data_gen import TOKEN_SETS
 from induction.errors import InputError
+from induction.interventions import check_choice
 from induction.progress import Progress
 from induction.results import circuit as results
 from induction.results.circuit import Circuit
 from induction.ui import jobs, links, zero_gpu
-from induction.ui.received import SEED, check_limits
+from induction.ui.received import SEED, accepted, check_limits
 
 PAIRS = (1, 20)  # limits of a live run: shown beside the controls, enforced in Settings.check
 AUTO = "auto"  # the strongest induction heads
@@ -40,11 +41,7 @@ class Settings:
         if match is None:
             return None
         settings = cls(int(match[1]), match[2], int(match[3]), match[4])
-        try:
-            settings.check()
-        except InputError:
-            return None
-        return settings
+        return accepted(settings)
 
     def check(self) -> None:
         """Raises InputError where a limit is exceeded."""
@@ -52,8 +49,7 @@ class Settings:
             ("number of prompt pairs", self.n_pairs, PAIRS),
             ("seed", self.seed, SEED),
         )
-        if self.vocab not in TOKEN_SETS:
-            raise InputError(f"The token set is one of {', '.join(TOKEN_SETS)}.")
+        check_choice(self.vocab, tuple(TOKEN_SETS), "token set")
         if self.head != AUTO and links.parse_head(self.head) is None:
             raise InputError("Write the head as layer.head, for example 5.1.")
 

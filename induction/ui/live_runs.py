@@ -7,7 +7,7 @@ that says which result is on show.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import gradio as gr
 
@@ -17,18 +17,11 @@ from induction.progress import Progress
 from induction.ui import jobs, status
 from induction.ui.loading import loading
 from induction.ui.names import checked_model
+from induction.ui.received import Asked
 
 Step = tuple[dict[str, Any], Any]  # status, name of the result on show
 
 
-class Settings(Protocol):
-    """What a run is asked to do; ``str()`` writes it for links."""
-
-    def check(self) -> None:
-        """Raises InputError where a limit is exceeded."""
-
-
-Asked = TypeVar("Asked", bound=Settings)
 Work = Callable[[str, Asked], Iterator[Progress[Any]]]  # (model, settings): the kept result, or its steps
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from induction import results
 from induction.data_gen import TOKEN_SETS
-from induction.errors import InputError
+from induction.interventions import check_choice
 from induction.progress import Progress
 from induction.results import Scan
 from induction.scores import SCORES
 from induction.ui import jobs, links, zero_gpu
-from induction.ui.received import SEED, check_limits
+from induction.ui.received import SEED, accepted, check_limits
 
 PROMPTS = (1, 64)  # limits of a live scan: shown beside the controls, enforced in Settings.check
 LENGTH = (4, 256)
@@ -40,11 +40,7 @@ class Settings:
         if match is None:
             return None
         settings = cls(int(match[1]), int(match[2]), match[3], int(match[4]))
-        try:
-            settings.check()
-        except InputError:
-            return None
-        return settings
+        return accepted(settings)
 
     def check(self) -> None:
         """Raises InputError where a limit is exceeded."""
@@ -53,8 +49,7 @@ class Settings:
             ("number of tokens per copy", self.length, LENGTH),
             ("seed", self.seed, SEED),
         )
-        if self.vocab not in TOKEN_SETS:
-            raise InputError(f"The token set is one of {', '.join(TOKEN_SETS)}.")
+        check_choice(self.vocab, tuple(TOKEN_SETS), "token set")
 
 
 def measure(model: str, settings: Settings) -> Iterator[Progress[Scan]]:

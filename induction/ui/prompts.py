@@ -14,8 +14,9 @@ import numpy as np
 
 from induction.data_gen import TOKEN_SETS
 from induction.errors import InputError
+from induction.interventions import check_choice
 from induction.ui import links
-from induction.ui.received import SEED, check_limits
+from induction.ui.received import SEED, accepted, check_limits
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -82,18 +83,12 @@ class Prompt:
         match = re.fullmatch(r"(repeat|ab)-(\d{1,9})-([a-z]{1,20})-(\d{1,10})", text, re.ASCII)
         if match is None:
             return None
-        prompt = cls(match[1], int(match[2]), match[3], int(match[4]))
-        try:
-            prompt.check()
-        except InputError:
-            return None
-        return prompt
+        return accepted(cls(match[1], int(match[2]), match[3], int(match[4])))
 
     def check(self) -> None:
         """Raises InputError where a limit is exceeded."""
         check_limits(("length", self.length, LENGTH), ("seed", self.seed, SEED))
-        if self.vocab not in TOKEN_SETS:
-            raise InputError(f"The token set is one of {', '.join(TOKEN_SETS)}.")
+        check_choice(self.vocab, tuple(TOKEN_SETS), "token set")
 
 
 DEFAULTS = {

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from induction.errors import InputError
 
 SEED = (0, 2**31 - 1)
 
+
+class Checked(Protocol):
+    """What a run is asked to do; ``str()`` writes it for links."""
+
+    def check(self) -> None:
+        """Raises InputError where a limit is exceeded or a name is unknown."""
+
+
 Settings = TypeVar("Settings")
+Asked = TypeVar("Asked", bound=Checked)
 
 
 def settings(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
@@ -30,6 +39,15 @@ def settings(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
             kinds = {int: "a whole number", str: "a text"}
             raise InputError(f"The setting {field.name} is {kinds.get(wanted, wanted.__name__)}.") from None
     return kind(**found)
+
+
+def accepted(asked: Asked) -> Asked | None:
+    """The settings of a link, None where their own check refuses them."""
+    try:
+        asked.check()
+    except InputError:
+        return None
+    return asked
 
 
 def check_limits(*limits: tuple[str, int, tuple[int, int]]) -> None:
