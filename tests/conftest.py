@@ -1,4 +1,4 @@
-"""Fixtures for tests that drive the page: the app in a process of its own, and a watchful browser.
+"""Fixtures that several files use: models loaded once, the app in a process of its own, and a watchful browser.
 
 ``visit(query)`` opens a page and waits for it; console errors, failed scripts and requests that leave the
 machine fail the test at its end, whatever it was about.
@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import models
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -55,6 +56,26 @@ def running_app(**environment: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module", params=models.BUILDERS)
+def model(request):
+    """A random model of each architecture in turn."""
+    return models.BUILDERS[request.param]()
+
+
+@pytest.fixture(scope="session")
+def planted():
+    """The circuit planted by hand."""
+    return models.planted_circuit()
+
+
+@pytest.fixture(scope="session")
+def mini():
+    """The bundled model with induction heads."""
+    from induction.model import load_model
+
+    return load_model("mini-2l")
+
+
 @pytest.fixture(scope="session")
 def app_url() -> Iterator[str]:
     """Address of ``python app.py``, started once for all tests."""
@@ -68,7 +89,6 @@ def address(page) -> dict[str, str]:
 
 
 def _random_gpt2(folder: Path, *, layers: int, width: int, positions: int) -> str:
-    import models
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 

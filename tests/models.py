@@ -27,6 +27,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from induction.interventions import PromptPair
 from induction.model import SMOLLM2, availability
 
 BOS = "<|endoftext|>"
@@ -243,3 +244,23 @@ def planted_circuit() -> TransformerBridge:
 
 
 BUILDERS = {"gpt2": gpt2, "llama": llama, "neox": neox, "native": native}
+
+
+def a_pair(
+    model: TransformerBridge, *, n: int = 12, at: int = 5, copied: int | None = None, seed: int = 0
+) -> PromptPair:
+    """Distinct tokens, and a twin with another token at one position; scored where the two differ most.
+
+    Args:
+        copied: the last token is a copy of the one at this position.
+    """
+    rng = np.random.default_rng(seed)
+    clean = rng.permutation(np.arange(1, model.cfg.d_vocab))[:n]
+    if copied is not None:
+        clean[-1] = clean[copied]
+    corrupted = clean.copy()
+    corrupted[at] = 0
+    with torch.no_grad():
+        change = model(torch.tensor(clean))[0, -1] - model(torch.tensor(corrupted))[0, -1]
+    answer, distractor = int(change.argmax()), int(change.argmin())  # so that there is a gap to close
+    return PromptPair(tuple(clean.tolist()), tuple(corrupted.tolist()), answer, distractor)

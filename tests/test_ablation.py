@@ -12,22 +12,11 @@ from induction.attribution import attribution_patching, direct_logit_attribution
 from induction.data_gen import repeated_batch
 from induction.errors import InputError
 from induction.interventions import LOSSES, METRICS
-from induction.model import load_model
 from induction.patching import NamedSet, patch_heads, patch_set
 from induction.prompt_pairs import pairs
 from induction.results import patching as results
 
 KINDS = ("zero", "mean", "resample")
-
-
-@pytest.fixture(scope="module", params=models.BUILDERS)
-def model(request):
-    return models.BUILDERS[request.param]()
-
-
-@pytest.fixture(scope="module")
-def planted():
-    return models.planted_circuit()
 
 
 def losses_with_hooks(model, tokens, period, hooks):
@@ -230,11 +219,6 @@ def test_attribution_patching_is_the_derivative_of_patching(model, component):
 
 
 # The bundled model
-
-
-@pytest.fixture(scope="module")
-def mini():
-    return load_model("mini-2l")
 
 
 @pytest.fixture(scope="module")

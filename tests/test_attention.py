@@ -19,11 +19,6 @@ from induction.tokens import labels
 IDS = [0, 31, 67, 112, 305, 240, 31, 67, 112, 305, 240, 31]
 
 
-@pytest.fixture(scope="module", params=models.BUILDERS)
-def model(request):
-    return models.BUILDERS[request.param]()
-
-
 def read_tiles(png: bytes, n: int) -> np.ndarray:
     image = Image.open(io.BytesIO(png))
     assert image.mode == "L"

@@ -15,7 +15,7 @@ from PIL import Image
 
 from induction import attention
 from induction.errors import InputError
-from induction.model import CATALOGUE, load_model
+from induction.model import CATALOGUE
 from induction.tokens import encode, labels
 from induction.ui import attention_tab as tab
 from induction.ui import links
@@ -25,11 +25,6 @@ from induction.viz.attention import head_figure
 
 IDLE = {"state": "idle", "share": 0, "text": ""}
 REQUEST = {"model": "mini-2l", "prompt": "repeat-31-random-0", "text": ""}
-
-
-@pytest.fixture(scope="module")
-def mini():
-    return load_model("mini-2l")
 
 
 def first(steps):

@@ -24,30 +24,6 @@ from induction.results import circuit as results
 from induction.results import patching as patching_results
 from induction.results.circuit import INPUTS
 
-
-@pytest.fixture(scope="module", params=models.BUILDERS)
-def model(request):
-    return models.BUILDERS[request.param]()
-
-
-@pytest.fixture(scope="module")
-def planted():
-    return models.planted_circuit()
-
-
-def a_pair(model, at=3, seed=0) -> PromptPair:
-    """Distinct tokens, the last one a copy of an early one, and another token at one position of the twin."""
-    rng = np.random.default_rng(seed)
-    clean = rng.permutation(np.arange(1, model.cfg.d_vocab))[:12]
-    clean[-1] = clean[3]
-    corrupted = clean.copy()
-    corrupted[at] = 0
-    with torch.no_grad():
-        change = model(torch.tensor(clean))[0, -1] - model(torch.tensor(corrupted))[0, -1]
-    answer, distractor = int(change.argmax()), int(change.argmin())  # so that there is a gap to close
-    return PromptPair(tuple(clean.tolist()), tuple(corrupted.tolist()), answer, distractor)
-
-
 # Composition
 
 
@@ -214,7 +190,7 @@ def with_hooks(model, tokens, change, receiver, through, target):
 def test_paths_are_those_of_transformer_lens(model, through, direction):
     twin = ungrouped(model)
     supported = type(model.original_model).__name__ != "NativeModel"  # TransformerLens has no such path there
-    pair = a_pair(model)
+    pair = models.a_pair(model, at=3, copied=3)
     receiver = (model.cfg.n_layers - 1, 2)
     clean, corrupted = torch.tensor([pair.clean]), torch.tensor([pair.corrupted])
     here, there = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
@@ -250,7 +226,7 @@ def test_the_whole_input_through_keys_is_the_patch_of_the_keys(model):
     from induction.patching import patch_heads
 
     model = ungrouped(model)
-    pair, receiver = a_pair(model), (1, 2)
+    pair, receiver = models.a_pair(model, at=3, copied=3), (1, 2)
     whole = path_patch(model, receiver, [pair], through=["k"]).effects["k"]["answer"].whole
     effects = patch_heads(model, [pair], component="k").effects["logit_difference"]
     assert whole == pytest.approx(effects.mean[1][2], abs=1e-4)
@@ -275,7 +251,7 @@ def test_the_planted_previous_token_head_feeds_keys_and_nothing_else(planted):
 
 
 def test_batches_change_nothing_and_closing_cancels(model):
-    pair, receiver = a_pair(model), (model.cfg.n_layers - 1, 0)
+    pair, receiver = models.a_pair(model, at=3, copied=3), (model.cfg.n_layers - 1, 0)
     whole, parts = (path_patch(model, receiver, [pair], max_bytes=size) for size in (2**29, 2**16))
     for through in INPUTS:
         for name in results.MEASURES:
@@ -290,7 +266,7 @@ def test_batches_change_nothing_and_closing_cancels(model):
 
 
 def test_what_cannot_be_path_patched_is_refused_in_a_sentence(planted):
-    pair = a_pair(planted)
+    pair = models.a_pair(planted, at=3, copied=3)
     with pytest.raises(InputError, match="which no earlier head feeds"):
         path_patch(planted, (0, 1), [pair])
     with pytest.raises(InputError, match="choose one of q, k, v"):

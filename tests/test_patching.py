@@ -41,27 +41,6 @@ BY_POSITION = {name: getattr(oracle, f"get_act_patch_attn_head_{name}_by_pos") f
 BY_POSITION["z"] = oracle.get_act_patch_attn_head_out_by_pos
 
 
-@pytest.fixture(scope="module", params=models.BUILDERS)
-def model(request):
-    return models.BUILDERS[request.param]()
-
-
-@pytest.fixture(scope="module")
-def planted():
-    return models.planted_circuit()
-
-
-def a_pair(model, n=12, at=5, seed=0) -> PromptPair:
-    rng = np.random.default_rng(seed)
-    clean = rng.permutation(np.arange(1, model.cfg.d_vocab))[:n]
-    corrupted = clean.copy()
-    corrupted[at] = 0
-    with torch.no_grad():
-        change = model(torch.tensor(clean))[0, -1] - model(torch.tensor(corrupted))[0, -1]
-    answer, distractor = int(change.argmax()), int(change.argmin())  # so that there is a gap to close
-    return PromptPair(tuple(clean.tolist()), tuple(corrupted.tolist()), answer, distractor)
-
-
 def from_oracle(model, pair, function, direction="denoise"):
     clean, corrupted = torch.tensor([pair.clean]), torch.tensor([pair.corrupted])
     target, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
@@ -80,7 +59,7 @@ def from_oracle(model, pair, function, direction="denoise"):
 @pytest.mark.parametrize("component", COMPONENTS)
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 def test_every_head_equals_transformer_lens(model, component, direction):
-    pair = a_pair(model)
+    pair = models.a_pair(model)
     expected, clean, corrupted = from_oracle(model, pair, ALL_POSITIONS[component], direction)
     found = patch_heads(model, [pair], component=component, direction=direction)
     effect = found.effects["logit_difference"]
@@ -92,7 +71,7 @@ def test_every_head_equals_transformer_lens(model, component, direction):
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_every_position_equals_transformer_lens(model, component):
-    pair = a_pair(model, n=8, at=3)
+    pair = models.a_pair(model, n=8, at=3)
     expected, _, _ = from_oracle(model, pair, BY_POSITION[component])
     if component != "pattern":
         expected = expected.swapaxes(1, 2)  # [layer, pos, head] there
@@ -102,7 +81,7 @@ def test_every_position_equals_transformer_lens(model, component):
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_the_fallback_gives_the_same_numbers(model, component, monkeypatch):
-    pair = a_pair(model)
+    pair = models.a_pair(model)
     direct = patch_heads(model, [pair], component=component)
     monkeypatch.setattr(sweep, "AGREEMENT", -1.0)  # nothing agrees: no model fits
     hooked = patch_heads(model, [pair], component=component)
@@ -148,7 +127,7 @@ def test_a_model_of_another_shape_falls_back():
     model = models.native(
         attn_scores_soft_cap=2.0
     )  # squashes attention scores, which the sweep knows nothing of
-    pair = a_pair(model)
+    pair = models.a_pair(model)
     found = patch_heads(model, [pair])
     expected, _, _ = from_oracle(model, pair, ALL_POSITIONS["z"])
     assert found.engine == "hooked"
@@ -156,14 +135,14 @@ def test_a_model_of_another_shape_falls_back():
 
 
 def test_splitting_the_batch_changes_nothing(model):
-    pair = a_pair(model)
+    pair = models.a_pair(model)
     whole, split = (patch_heads(model, [pair], max_bytes=size) for size in (sweep.MAX_BYTES, 1))
     for metric in METRICS:
         np.testing.assert_allclose(whole.effects[metric].patched, split.effects[metric].patched, atol=1e-5)
 
 
 def test_what_follows_the_scored_position_does_not_count(model):
-    pair = a_pair(model)
+    pair = models.a_pair(model)
     longer = PromptPair(
         (*pair.clean, 3, 4), (*pair.corrupted, 5, 6), pair.answer, pair.distractor, position=11
     )
@@ -172,7 +151,7 @@ def test_what_follows_the_scored_position_does_not_count(model):
 
 
 def test_probability_and_log_probability_are_those_of_the_answer(model):
-    pair = a_pair(model)
+    pair = models.a_pair(model)
     effects = patch_heads(model, [pair]).effects
     with torch.no_grad():
         expected = model(torch.tensor([pair.clean]))[0, -1].log_softmax(-1)[pair.answer]
@@ -189,7 +168,7 @@ def test_probability_and_log_probability_are_those_of_the_answer(model):
 
 
 def test_clean_into_clean_changes_nothing(model):
-    pair = a_pair(model)
+    pair = models.a_pair(model)
     same = PromptPair(pair.clean, pair.clean, pair.answer, pair.distractor)
     for component in COMPONENTS:
         effect = patch_heads(model, [same], component=component).effects["logit_difference"]
@@ -201,13 +180,13 @@ def test_clean_into_clean_changes_nothing(model):
 def test_every_head_restores_the_clean_run_when_the_scored_token_is_the_same():
     """Without MLPs the last residual stream is the token there plus what heads wrote: all of z is enough."""
     model = models.native()
-    found = patch_set(model, [a_pair(model)], all_heads(model))
+    found = patch_set(model, [models.a_pair(model)], all_heads(model))
     assert found.sets[0].measures["logit_difference"].effect == pytest.approx(1, abs=1e-4)
 
 
 def test_with_mlps_every_head_and_the_embeddings_restore_the_clean_run(model):
     """MLPs read what heads wrote and the embedding: all of z plus the clean embedding is the clean run, exactly."""
-    pair = a_pair(model)
+    pair = models.a_pair(model)
     source, base = sweep.record(model, pair.clean, component="z"), sweep.record(model, pair.corrupted)
     clean = sweep.record(model, pair.clean)
     base.resid[0] = clean.resid[0]
@@ -218,7 +197,7 @@ def test_with_mlps_every_head_and_the_embeddings_restore_the_clean_run(model):
 
 
 def test_a_set_equals_hooks_on_all_its_heads(model):
-    pair = a_pair(model)
+    pair = models.a_pair(model)
     heads = [(0, 1), (1, 0), (1, 3)]
     with torch.no_grad():
         _, cache = model.run_with_cache(torch.tensor([pair.clean]))
@@ -296,7 +275,7 @@ def test_the_top_k_curve_rises_where_the_head_joins(planted):
 
 
 def test_the_mean_and_interval_are_over_defined_pairs(model):
-    several = [a_pair(model, seed=seed) for seed in range(4)]
+    several = [models.a_pair(model, seed=seed) for seed in range(4)]
     same = PromptPair(several[0].clean, several[0].clean, several[0].answer, several[0].distractor)
     alone = [patch_heads(model, [pair]).effects["logit_difference"] for pair in several]
     together = patch_heads(model, [*several, same]).effects["logit_difference"]
@@ -309,7 +288,7 @@ def test_the_mean_and_interval_are_over_defined_pairs(model):
 
 
 def test_the_generator_fills_the_map_and_can_be_closed(model):
-    steps = iter_patch_heads(model, [a_pair(model)])
+    steps = iter_patch_heads(model, [models.a_pair(model)])
     first = next(steps)
     mean = first.result.effects["logit_difference"].mean
     assert (first.done, first.total) == (1, model.cfg.n_layers)
@@ -321,10 +300,12 @@ def test_the_generator_fills_the_map_and_can_be_closed(model):
 
 def test_grouped_keys_and_values_are_named_by_group():
     model = models.llama()
-    found = patch_heads(model, [a_pair(model)], component="k")
+    found = patch_heads(model, [models.a_pair(model)], component="k")
     assert (found.unit, found.n_heads, found.group_size) == ("group", 2, 3)
     assert found.name(1, 1) == "1.3-5"
-    heads = patch_set(model, [a_pair(model)], [(1, 4)], component="k").sets[0].measures["logit_difference"]
+    heads = (
+        patch_set(model, [models.a_pair(model)], [(1, 4)], component="k").sets[0].measures["logit_difference"]
+    )
     assert heads.effect == pytest.approx(found.effects["logit_difference"].mean[1][1], abs=1e-5)
 
 
@@ -437,7 +418,7 @@ def test_requests_without_work_are_refused(planted):
     with pytest.raises(InputError, match=r"no head 2\.0"):
         patch_set(planted, pairs(planted, 1), [(2, 0)])
     with pytest.raises(InputError, match="same length"):
-        patch_heads(planted, [a_pair(planted), a_pair(planted, n=9)], positions="each")
+        patch_heads(planted, [models.a_pair(planted), models.a_pair(planted, n=9)], positions="each")
     with pytest.raises(InputError, match="same number"):
         PromptPair((1, 2), (1,), 3, 4)
     with pytest.raises(InputError, match="context is 256"):
