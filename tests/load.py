@@ -24,9 +24,9 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent)]
 
 import numpy as np
-from conftest import app_process
 from gradio_client import Client
 from playwright.sync_api import sync_playwright
+from running import app_process
 
 from induction.ui import api, jobs
 

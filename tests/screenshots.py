@@ -10,8 +10,8 @@ import argparse
 import shutil
 from pathlib import Path
 
-from conftest import ROOT, running_app
 from playwright.sync_api import Page, sync_playwright
+from running import ROOT, running_app
 
 VIEWS = {"compare": "?model=gpt2&compare=distilgpt2"}
 WIDTHS = (1280, 390)

@@ -7,11 +7,11 @@ import json
 
 import numpy as np
 import pytest
-from conftest import running_app
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
+from running import running_app
 
 from induction import analysis, patching, prompt_pairs, results
 from induction.attention import attend

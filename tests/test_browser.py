@@ -10,8 +10,8 @@ import time
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from conftest import ROOT, address, running_app
 from playwright.sync_api import expect
+from running import ROOT, address, running_app
 
 pytestmark = pytest.mark.browser
 

@@ -7,8 +7,8 @@ import re
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from conftest import address
 from playwright.sync_api import expect
+from running import address
 
 pytestmark = pytest.mark.browser
 

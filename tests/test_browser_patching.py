@@ -6,8 +6,8 @@ import re
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import address
 from playwright.sync_api import expect
+from running import address
 
 from induction.interventions import random_sets
 from induction.model import load_model

@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from conftest import running_app
 from gradio_client import Client
+from running import running_app
 
 ROOT = Path(__file__).parent.parent
 # What Hugging Face sets in the image of a Gradio Space.

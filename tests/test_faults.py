@@ -11,9 +11,9 @@ import time
 
 import models
 import pytest
-from conftest import ROOT, app_process
 from fake_hub import hub
 from playwright.sync_api import expect
+from running import ROOT, app_process
 
 from induction import history, results
 from induction.cli import main

@@ -6,7 +6,7 @@ import re
 import shlex
 
 import pytest
-from conftest import ROOT
+from running import ROOT
 
 from induction import results
 from induction.cli import _parser
