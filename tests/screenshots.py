@@ -28,7 +28,7 @@ README = {
 def settled(page: Page, address: str) -> None:
     """Open a view and wait until all of it is drawn."""
     page.goto(address)
-    page.wait_for_selector("[role=tabpanel]")
+    page.wait_for_selector("[role=tabpanel]:visible")
     page.wait_for_load_state("networkidle")
     # The address is written once everything was restored; runs show their state.
     page.wait_for_function("document.querySelector('#link textarea, #link input')?.value.includes('?')")
