@@ -84,21 +84,34 @@ def test_the_page_downloads_with_progress_which_can_be_cancelled(browser, tmp_pa
         expect(page.locator("#needs")).to_contain_text("downloads 548 MB")
         page.get_by_label("Prompts", exact=True).fill("2")
         page.locator("#run-scan").click()
-        status = page.locator("#scan-status")
-        expect(status).to_contain_text(re.compile(r"downloading gpt2: [1-9]\d* of \d+ MB"), timeout=60_000)
-        page.locator("#cancel-scan").click()
-        expect(status).to_contain_text("Cancelled")
-        deadline = time.monotonic() + 20
-        while parts := list(cache.rglob("*.incomplete")):
-            assert time.monotonic() < deadline, parts
-            page.wait_for_timeout(100)
-        assert not list(cache.rglob("model.safetensors"))
+        _cancel_the_download(page, "scan", cache)
+
+        page.get_by_role("tab", name="Attention").click()
+        expect(page.locator("#attention-view")).to_contain_text("not on this machine")
+        page.locator("#show-attention").click()
+        _cancel_the_download(page, "attention", cache)
 
         served.bytes_per_second = None
+        page.locator("#show-attention").click()
+        page.wait_for_selector("#attention-view [data-painted]", timeout=60_000)
+        page.get_by_role("tab", name="Scan").click()
         page.locator("#run-scan").click()
-        expect(status).to_contain_text("Done", timeout=60_000)
+        expect(page.locator("#scan-status")).to_contain_text("Done", timeout=60_000)
         expect(page.locator("#facts")).to_contain_text("Live runs work without a download.")
         page.close()
+
+
+def _cancel_the_download(page, tab, cache):
+    """Wait until the run of a tab tells how far its download is, cancel it, and see that nothing is left of it."""
+    status = page.locator(f"#{tab}-status")
+    expect(status).to_contain_text(re.compile(r"downloading gpt2: [1-9]\d* of \d+ MB"), timeout=60_000)
+    page.locator(f"#cancel-{tab}").click()
+    expect(status).to_contain_text("Cancelled")
+    deadline = time.monotonic() + 20
+    while parts := list(cache.rglob("*.incomplete")):
+        assert time.monotonic() < deadline, parts
+        page.wait_for_timeout(100)
+    assert not list(cache.rglob("model.safetensors"))
 
 
 # -- disk and files ------------------------------------------------------------------------------------------
