@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,19 +32,8 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Event:
-    """What was changed in training after ``tokens`` training tokens, in words that follow "from there on"."""
-
-    tokens: int
-    text: str
-
-
-@dataclass(frozen=True)
 class History:
-    """The checkpoints of one run, oldest first, with everything needed to repeat it.
-
-    ``events`` are the changes of data or recipe on the way: a curve that bends there need not bend by itself.
-    """
+    """The checkpoints of one run, oldest first, with everything needed to repeat it."""
 
     model: str
     n_layers: int
@@ -54,7 +43,6 @@ class History:
     seed: int
     checkpoints: list[Checkpoint]
     versions: dict[str, str]
-    events: list[Event] = field(default_factory=list)
 
 
 def to_json(history: History) -> str:
@@ -118,13 +106,12 @@ def from_json(text: str, name: str = "this file") -> History:
 
 def _build(data: dict[str, Any]) -> History:
     checkpoints = [Checkpoint(**item) for item in data.pop("checkpoints")]
-    events = [Event(**item) for item in data.pop("events", [])]
-    return History(checkpoints=checkpoints, events=events, **data)
+    return History(checkpoints=checkpoints, **data)
 
 
 def _check(history: History) -> None:
     tokens = [checkpoint.tokens for checkpoint in history.checkpoints]
-    if not tokens or tokens != sorted(set(tokens)) or any(event.tokens <= 0 for event in history.events):
+    if not tokens or tokens != sorted(set(tokens)):
         raise ValueError("no checkpoints in the order of training")
     for checkpoint in history.checkpoints:
         for grid in (checkpoint.induction, checkpoint.previous_token):

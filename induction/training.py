@@ -1,9 +1,10 @@
 """Train a small attention-only model in which induction heads form, and watch them form.
 
 Half of the data is prose; the other half are sequences that repeat themselves with a period that varies from
-row to row, half of those made of random tokens and half of snippets of prose. Training starts on short rows
-with short periods, on which the change comes soon, and goes on with rows longer than what is scanned. The
-first copy of random tokens cannot be predicted and carries no loss. Attention is rotary.
+row to row, half of those made of random tokens and half of snippets of prose. From the first step to the last,
+batches of short rows with short periods, on which heads form soon, alternate at random with batches of rows longer
+than what is scanned: whatever changes on the way is the model's own doing. The first copy of random tokens cannot
+be predicted and carries no loss. Attention is rotary.
 
 Reference: Olsson et al. 2022 (the phase change); Singh et al. 2024 (what needs to go right for it).
 """
@@ -15,7 +16,6 @@ import platform
 import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from torch import nn
 
 from induction.analysis import versions
 from induction.errors import InputError
-from induction.history import Checkpoint, Event, History
+from induction.history import Checkpoint, History
 from induction.history import to_json as history_to_json
 from induction.native import save_native
 from induction.progress import Progress
@@ -40,10 +40,10 @@ DIGITS = 4
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A stretch of training on rows of one length; ``longest_period`` bounds the repeats in them."""
+class Batch:
+    """One shape of batches, and how many of all have it; ``longest_period`` bounds the repeats in their rows."""
 
-    steps: int
+    share: float
     rows: int
     length: int
     longest_period: int
@@ -56,9 +56,14 @@ class Recipe:
     layers: int = 2
     d_model: int = 128
     n_heads: int = 8
-    d_head: int = 16
+    d_head: int = 32
+    rotary_dim: int = 16  # turned dimensions of a head; the rest match tokens at any distance
     vocabulary: int = 1024
-    stages: tuple[Stage, ...] = (Stage(2500, 32, 64, 16), Stage(6000, 32, 160, 78))
+    steps: int = 9000
+    batches: tuple[Batch, ...] = (
+        Batch(0.55, 32, 64, 16),
+        Batch(0.45, 32, 160, 78),
+    )  # drawn anew at every step
     prose_share: float = 0.5
     shortest_period: int = 4
     learning_rate: float = 3e-3
@@ -68,10 +73,6 @@ class Recipe:
     checkpoints: int = 60
     validation_share: float = 0.05  # the end of each book
     seed: int = 0
-
-    @property
-    def steps(self) -> int:
-        return sum(stage.steps for stage in self.stages)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def read_corpus(folder: Path, recipe: Recipe) -> Corpus:
 
     training = encode(training_texts)
     validation = encode([text[cut:] for text, cut in zip(texts, cuts, strict=True)])
-    needed = 4 * max(stage.length for stage in recipe.stages)
+    needed = 4 * max(shape.length for shape in recipe.batches)
     if min(len(training), len(validation)) < needed or tokenizer.get_vocab_size() < recipe.vocabulary:
         raise InputError(f"The texts in {folder} are too short to train on; give a megabyte or more.")
     return Corpus(tokenizer, training, validation, tuple(file.stem for file in files))
@@ -183,7 +184,7 @@ class MiniTransformer(nn.Module):
 
     def forward(self, tokens: torch.Tensor, patterns: list[torch.Tensor] | None = None) -> torch.Tensor:
         """Logits ``[batch, pos, vocabulary]``; attention of each layer is appended to ``patterns``."""
-        angles = _angles(tokens.shape[1], self.recipe.d_head)
+        angles = _angles(tokens.shape[1], self.recipe.rotary_dim)
         x = self.tok_embed(tokens)  # [batch, pos, d_model]
         for layer in self.layers:
             x = x + layer.attn(layer.ln1(x), angles, patterns)
@@ -200,50 +201,52 @@ class MiniTransformer(nn.Module):
             "d_vocab": self.recipe.vocabulary,
             "attn_only": True,
             "positional_embedding_type": "rotary",
-            "rotary_dim": self.recipe.d_head,
+            "rotary_dim": self.recipe.rotary_dim,
             "rotary_base": 10000,
             "normalization_type": "LN",
             "act_fn": "gelu",
         }
 
 
-def _angles(length: int, d_head: int) -> torch.Tensor:
-    """Rotation angle of each pair of dimensions at each position: ``[pos, d_head / 2]``."""
-    frequency = 10000 ** (-torch.arange(0, d_head, 2) / d_head)
+def _angles(length: int, rotary_dim: int) -> torch.Tensor:
+    """Rotation angle of each pair of dimensions at each position: ``[pos, rotary_dim / 2]``."""
+    frequency = 10000 ** (-torch.arange(0, rotary_dim, 2) / rotary_dim)
     return torch.outer(torch.arange(length), frequency)
 
 
 def _rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-    """Turn neighbouring pairs of dimensions of ``[batch, head, pos, d_head]`` by their angles."""
+    """Turn neighbouring pairs of the first dimensions of ``[batch, head, pos, d_head]`` by their angles."""
     cos, sin = angles.cos(), angles.sin()
-    even, odd = x[..., 0::2], x[..., 1::2]
-    return torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(-2)
+    turned = x[..., : 2 * angles.shape[-1]]
+    even, odd = turned[..., 0::2], turned[..., 1::2]
+    turned = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(-2)
+    return torch.cat((turned, x[..., 2 * angles.shape[-1] :]), dim=-1)
 
 
 def batch_of(
-    corpus: Corpus, recipe: Recipe, stage: Stage, generator: torch.Generator
+    corpus: Corpus, recipe: Recipe, shape: Batch, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One batch, BOS first in every row.
 
     Returns:
         tokens ``[row, length + 1]`` and the weight of the loss on each token but the first ``[row, length]``.
     """
-    tokens = torch.zeros(stage.rows, stage.length + 1, dtype=torch.long)
-    weight = torch.ones(stage.rows, stage.length)
-    starts = torch.randint(len(corpus.training) - stage.length, (stage.rows,), generator=generator)
+    tokens = torch.zeros(shape.rows, shape.length + 1, dtype=torch.long)
+    weight = torch.ones(shape.rows, shape.length)
+    starts = torch.randint(len(corpus.training) - shape.length, (shape.rows,), generator=generator)
     periods = torch.randint(
-        recipe.shortest_period, stage.longest_period + 1, (stage.rows,), generator=generator
+        recipe.shortest_period, shape.longest_period + 1, (shape.rows,), generator=generator
     )
     for row, (start, period) in enumerate(zip(starts.tolist(), periods.tolist(), strict=True)):
-        if row < recipe.prose_share * stage.rows:
-            tokens[row, 1:] = corpus.training[start : start + stage.length]
+        if row < recipe.prose_share * shape.rows:
+            tokens[row, 1:] = corpus.training[start : start + shape.length]
             continue
         if row % 2:
             copy = torch.randperm(recipe.vocabulary - 1, generator=generator)[:period] + 1
             weight[row, :period] = 0
         else:
             copy = corpus.training[start : start + period]
-        tokens[row, 1:] = copy.repeat(stage.length // period + 1)[: stage.length]
+        tokens[row, 1:] = copy.repeat(shape.length // period + 1)[: shape.length]
     return tokens, weight
 
 
@@ -266,7 +269,7 @@ class Examiner:
     """Measures a state on fixed prompts: the same at every checkpoint, none of them trained on."""
 
     def __init__(self, corpus: Corpus, recipe: Recipe) -> None:
-        length = max(stage.length for stage in recipe.stages)
+        length = max(shape.length for shape in recipe.batches)
         rows = min(64, len(corpus.validation) // length)
         step = len(corpus.validation) // rows  # spread over all books
         prose = [corpus.validation[i * step : i * step + length] for i in range(rows)]
@@ -353,7 +356,7 @@ def iter_train(
     examiner = Examiner(text, recipe)
     run = _Run(text, recipe, out, started=time.monotonic())
     measure_at = set(checkpoint_steps(recipe))
-    plan = [stage for stage in recipe.stages for _ in range(stage.steps)]
+    shares = torch.tensor([shape.share for shape in recipe.batches])
     tokens_seen = 0
     try:
         for step in range(recipe.steps + 1):
@@ -361,16 +364,16 @@ def iter_train(
                 run.keep(examiner.measure(model, step, tokens_seen), model)
             if step == recipe.steps or (minutes and time.monotonic() - run.started > minutes * 60):
                 break
-            stage = plan[step]
+            shape = recipe.batches[int(torch.multinomial(shares, 1, generator=generator))]
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate * _rate(step, recipe)
-            batch, weight = batch_of(text, recipe, stage, generator)
+            batch, weight = batch_of(text, recipe, shape, generator)
             loss = (_nll(model(batch), batch) * weight).sum() / weight.sum()
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
-            tokens_seen += stage.rows * stage.length
+            tokens_seen += shape.rows * shape.length
             if step % 10 == 0:
                 yield Progress(step, recipe.steps, f"loss {loss.item():.2f} · {run.latest()}")
     except KeyboardInterrupt:
@@ -380,19 +383,6 @@ def iter_train(
         raise
     trained = run.write()
     yield Progress(recipe.steps, recipe.steps, "written", trained)
-
-
-def events(recipe: Recipe) -> list[Event]:
-    """Where a stage after the first begins, and what is different in it."""
-    found, tokens = [], 0
-    for before, stage in pairwise(recipe.stages):
-        tokens += before.steps * before.rows * before.length
-        text = (
-            f"rows of {stage.length} tokens with periods up to {stage.longest_period} "
-            f"(before: {before.length} tokens, up to {before.longest_period})"
-        )
-        found.append(Event(tokens, text))
-    return found
 
 
 def _optimiser(model: MiniTransformer, recipe: Recipe) -> torch.optim.AdamW:
@@ -448,7 +438,6 @@ class _Run:
         recipe, name = self.recipe, self.out.name
         minutes = (time.monotonic() - self.started) / 60
         unigram, bigram = baselines(self.corpus, recipe.vocabulary)
-        last = self.checkpoints[-1]
         history = History(
             model=name,
             n_layers=recipe.layers,
@@ -461,9 +450,10 @@ class _Run:
             seed=recipe.seed,
             checkpoints=self.checkpoints,
             versions=versions(),
-            events=[event for event in events(recipe) if event.tokens < last.tokens],
         )
-        trained = Trained(self.out, history, self.best, unigram, bigram, last.step < recipe.steps)
+        trained = Trained(
+            self.out, history, self.best, unigram, bigram, self.checkpoints[-1].step < recipe.steps
+        )
         try:
             save_native(self.out, self.config, self.state)
             PreTrainedTokenizerFast(
@@ -503,10 +493,10 @@ class _Run:
         previous = max(
             (value, f"{i}.{h}") for i, row in enumerate(kept.previous_token) for h, value in enumerate(row)
         )
-        stages = "; then ".join(
-            f"{stage.steps:,} steps of {stage.rows} rows x {stage.length} tokens, periods "
-            f"{recipe.shortest_period} to {stage.longest_period}"
-            for stage in recipe.stages
+        shapes = " or ".join(
+            f"{shape.rows} rows x {shape.length} tokens with periods {recipe.shortest_period} to "
+            f"{shape.longest_period} ({shape.share:.0%})"
+            for shape in recipe.batches
         )
         books = "\n".join(f"- {title.replace('_', ': ').replace('-', ' ')}" for title in self.corpus.titles)
         parameters = sum(value.numel() for value in self.state.values())
@@ -532,7 +522,8 @@ Protocol: {trained.history.protocol}; seed {recipe.seed + 1}.
 
 ## Recipe
 
-Seed {recipe.seed}; {stages}. {recipe.prose_share:.0%} prose, the rest repeats (half random tokens, half snippets of \
+Seed {recipe.seed}; {recipe.steps:,} steps of {shapes}. \
+{recipe.prose_share:.0%} prose, the rest repeats (half random tokens, half snippets of \
 prose). AdamW, rate {recipe.learning_rate:g}, weights drawn with standard deviation 1/sqrt(d_model), no loss on \
 the first copy of random tokens. {minutes:.0f} minutes on {torch.get_num_threads()} threads, \
 torch {trained.history.versions["torch"]}.

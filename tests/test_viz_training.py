@@ -1,12 +1,11 @@
 """Figures of training: the change and the order are where the history has them."""
 
 import xml.etree.ElementTree as ET
-from dataclasses import replace
 
 import pytest
 
 from induction.errors import InputError
-from induction.history import Checkpoint, Event, History, bundled_histories
+from induction.history import Checkpoint, History, bundled_histories
 from induction.viz import training as viz
 from induction.viz.theme import LIGHT, PAGE
 
@@ -56,15 +55,6 @@ def test_without_a_fall_nothing_is_marked():
     text = viz.losses(history(second=(8, 8, 7.9, 7.8, 7.8)))
     assert elements(text, "rect", fill=LIGHT.selected) == []
     assert "no change to mark" in texts(text)
-
-
-def test_a_change_of_training_itself_is_a_dashed_line():
-    run = replace(history(), events=[Event(100_000, "rows of <160> tokens")])
-    for figure in (viz.losses, viz.scores):
-        (line,) = elements(figure(run), "line", stroke_dasharray="3 3")
-        assert float(line.get("x1")) == pytest.approx(46 + 2 * 380 / 3, abs=0.1)
-        assert "line: from 100 k tokens on rows of <160> tokens." in " ".join(texts(figure(run)).split())
-        assert elements(figure(history()), "line", stroke_dasharray="3 3") == []
 
 
 def test_three_losses_and_the_other_run_are_lines_with_names():

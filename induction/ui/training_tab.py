@@ -92,10 +92,6 @@ def headline(history: History) -> str:
         sentences.append(
             f"At the change the loss on repeated text falls from {before:.2f} to {after:.2f} nats per token."
         )
-    sentences += [
-        f"From {figures.tokens_in_words(event.tokens)} tokens on it was trained on {event.text}."
-        for event in history.events
-    ]
     versions = ", ".join(f"{name} {version}" for name, version in history.versions.items())
     return (
         f"<h2>{escape(history.model)} <span class='ih-badge'>{escape(shape)}</span></h2>"

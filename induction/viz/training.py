@@ -215,18 +215,12 @@ def _frame(axes: svg.Axes, palette: Palette, y_label: str) -> list[str]:
 
 
 def _marks(history: History, axes: svg.Axes, palette: Palette) -> list[str]:
-    """A band where the second-copy loss falls fastest, a dashed line where training itself was changed."""
-    parts = []
-    for event in history.events:
-        x = axes.x(math.log10(event.tokens))
-        dashes = {"stroke": palette.muted, "stroke_dasharray": "3 3"}
-        parts.append(svg.tag("line", x1=x, x2=x, y1=axes.top, y2=axes.bottom, **dashes))
+    """A band where the second-copy loss falls fastest."""
     index = phase_change(history)
     if index is None:
-        return parts
+        return []
     before, after = (axes.x(math.log10(history.checkpoints[i].tokens)) for i in (index - 1, index))
     return [
-        *parts,
         svg.tag(
             "rect",
             x=before,
@@ -250,13 +244,10 @@ def _marks(history: History, axes: svg.Axes, palette: Palette) -> list[str]:
 
 def _marks_in_words(history: History) -> str:
     index = phase_change(history)
-    words = "No induction head formed: no change to mark."
-    if index is not None:
-        before, after = (tokens_in_words(history.checkpoints[i].tokens) for i in (index - 1, index))
-        words = f"The change, where the second-copy loss falls fastest: {before} to {after} tokens."
-    for event in history.events:
-        words += f" Dashed vertical line: from {tokens_in_words(event.tokens)} tokens on {event.text}."
-    return words
+    if index is None:
+        return "No induction head formed: no change to mark."
+    before, after = (tokens_in_words(history.checkpoints[i].tokens) for i in (index - 1, index))
+    return f"The change, where the second-copy loss falls fastest: {before} to {after} tokens."
 
 
 def _selected(history: History, at: int | None, axes: svg.Axes, palette: Palette) -> list[str]:
