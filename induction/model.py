@@ -54,10 +54,10 @@ CATALOGUE: dict[str, ModelCard] = {
     card.name: card
     for card in (
         ModelCard(
-            "mini-2l", BUNDLED, 2, 8, 395_008, 0, "MIT", "the smallest model with induction heads; offline"
+            "mini-2l", BUNDLED, 2, 8, 526_848, 0, "MIT", "the smallest model with induction heads; offline"
         ),
         ModelCard(
-            "mini-1l", BUNDLED, 1, 8, 328_704, 0, "MIT", "the control: one layer cannot form them; offline"
+            "mini-1l", BUNDLED, 1, 8, 394_624, 0, "MIT", "the control: one layer cannot form them; offline"
         ),
         ModelCard("gpt2", HUB, 12, 12, 124_439_808, 548, "MIT", "the model of the literature (GPT-2 small)"),
         ModelCard("gpt2-medium", HUB, 24, 16, 354_823_168, 1520, "MIT", "the same at three times the size"),

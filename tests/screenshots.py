@@ -19,7 +19,7 @@ WIDTHS = (1280, 390)
 README = {
     "scan": ("?model=gpt2&tab=scan&head=5.1", 1280, 1000),
     "attention": ("?model=mini-2l&tab=attention&head=1.7", 1100, 1300),
-    "patching": ("?model=mini-2l&tab=patching&head=0.6", 1100, 1300),
+    "patching": ("?model=mini-2l&tab=patching&head=0.2", 1100, 1300),
     "circuit": ("?model=mini-2l&tab=circuit&head=1.7", 1100, 1300),
     "training": ("?model=mini-2l&tab=training", 1100, 1300),
 }

@@ -13,9 +13,9 @@ SMOLLM2 = "?model=HuggingFaceTB/SmolLM2-135M-Instruct"  # the widest and deepest
 STATES = {  # (address, what must stand before the look)
     "scan": (f"{SMOLLM2}&compare=gpt2", "#compare-right [role=gridcell]"),
     "attention": ("?model=mini-2l&tab=attention&head=1.2&prompt=natural-2", ".ia-lists"),
-    "patching": ("?model=mini-2l&tab=patching&together=ablate&heads=0.6", "#sets-table table"),
+    "patching": ("?model=mini-2l&tab=patching&together=ablate&heads=0.2", "#sets-table table"),
     "patching-30-layers": (f"{SMOLLM2}&tab=patching", "#patching-grid [role=gridcell]"),
-    "circuit": ("?model=mini-2l&tab=circuit&head=1.2&edge=0.6>1.2", "#circuit-diagram svg"),
+    "circuit": ("?model=mini-2l&tab=circuit&head=1.2&edge=0.2>1.2", "#circuit-diagram svg"),
     "circuit-30-layers": (f"{SMOLLM2}&tab=circuit", "#circuit-diagram svg"),
     "training": ("?tab=training", "#training-loss svg"),
     "about": ("?tab=about", "#about h2"),

@@ -23,23 +23,23 @@ def mark(page, kind, name):
 def test_the_diagram_has_previous_token_heads_left_and_induction_heads_right(visit):
     page = visit(MINI, ready=DIAGRAM)
     expect(page.locator("#circuit-headline")).to_contain_text("feeds")
-    sender, receiver = (mark(page, "head", name).bounding_box() for name in ("0.6", "1.2"))
+    sender, receiver = (mark(page, "head", name).bounding_box() for name in ("0.2", "1.2"))
     assert sender["x"] + sender["width"] < receiver["x"]
     expect(page.locator("#circuit-kinds")).to_contain_text("induction score at least 0.4")
 
 
 def test_a_clicked_path_shows_its_numbers_and_its_link_restores_them(visit):
     page = visit(f"{MINI}&head=1.2", ready=DIAGRAM)
-    mark(page, "edge", "0.6>1.2").focus()
+    mark(page, "edge", "0.2>1.2").focus()
     page.keyboard.press("Enter")
-    expect(page.locator("#circuit-edge h2")).to_have_text("Path 0.6 → 1.2")
+    expect(page.locator("#circuit-edge h2")).to_have_text("Path 0.2 → 1.2")
     keys = page.locator("#circuit-edge tr[aria-selected=true]")
     expect(keys).to_contain_text("Keys")
     expect(keys.locator("td").first).to_have_text(re.compile(r"^\+0\.[1-9]"))
-    page.wait_for_url("**edge=0.6*")
-    assert address(page)["edge"] == "0.6>1.2"
+    page.wait_for_url("**edge=0.2*")
+    assert address(page)["edge"] == "0.2>1.2"
     again = visit("?" + urlsplit(page.url).query, ready="#circuit-edge h2")
-    expect(again.locator("#circuit-edge h2")).to_have_text("Path 0.6 → 1.2")
+    expect(again.locator("#circuit-edge h2")).to_have_text("Path 0.2 → 1.2")
 
 
 def test_a_clicked_head_is_selected_everywhere(visit):
@@ -47,8 +47,8 @@ def test_a_clicked_head_is_selected_everywhere(visit):
     mark(page, "head", "1.6").click()
     expect(page.locator("#circuit-head h2")).to_have_text("Head 1.6: induction head")
     expect(page.locator("#circuit-paths svg")).to_have_attribute("aria-label", re.compile("into head 1.6"))
-    mark(page, "head", "0.6").click()
-    expect(page.locator("#circuit-head h2")).to_have_text("Head 0.6: previous-token head")
+    mark(page, "head", "0.2").click()
+    expect(page.locator("#circuit-head h2")).to_have_text("Head 0.2: previous-token head")
     expect(page.locator("#circuit-paths .ih-empty")).to_contain_text("first layer")
 
 
@@ -147,10 +147,10 @@ def test_the_slider_moves_the_grids_and_the_marks(visit):
 def test_a_clicked_head_is_followed_through_training(visit):
     page = visit("?model=mini-2l&tab=training&checkpoint=40", ready="#training-loss svg")
     page.locator("#training-previous [data-l='0'][data-h='6']").click()
-    expect(page.locator("#training-heads svg")).to_contain_text("0.6: previous-token score dashed")
-    page.wait_for_url("**trained=0.6*")
+    expect(page.locator("#training-heads svg")).to_contain_text("0.2: previous-token score dashed")
+    page.wait_for_url("**trained=0.2*")
     again = visit("?" + urlsplit(page.url).query, ready="#training-heads svg")
-    expect(again.locator("#training-heads svg")).to_contain_text("0.6: previous-token score dashed")
+    expect(again.locator("#training-heads svg")).to_contain_text("0.2: previous-token score dashed")
     expect(again.locator("#training-place")).to_contain_text("Checkpoint 40 of")
 
 

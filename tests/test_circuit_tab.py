@@ -63,7 +63,7 @@ def test_the_card_of_a_path_has_the_numbers_of_the_result():
     assert f"<td>{receiver.composition.measured['k'][layer][head]:.3f}</td>" in card
 
 
-@pytest.mark.parametrize("edge", ["", "0.6", "0.6>0.1", "9.9>1.2", "1.2>0.6", "0.6>99.0", "<b>>1.2"])
+@pytest.mark.parametrize("edge", ["", "0.2", "0.2>0.1", "9.9>1.2", "1.2>0.2", "0.6>99.0", "<b>>1.2"])
 def test_what_is_no_path_has_no_card(edge):
     assert cards.edge_card(results.bundled("mini-2l"), edge, "k") == ""
 

@@ -82,7 +82,7 @@ def test_a_set_equals_the_library():
 
 
 def test_ablation_says_what_happens_to_both_copies():
-    together = Together("ablate", "0.6", n_random=2)
+    together = Together("ablate", "0.2", n_random=2)
     found = finish(sets_steps(MINI, Sweep("first_a", n_pairs=2), together))
     text = cards.sets_headline(found, together, "logit_difference")
     second = found.sets[0].measures["second_copy_loss"]
@@ -192,8 +192,8 @@ def test_exports_are_what_is_on_show():
 
 def test_a_click_puts_a_head_into_the_set_and_takes_it_out():
     assert tab._toggled("", "1.2") == "1.2"
-    assert tab._toggled("1.2, 0.6", "1.3") == "1.2,0.6,1.3"
-    assert tab._toggled("1.2,0.6", "1.2") == "0.6"
-    assert tab._first_heads(MINI, "", 2) == "1.7,1.6"
+    assert tab._toggled("1.2, 0.2", "1.3") == "1.2,0.2,1.3"
+    assert tab._toggled("1.2,0.2", "1.2") == "0.2"
+    assert tab._first_heads(MINI, "", 2) == "1.7,1.2"
     with pytest.raises(InputError, match="scan"):
         tab._first_heads("gpt2-medium", "", 2)

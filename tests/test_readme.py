@@ -71,13 +71,13 @@ def test_the_patching_figures_are_the_bundled_ones():
     together, random, alone = map(
         float,
         re.search(
-            r"five strongest induction heads together ([.\d]+), random sets of the same size ([.\d]+); "
-            r"the previous-token head 0.6 alone ([.\d]+\d)",
+            r"four induction heads together ([.\d]+), the layer's other four heads \(the only random set of that size\) "
+            r"([.\d]+); the previous-token head 0.2, which feeds all four, alone ([.\d]+\d)",
             text,
         ).groups(),
     )
     curve, sweep = patching.bundled("mini-2l-top-k"), patching.bundled("mini-2l")
-    measure = curve.sets[4].measures["logit_difference"]
+    measure = curve.sets[3].measures["logit_difference"]
     assert measure.effect == pytest.approx(together, abs=0.0051)
     assert sum(measure.random) / len(measure.random) == pytest.approx(random, abs=0.0051)
-    assert sweep.effect("logit_difference").mean[0][6] == pytest.approx(alone, abs=0.0051)
+    assert sweep.effect("logit_difference").mean[0][2] == pytest.approx(alone, abs=0.0051)

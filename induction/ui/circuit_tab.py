@@ -236,7 +236,7 @@ def build(page: Page) -> None:
 
 
 def _edge_parameter() -> links.Parameter:
-    """``edge=0.6>1.2``: the path on show."""
+    """``edge=0.2>1.2``: the path on show."""
 
     def read(text: str) -> tuple[str, str | None]:
         if EDGE.fullmatch(text):
