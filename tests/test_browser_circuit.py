@@ -146,7 +146,7 @@ def test_the_slider_moves_the_grids_and_the_marks(visit):
 
 def test_a_clicked_head_is_followed_through_training(visit):
     page = visit("?model=mini-2l&tab=training&checkpoint=40", ready="#training-loss svg")
-    page.locator("#training-previous [data-l='0'][data-h='6']").click()
+    page.locator("#training-previous [data-l='0'][data-h='2']").click()
     expect(page.locator("#training-heads svg")).to_contain_text("0.2: previous-token score dashed")
     page.wait_for_url("**trained=0.2*")
     again = visit("?" + urlsplit(page.url).query, ready="#training-heads svg")
