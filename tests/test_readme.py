@@ -72,7 +72,8 @@ def test_the_patching_figures_are_the_bundled_ones():
         float,
         re.search(
             r"four induction heads together ([.\d]+), the layer's other four heads "
-            r"\(the only random set of that size\) ([.\d]+); the previous-token head 0.2, which feeds all four, alone ([.\d]+\d)",
+            r"\(the only random set of that size\) ([.\d]+); the previous-token head 0.2, "
+            r"which feeds all four, alone ([.\d]+\d)",
             text,
         ).groups(),
     )
