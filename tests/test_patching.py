@@ -33,12 +33,21 @@ from induction.patching import (
 from induction.progress import finish
 from induction.prompt_pairs import pair_from_texts, pairs
 from induction.results import patching as results
+from induction.results.patching import Measure
 
 COMPONENTS = ("z", "q", "k", "v", "pattern")
 ALL_POSITIONS = {name: getattr(oracle, f"get_act_patch_attn_head_{name}_all_pos") for name in COMPONENTS[1:]}
 ALL_POSITIONS["z"] = oracle.get_act_patch_attn_head_out_all_pos
 BY_POSITION = {name: getattr(oracle, f"get_act_patch_attn_head_{name}_by_pos") for name in COMPONENTS[1:]}
 BY_POSITION["z"] = oracle.get_act_patch_attn_head_out_by_pos
+
+
+def test_random_sets_that_are_all_the_same_are_said_to_be():
+    measure = Measure(0.0, 1.0, 1.0, "share of the answer", random=[0.25, 0.25], percentile=100.0)
+    assert measure.random_in_words() == "+0.250 (all alike)"
+    assert replace(measure, random=[0.25, 0.75]).random_in_words(2) == "+0.50"
+    assert replace(measure, random=[0.25]).random_in_words() == "+0.250"
+    assert replace(measure, random=[], percentile=None).random_in_words() == "–"
 
 
 def from_oracle(model, pair, function, direction="denoise"):

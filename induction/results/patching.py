@@ -147,6 +147,11 @@ class Measure:
     random: list[float] = field(default_factory=list)
     percentile: float | None = None
 
+    def random_in_words(self, digits: int = 3) -> str:
+        """Mean effect of the random sets, which are all the same where a layer has no heads to choose among."""
+        alike = " (all alike)" if len(self.random) > 1 and len(set(self.random)) == 1 else ""
+        return f"{sum(self.random) / len(self.random):+.{digits}f}{alike}" if self.random else "–"
+
 
 @dataclass(frozen=True)
 class HeadSet:
@@ -403,7 +408,7 @@ def _sets_text(result: HeadSets, metric: str, top: int) -> str:
             if m.undefined:
                 row += f"; {m.undefined} pairs undefined"
             if m.random:
-                row += f"; random sets {sum(m.random) / len(m.random):+.3f}, percentile {m.percentile:.0f}"
+                row += f"; random sets {m.random_in_words()}, percentile {m.percentile:.0f}"
             lines.append(row)
     return "\n".join(lines)
 
@@ -422,7 +427,7 @@ def _sets_table(sets: list[HeadSet], metric: str, top: int) -> list[str]:
         for measure in (head_set.measures[name] for name in names):
             cell = "undefined" if measure.effect is None else f"{measure.effect:+.3f}"
             if measure.random:
-                cell += f" (random {sum(measure.random) / len(measure.random):+.3f})"
+                cell += f" (random {measure.random_in_words()})"
             cells.append(cell)
         rows.append([head_set.label, *cells])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

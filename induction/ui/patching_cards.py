@@ -150,13 +150,10 @@ def sets_headline(result: HeadSets | None, together: Together, metric: str) -> s
         share = "comes back" if result.intervention == "denoise" else "is lost"
         text = f"With {which} {len(last.heads)} heads patched, {measure.effect:.2f} of the {_lower(metric)} {share}."
     if measure.random:
-        text += (
-            f" Random sets of the same size: {sum(measure.random) / len(measure.random):+.2f} on average"
-            + (
-                f"; this set lies above {measure.percentile:.0f} % of them."
-                if measure.percentile is not None
-                else "."
-            )
+        text += f" Random sets of the same size: {measure.random_in_words(2)} on average" + (
+            f"; this set lies above {measure.percentile:.0f} % of them."
+            if measure.percentile is not None
+            else "."
         )
     return f"<p class='ih-verdict'>{escape(text)}</p>"
 
@@ -190,7 +187,13 @@ def _measure_row(name: str, measure: Measure) -> str:
     if measure.low is not None and measure.high is not None:
         interval = f"{measure.low:+.2f} to {measure.high:+.2f}"
     effect = "undefined" if measure.effect is None else f"{measure.effect:+.3f}"
-    random = f"{sum(measure.random) / len(measure.random):+.3f}" if measure.random else "–"
     above = "–" if measure.percentile is None else f"{measure.percentile:.0f} %"
-    cells = (f"{measure.baseline:.3f}", f"{measure.edited:.3f}", effect, interval, random, above)
+    cells = (
+        f"{measure.baseline:.3f}",
+        f"{measure.edited:.3f}",
+        effect,
+        interval,
+        measure.random_in_words(),
+        above,
+    )
     return f"<tr><th scope='row'>{title}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
