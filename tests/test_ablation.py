@@ -231,31 +231,35 @@ def induction_heads(found):
 
 
 def test_the_induction_heads_of_mini_together_restore_the_answer(mini, mini_scan):
-    """Measured: logit difference .95, probability .86; 50 random sets .26 and .04.
+    """Measured: logit difference .99, probability .97; random sets .01 and .00.
 
-    The logit difference of random sets is not nothing: most of layer 1 are induction heads, so that a control takes
-    the weak ones that are left, and layer-0 heads that carry B itself to where it is read.
+    All random sets of four are the other four heads of layer 1. For three of the induction heads there are several:
+    measured .78, random sets .13 on average and .20 at most, with the fourth one among them.
     """
     prompts = pairs(mini, 20, form="target", filler_length=15)
-    measures = patch_set(mini, prompts, induction_heads(mini_scan), n_random=50).sets[0].measures
-    assert measures["logit_difference"].effect >= 0.8
-    assert measures["probability"].effect >= 0.7
-    assert np.mean(measures["logit_difference"].random) <= 0.4
-    assert np.mean(measures["probability"].random) <= 0.1
-    assert all(measures[name].percentile >= 98 for name in METRICS)
+    measures = patch_set(mini, prompts, induction_heads(mini_scan), n_random=1).sets[0].measures
+    assert measures["logit_difference"].effect >= 0.95
+    assert measures["probability"].effect >= 0.9
+    assert abs(measures["logit_difference"].random[0]) <= 0.05
+    assert abs(measures["probability"].random[0]) <= 0.02
+    three = patch_set(mini, prompts, induction_heads(mini_scan)[:3], n_random=50).sets[0].measures
+    assert three["logit_difference"].effect >= 0.6
+    assert np.mean(three["logit_difference"].random) <= 0.3
+    assert all(three[name].percentile == 100 for name in METRICS)
 
 
-def test_without_its_previous_token_heads_mini_has_no_induction(mini, mini_scan):
-    """Measured, mean ablation: from .77-.89 to at most .29 without the strongest, to at most .01 without both."""
-    heads = [head for layer, head, score in mini_scan.ranked("previous_token") if layer == 0 and score > 0.5]
+def test_without_its_previous_token_head_mini_has_no_induction(mini, mini_scan):
+    """Measured, mean ablation: from .89-.93 to at most .02."""
+    (head,) = [
+        head for layer, head, score in mini_scan.ranked("previous_token") if layer == 0 and score > 0.5
+    ]
     before = mini_scan.scores["induction"].mean
-    for without, share in ((heads[:1], 0.6), (heads, 0.06)):
-        after = induction_without(mini, without)
-        for layer, head in induction_heads(mini_scan):
-            assert after[layer][head] < share * before[layer][head]
-    losses = ablate_set(mini, [(0, head) for head in heads], kind="mean").sets[0].measures
-    assert losses["second_copy_loss"].effect > 5  # measured 12.6 nats
-    assert abs(losses["first_copy_loss"].effect) < 2  # measured 0.6
+    after = induction_without(mini, [head])
+    for layer, receiver in induction_heads(mini_scan):
+        assert after[layer][receiver] < 0.06 * before[layer][receiver]
+    losses = ablate_set(mini, [(0, head)], kind="mean").sets[0].measures
+    assert losses["second_copy_loss"].effect > 5  # measured 15.2 nats
+    assert abs(losses["first_copy_loss"].effect) < 2  # measured 0.7
 
 
 def induction_without(model, heads):
