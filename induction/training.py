@@ -3,8 +3,8 @@
 Half of the data is prose; the other half are sequences that repeat themselves with a period that varies from
 row to row, half of those made of random tokens and half of snippets of prose. From the first step to the last,
 batches of short rows with short periods, on which heads form soon, alternate at random with batches of rows longer
-than what is scanned: whatever changes on the way is the model's own doing. The first copy of random tokens cannot
-be predicted and carries no loss. Attention is rotary.
+than what is scanned, so no change of data can stand behind a change of the model. The first copy of random tokens
+cannot be predicted and carries no loss. Attention is rotary.
 
 Reference: Olsson et al. 2022 (the phase change); Singh et al. 2024 (what needs to go right for it).
 """
@@ -57,13 +57,10 @@ class Recipe:
     d_model: int = 128
     n_heads: int = 8
     d_head: int = 32
-    rotary_dim: int = 16  # turned dimensions of a head; the rest match tokens at any distance
+    rotary_dim: int = 16  # turned dimensions of a head; the rest know no position
     vocabulary: int = 1024
     steps: int = 9000
-    batches: tuple[Batch, ...] = (
-        Batch(0.55, 32, 64, 16),
-        Batch(0.45, 32, 160, 78),
-    )  # drawn anew at every step
+    batches: tuple[Batch, ...] = (Batch(0.55, 32, 64, 16), Batch(0.45, 32, 160, 78))  # drawn at every step
     prose_share: float = 0.5
     shortest_period: int = 4
     learning_rate: float = 3e-3
