@@ -40,7 +40,8 @@ FORGOTTEN: dict[str, dict[str, str]] = {
     "qwen3": {"attention.key_length": "head_dim"},
     "qwen3_moe": {"expert_feed_forward_length": "moe_intermediate_size"},
 }
-UNREAD = {"gemma4_text", "gpt_oss"}  # configuration or experts of these come out wrong, or not at all
+# Families that transformers lists, whose configuration or experts it reads wrongly or not at all.
+UNREAD = {"gemma4", "gpt-oss"}
 # Layers of the sizes of Gemma whose scores are not divided by the root of the head's width; no key says so.
 GEMMA_27B = {"gemma2": 46, "gemma3_text": 62}
 
@@ -75,7 +76,7 @@ def read_header(path: Path) -> GgufFile:
     """Read a file's header, and see that the file is as long as its header says.
 
     Raises:
-        InputError: not a ``.gguf`` file, damaged, or cut short.
+        InputError: not a ``.gguf`` file, damaged, cut short, or one part of several.
     """
     import gguf
     from transformers.integrations.gguf import reader  # walks past strings: gguf's own takes seconds
@@ -91,10 +92,12 @@ def read_header(path: Path) -> GgufFile:
             per_block, block_bytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(kind)]
             tensors[name] = Tensor(shape, data + offset)
             end = max(end, data + offset + prod(shape) // per_block * block_bytes)
-    except (
-        Exception
-    ) as error:  # whatever wrong bytes lead to: struct, Unicode, index, value and memory errors
+    except Exception as error:  # wrong bytes lead to errors of struct, Unicode, index, value and memory
         raise damaged(path.name, error) from error
+    if (parts := metadata.get("split.count", 1)) > 1:
+        raise InputError(
+            f"{path.name} is one of {parts} parts of a model; merge them into one file with llama.cpp's gguf-split."
+        )
     if end > len(blob):
         raise damaged(path.name, f"{len(blob):,} of {end:,} bytes")
     return GgufFile(path, metadata, tensors)
@@ -108,6 +111,8 @@ def configuration(file: GgufFile) -> PreTrainedConfig:
     """
     from transformers import AutoConfig
 
+    if file.family in UNREAD:
+        raise _unread(file, f"models of the family '{file.family}'")
     try:
         config = AutoConfig.from_pretrained(
             file.path.parent, gguf_file=file.path.name, trust_remote_code=False, local_files_only=True
@@ -116,8 +121,6 @@ def configuration(file: GgufFile) -> PreTrainedConfig:
         if is_out_of_memory(error):
             raise
         raise _unread(file, f"models of the family '{file.family}'") from error
-    if config.model_type in UNREAD:
-        raise _unread(file, f"models of the family '{file.family}'")
     for key, attribute in FORGOTTEN.get(config.model_type, {}).items():
         if (value := file.fact(key)) is not None:
             setattr(config, attribute, value)
@@ -155,13 +158,19 @@ def _set_positions(file: GgufFile, config: PreTrainedConfig) -> None:
 def tokenizer(file: GgufFile) -> PreTrainedTokenizerFast:
     """The tokenizer that a file describes, whatever tokenizer lies in the same folder.
 
-    It puts its BOS in front where it has one, as TransformerLens wants it, who would else read the file again.
+    It puts its BOS in front where it has one, as TransformerLens wants it, which would else read the file again.
+
+    Raises:
+        InputError: transformers cannot rebuild it.
     """
     from transformers import PreTrainedTokenizerFast
     from transformers.integrations.gguf import convert_gguf_tokenizer, get_gguf_tokenizer
 
-    family, described, settings = get_gguf_tokenizer(str(file.path))
-    backend, more = convert_gguf_tokenizer(family, described)
+    try:
+        family, described, settings = get_gguf_tokenizer(str(file.path))
+        backend, more = convert_gguf_tokenizer(family, described)
+    except (KeyError, ValueError) as error:
+        raise _unread(file, "its tokenizer") from error
     settings["add_bos_token"] = settings["bos_token"] is not None
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, name_or_path=str(file.path.parent), **settings, **more

