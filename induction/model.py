@@ -282,6 +282,8 @@ def _boot(source: str, device: str, *, revision: str | None = None, local: bool 
     config = AutoConfig.from_pretrained(source, **where)
     _refuse_what_has_no_heads(config, source)
     tokenizer = AutoTokenizer.from_pretrained(source, **where)
+    if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
+        raise InputError(f"{source} comes without a tokenizer; save its tokenizer beside it.")
     tokenizer.init_kwargs.update(again)
     hf_model, report = AutoModelForCausalLM.from_pretrained(
         source,
@@ -526,4 +528,4 @@ def _fault_of_the_files(
 def _in_short(error: BaseException) -> str:
     """The first line of an exception, as long as a sentence can carry."""
     lines = str(error).strip().splitlines() or [""]
-    return textwrap.shorten(f"{type(error).__name__}: {lines[0]}".removesuffix(": "), 120, placeholder=" …")
+    return textwrap.shorten(f"{type(error).__name__}: {lines[0]}".rstrip(" .:"), 120, placeholder=" …")
