@@ -252,6 +252,10 @@ def _load_transformers(name: str, device: str, revision: str | None) -> tuple[Tr
     return _from_hub(name, device, revision), f"{HUB}, revision {revision or 'main'}"
 
 
+class _NoTokenizer(InputError):
+    """The place has no files of a tokenizer: transformers then makes one that knows no word."""
+
+
 def _from_hub(name: str, device: str, revision: str | None) -> TransformerBridge:
     """From the local cache without asking the Hub, or else from the Hub, if that answers at all.
 
@@ -261,7 +265,7 @@ def _from_hub(name: str, device: str, revision: str | None) -> TransformerBridge
     if hub.in_cache(name, revision):
         try:
             return _boot(name, device, revision=revision, local=True)
-        except OSError:  # not all of it was fetched
+        except (OSError, _NoTokenizer):  # not all of it was fetched
             if not hub.answers():
                 raise
     elif not hub.answers():
@@ -283,7 +287,7 @@ def _boot(source: str, device: str, *, revision: str | None = None, local: bool 
     _refuse_what_has_no_heads(config, source)
     tokenizer = AutoTokenizer.from_pretrained(source, **where)
     if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
-        raise InputError(f"{source} comes without a tokenizer; save its tokenizer beside it.")
+        raise _NoTokenizer(f"{source} comes without a tokenizer; save its tokenizer beside it.")
     tokenizer.init_kwargs.update(again)
     hf_model, report = AutoModelForCausalLM.from_pretrained(
         source,
