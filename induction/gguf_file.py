@@ -122,7 +122,7 @@ def configuration(file: GgufFile) -> PreTrainedConfig:
             raise
         raise _unread(file, f"models of the family '{file.family}'") from error
     for key, attribute in FORGOTTEN.get(config.model_type, {}).items():
-        if (value := file.fact(key)) is not None:
+        if value := file.fact(key):  # Phi-4 has no sliding window and says 0
             setattr(config, attribute, value)
     if "query_pre_attn_scalar" in config.to_dict():
         large = config.num_hidden_layers == GEMMA_27B.get(config.model_type)
@@ -141,8 +141,12 @@ def _unread(file: GgufFile, what: str) -> InputError:
 
 
 def _set_positions(file: GgufFile, config: PreTrainedConfig) -> None:
-    scaled = file.fact("rope.scaling.type") not in (None, "none")
-    if scaled or any(name.startswith("rope_factors") for name in file.tensors):
+    stretch = [file.fact(key) for key in ("rope.scaling.factor", "rope.scale_linear")]
+    if (
+        file.fact("rope.scaling.type") not in (None, "none")
+        or any(factor not in (None, 1.0) for factor in stretch)
+        or any(name.startswith("rope_factors") for name in file.tensors)
+    ):
         raise _unread(file, "how its positions are stretched (rope scaling)")
     if config.model_type == "falcon" and config.num_kv_heads > 1:
         raise _unread(file, "a Falcon with several key heads in the order of the file")

@@ -67,7 +67,6 @@ FACTS = {
 LAYER_NORM = {"attention.layer_norm_rms_epsilon": None}
 NO_ROPE = {"rope.freq_base": None}
 HEAD_DIM = {"attention.key_length": "head_dim", "attention.value_length": "head_dim"}
-ONE_MORE = 1.0  # families whose norm scales by 1 + weight are stored with the 1 added
 
 
 def _interleave(weight: np.ndarray, n_heads: int) -> np.ndarray:
@@ -85,34 +84,25 @@ def _llama(weights: Weights, config: Any) -> Weights:
 
 
 def _norms_plus_one(weights: Weights, config: Any) -> Weights:
-    return {name: w + ONE_MORE if name.endswith("norm.weight") else w for name, w in weights.items()}
+    """Norms that scale by 1 + weight are stored with the 1 added."""
+    return {name: w + 1 if name.endswith("norm.weight") else w for name, w in weights.items()}
 
 
 def _gpt2(weights: Weights, config: Any) -> Weights:
+    """GPT-2 keeps its matrices transposed; the file does not."""
     conv1d = (".c_attn.weight", ".c_proj.weight", ".c_fc.weight")
     return {name: w.T if name.endswith(conv1d) else w for name, w in weights.items()}
 
 
 def _bloom(weights: Weights, config: Any) -> Weights:
+    """Query, key and value of each head in turn become all queries, all keys, all values."""
+
     def split(w: np.ndarray) -> np.ndarray:
         per_head = w.reshape(config.n_head, 3, -1, *w.shape[1:])
         return per_head.swapaxes(0, 1).reshape(w.shape)
 
     short = {name.removeprefix("transformer."): w for name, w in weights.items()}
     return {name: split(w) if "query_key_value" in name else w for name, w in short.items()}
-
-
-def _falcon(weights: Weights, config: Any) -> Weights:
-    """Groups of query heads, key and value, one behind the other, become all queries, all keys, all values."""
-    n_kv = config.num_kv_heads if config.new_decoder_architecture else 1
-    d_head = config.hidden_size // config.num_attention_heads
-
-    def split(w: np.ndarray) -> np.ndarray:
-        groups = w.reshape(n_kv, -1, d_head, *w.shape[1:])
-        parts = (groups[:, :-2], groups[:, -2:-1], groups[:, -1:])
-        return np.concatenate([part.reshape(-1, *w.shape[1:]) for part in parts])
-
-    return {name: split(w) if "query_key_value" in name else w for name, w in weights.items()}
 
 
 def _split_experts(weights: Weights, config: Any) -> Weights:
@@ -188,8 +178,7 @@ FAMILIES: dict[str, Family] = {
             "attention.layer_norm_epsilon": "layer_norm_epsilon",
             "attention.head_count_kv": 1,
             "feed_forward_length": "ffn_hidden_size",
-        },
-        _falcon,
+        },  # its fused projection would be reordered, but with one key head the order is the same
     ),
     "phi3": Family(
         "Phi3ForCausalLM",

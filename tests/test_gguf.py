@@ -112,6 +112,14 @@ def test_the_rescaled_frequencies_of_llama_3_are_applied(tmp_path):
     same_scan(write_gguf(model, LLAMA, tmp_path / "file.gguf", tensors=stretched), folder)
 
 
+def test_a_sliding_window_of_0_is_none(tmp_path):
+    """As the converter writes Phi-4, by which llama.cpp tells it from Phi-3."""
+    family = FAMILIES["phi3"]
+    model = random_model(family, sliding_window=None)
+    path = write_gguf(model, family, tmp_path / "file.gguf", facts={"attention.sliding_window": 0})
+    same_scan(path, save_folder(model, tmp_path / "folder"))
+
+
 @pytest.mark.parametrize(("family", "layers"), [("gemma2", 46), ("gemma3", 62)])
 def test_the_large_gemmas_scale_by_the_width_of_the_stream(family, layers, tmp_path):
     """llama.cpp knows them by their number of layers alone."""
@@ -155,6 +163,7 @@ QWEN35 = {
         ("deci", {}, "does not read models of the family 'deci'"),
         ("gptneox", {}, "does not read models of the family 'gptneox'"),
         ("llama", {"rope.scaling.type": "yarn"}, "does not read how its positions are stretched"),
+        ("llama", {"rope.scale_linear": 4.0}, "does not read how its positions are stretched"),
         ("falcon", {"attention.head_count_kv": 2}, "does not read a Falcon with several key heads"),
     ],
 )
