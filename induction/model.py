@@ -339,7 +339,8 @@ def _take_apart(
     from transformer_lens.model_bridge import TransformerBridge
 
     architecture = type(hf_model).__name__
-    hf_model.config.architectures = [architecture]  # TransformerLens goes by it, and a .gguf names none
+    # TransformerLens goes by the first name that it knows: the class's own, which a .gguf lacks, or the published one.
+    hf_model.config.architectures = [architecture, *(hf_model.config.architectures or ())]
     hf_model.to(device)  # the bridge leaves a model that it is given where it is
     size = hf_model.config.get_text_config().vocab_size
     probe = (torch.arange(PROBE, device=device)[None] + size // 2) % size
@@ -393,7 +394,7 @@ def _refuse_what_has_no_heads(config: Any, source: str) -> None:
             f"{source} is a {config.model_type} model, in which not every layer has attention heads; "
             "choose a GPT- or Llama-like model."
         )
-    if causal_lm.__name__ not in SUPPORTED_ARCHITECTURES:
+    if SUPPORTED_ARCHITECTURES.keys().isdisjoint((causal_lm.__name__, named)):
         raise _not_taken_apart(source, causal_lm.__name__, "it has no adapter for it")
 
 

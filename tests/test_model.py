@@ -244,6 +244,22 @@ def test_a_family_without_an_adapter_is_named(save):
     assert "damaged" not in said
 
 
+def test_a_published_name_that_differs_from_the_class_is_known(save):
+    """Phi-3.5-MoE was published as PhiMoEForCausalLM, under which TransformerLens has it; transformers renamed it."""
+    config = transformers.PhimoeConfig(
+        **NARROW,
+        intermediate_size=64,
+        num_key_value_heads=2,
+        num_local_experts=4,
+        vocab_size=len(models.tokenizer()),
+    )
+    model = transformers.PhimoeForCausalLM(config)
+    path = save(model)
+    published = json.loads((path / "config.json").read_text()) | {"architectures": ["PhiMoEForCausalLM"]}
+    (path / "config.json").write_text(json.dumps(published))
+    assert door.load_model(str(path)).cfg.architecture == "PhiMoEForCausalLM"
+
+
 @pytest.mark.parametrize("norms", [1, 2])
 def test_a_failure_inside_transformer_lens_is_its_own(norms, save):
     """Falcon 40B's decoder: transformers runs it, TransformerLens's adapter stumbles over its projections."""
