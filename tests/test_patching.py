@@ -17,7 +17,7 @@ from induction import ioi, sweep
 from induction.effects import measure
 from induction.errors import InputError
 from induction.interventions import METRICS, PromptPair, parse_heads, random_sets
-from induction.ioi import ioi_pairs, recovery_of_means
+from induction.ioi import ioi_pairs
 from induction.model import load_model
 from induction.patching import (
     NamedSet,

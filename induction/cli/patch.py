@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from induction.cli.common import Commands, add_model, add_output, add_prompts, deliver, load, with_progress
 from induction.errors import InputError
-from induction.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, METRICS, PromptPair, parse_heads
+from induction.interventions import (
+    ABLATIONS,
+    COMPONENTS,
+    DIRECTIONS,
+    METRICS,
+    PromptPair,
+    check_seed,
+    parse_heads,
+)
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -75,6 +83,7 @@ def _check(options: argparse.Namespace) -> None:
     Raises:
         InputError: options that contradict each other.
     """
+    check_seed(options.seed)
     together = options.heads is not None or options.top is not None
     if (options.clean is None) != (options.corrupt is None):
         raise InputError("A prompt of your own needs both --clean and --corrupt.")
