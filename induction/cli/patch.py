@@ -136,15 +136,16 @@ def _result(
 
     patching = {"direction": options.direction or "denoise", "component": options.component or "z"}
     random = {"n_random": options.random_sets, "seed": options.seed}
+    drawn_with = options.seed if options.clean is None else None
     if options.method == "direct":
-        return direct_logit_attribution(model, pairs, seed=options.seed)
+        return direct_logit_attribution(model, pairs, seed=drawn_with)
     if options.method == "estimate":
-        return attribution_patching(model, pairs, **patching, seed=options.seed)
+        return attribution_patching(model, pairs, **patching, seed=drawn_with)
     if options.ablate:
         steps = iter_ablate(
             model, sets, kind=options.ablate, pairs=pairs, n_prompts=options.prompts, **random
         )
         return with_progress(steps)
     if sets is None:
-        return with_progress(iter_patch_heads(model, pairs, **patching, seed=options.seed))
+        return with_progress(iter_patch_heads(model, pairs, **patching, seed=drawn_with))
     return with_progress(iter_patch_sets(model, pairs, sets, **patching, **random))
