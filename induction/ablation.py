@@ -36,7 +36,7 @@ from induction.progress import Progress, finish
 from induction.prompt_pairs import check_pairs, described, in_words
 from induction.prompt_pairs import pairs as make_pairs
 from induction.results.patching import HeadSet, HeadSets, Measure
-from induction.sweep import MAX_BYTES, hook_name, record
+from induction.sweep import MAX_BYTES, check_component, hook_name, record
 from induction.tokens import bos_id
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def reference_set(model: TransformerBridge, length: int, *, n: int = N_REFERENCE
     All prompts of a run share the set, so intervals over prompts are conditional on it.
     """
     check_seed(seed)
+    check_component(model, "z")
     rng = np.random.default_rng(seed)
     pool = random_ids(model, rng, 4 * length)
     start = [] if bos_id(model) is None else [bos_id(model)]

@@ -33,8 +33,8 @@ PROBE = 1e3  # so large that a norm's epsilon does not count
 class Norm:
     """A norm as the linear map that it is at a fixed scale, measured by probes."""
 
-    weight: torch.Tensor  # [d_model], offsets included
-    bias: torch.Tensor  # [d_model]
+    weight: torch.Tensor  # [..., d_model], offsets included
+    bias: torch.Tensor  # [..., d_model]
     centres: bool  # layer norm subtracts the mean, RMS norm does not
 
     def centred(self, x: torch.Tensor) -> torch.Tensor:
@@ -59,12 +59,13 @@ class Norm:
         return self.centred(write) * self.weight.to(write.dtype)
 
 
-def norm_of(module: Any, width: int, like: torch.Tensor) -> Norm | None:
+def norm_of(module: Any, width: int, like: torch.Tensor, *, lead: tuple[int, ...] = ()) -> Norm | None:
     """Measure a norm by probes; None for a module that changes nothing (or no module).
 
     Args:
         width: of what it norms.
         like: a tensor of the device and type to use.
+        lead: axes before the last over which its weight may differ, ``(head,)`` for example.
 
     Raises:
         Refused: the module is no norm.
@@ -77,8 +78,9 @@ def norm_of(module: Any, width: int, like: torch.Tensor) -> Norm | None:
         flip[-3:] = torch.tensor([2.0, -1.0, -1.0], dtype=like.dtype, device=like.device)
     probes = torch.stack([0 * flip, PROBE * flip, 2 * PROBE * flip, PROBE * (flip + 1)])
     with torch.no_grad():
-        zero, once, twice, shifted = module(probes[None])[0]  # each [width]
-    if near(once, probes[1]) and near(twice, probes[2]):
+        shape = (1, len(probes), *lead, width)
+        zero, once, twice, shifted = module(probes.reshape(1, -1, *[1] * len(lead), width).expand(shape))[0]
+    if near(once, probes[1].expand_as(once)) and near(twice, probes[2].expand_as(twice)):
         return None
     if not near(once, twice):
         raise Refused("A part that should be a norm does not divide by its input's size.")
@@ -203,24 +205,43 @@ def dissect(
     Raises:
         Refused: the parts do not make what the model computes; the message names which.
     """
-    taken = _Taken(model, start)
+    taken = _Taken(model, range(model.cfg.n_layers), start)
     tokens = torch.tensor([list(ids)], device=model.cfg.device)
     with torch.no_grad():
         logits = model.run_with_hooks(tokens, fwd_hooks=[*also, *taken.hooks()])[0, -1]
         exits = [taken.exit(layer) for layer in range(model.cfg.n_layers)]
         final, cap = taken.end(exits, logits)
-    return Dissection(model, taken.heads(), exits, final, final.factor * taken.seen["raw"], cap)
+    z = [taken.z(layer) for layer in range(model.cfg.n_layers)]
+    return Dissection(model, z, exits, final, final.factor * taken.seen["raw"], cap)
+
+
+def check_stream(model: TransformerBridge, ids: Sequence[int], layers: range) -> None:
+    """Whether some layers, in a run of this prompt, add their attention to the residual stream in a known way.
+
+    Raises:
+        Refused: one does not.
+    """
+    taken = _Taken(model, layers, start=0)
+    with torch.no_grad():
+        model.run_with_hooks(
+            torch.tensor([list(ids)], device=model.cfg.device),
+            fwd_hooks=taken.hooks(),
+            stop_at_layer=layers.stop,
+            return_type=None,
+        )
+        for layer in layers:
+            taken.exit(layer)
 
 
 class _Taken:
-    """What the hooks of one run saw, and the checks that put it together again."""
+    """What the hooks of one run saw of some layers, and the checks that put it together again."""
 
-    def __init__(self, model: TransformerBridge, start: int) -> None:
+    def __init__(self, model: TransformerBridge, layers: range, start: int) -> None:
         self.model, self.start = model, start
         self.seen: dict[str, torch.Tensor] = {}
-        if any("attn" not in block.submodules for block in model.blocks):
+        if any("attn" not in model.blocks[layer].submodules for layer in layers):
             raise Refused(_sentence(model, "it has layers without attention"))
-        self.names = [self._names(block) for block in model.blocks]
+        self.names = {layer: self._names(model.blocks[layer]) for layer in layers}
 
     @staticmethod
     def _names(block: Any) -> dict[str, str]:
@@ -250,21 +271,24 @@ class _Taken:
         def raw(logits: torch.Tensor, hook: Any) -> None:
             self.seen["raw"] = logits[0, -1]
 
-        points = [(name, keep) for names in self.names for name in dict.fromkeys(names.values())]
+        points = [(name, keep) for names in self.names.values() for name in dict.fromkeys(names.values())]
         return [*points, ("unembed.hook_in", cut), ("unembed.hook_out", raw)]
 
-    def of(self, part: str) -> list[torch.Tensor]:
-        """One part of every layer, ``[1, pos, ...]`` each."""
-        unseen = [layer for layer, names in enumerate(self.names) if names[part] not in self.seen]
-        if unseen:
-            raise Refused(_sentence(self.model, f"layer {unseen[0]} does not show its parts"))
-        return [self.seen[names[part]] for names in self.names]
+    def of(self, layer: int, part: str) -> torch.Tensor:
+        """One part of a layer, ``[pos, ...]``."""
+        if self.names[layer][part] not in self.seen:
+            raise Refused(_sentence(self.model, f"layer {layer} does not show its parts"))
+        return self.seen[self.names[layer][part]][0]
+
+    def mlp(self, layer: int) -> torch.Tensor:
+        """What a layer's MLP adds, ``[pos, d_model]``; nothing where there is none."""
+        return self.of(layer, "mlp") if "mlp" in self.names[layer] else torch.zeros_like(self.of(layer, "in"))
 
     def exit(self, layer: int) -> Frozen:
         """How one layer's attention enters the stream, and that nothing but attention and MLP does."""
-        model, block, names = self.model, self.model.blocks[layer], self.names[layer]
+        model, block = self.model, self.model.blocks[layer]
         before, projection, attention, after = (
-            self.of(part)[layer][0] for part in ("in", "projected", "attention", "out")
+            self.of(layer, part) for part in ("in", "projected", "attention", "out")
         )
         norm = exit_norm(model, layer)
         factor = factor_of(block)
@@ -274,8 +298,7 @@ class _Taken:
         found = Frozen(norm, scale, factor)
         if not near(found(projection) + found.bias, attention):
             raise Refused(_sentence(model, f"what layer {layer} does to its attention's output is not known"))
-        mlp = self.seen[names["mlp"]][0] if "mlp" in names else torch.zeros_like(after)
-        if not near(before + attention + mlp, after):
+        if not near(before + attention + self.mlp(layer), after):
             raise Refused(
                 _sentence(model, f"layer {layer} does not simply add its attention and its MLP to its input")
             )
@@ -284,17 +307,22 @@ class _Taken:
     def end(self, exits: list[Frozen], logits: torch.Tensor) -> tuple[Frozen, float | None]:
         """The way from the stream to the logits, and that all parts sent that way make them."""
         model = self.model
-        stream, out, raw = self.of("out")[-1][0], self.seen["normed"][0], self.seen["raw"]
+        stream, out, raw = self.of(model.cfg.n_layers - 1, "out"), self.seen["normed"][0], self.seen["raw"]
+        if out.shape != stream.shape:
+            raise Refused(
+                _sentence(model, "more than a norm stands between its last layer and its unembedding")
+            )
         norm = final_norm(model)
         scale = None if norm is None else norm.scale(stream, out)
         head = readout(model, raw, logits)
         final = Frozen(norm, scale, head.factor)
-        parts = self.of("in")[0][0]  # [pos, d_model]
-        for block, names, exit_, z in zip(model.blocks, self.names, exits, self.heads(), strict=True):
+        parts = self.of(0, "in")  # [pos, d_model]
+        for layer, exit_ in enumerate(exits):
+            z, block = self.z(layer), model.blocks[layer]
             nothing = torch.zeros_like(z.flatten(1)[None, :1])
-            parts = parts + exit_(projected(block, z) + block.attn.o(nothing)[0]) + exit_.bias
-            if "mlp" in names:
-                parts = parts + self.seen[names["mlp"]][0]
+            parts = (
+                parts + exit_(projected(block, z) + block.attn.o(nothing)[0]) + exit_.bias + self.mlp(layer)
+            )
         bias = getattr(model, "b_U", None)
         total = (final(parts) + final.bias)[-1] @ model.W_U
         if bias is not None:
@@ -307,10 +335,14 @@ class _Taken:
             )
         return final, head.cap
 
-    def heads(self) -> list[torch.Tensor]:
-        """Per layer, head outputs ``[pos, head, d_head]``."""
-        n_heads = self.model.cfg.n_heads
-        return [z[0] if z.ndim == 4 else z[0].unflatten(-1, (n_heads, -1)) for z in self.of("z")]
+    def z(self, layer: int) -> torch.Tensor:
+        """Head outputs ``[pos, head, d_head]``."""
+        z, n_heads = self.of(layer, "z"), self.model.cfg.n_heads
+        if z.ndim == 2:
+            z = z.unflatten(-1, (n_heads, -1))
+        if z.shape[1] != n_heads:
+            raise Refused(_sentence(self.model, f"layer {layer} does not show its heads apart"))
+        return z
 
 
 @dataclass(frozen=True)

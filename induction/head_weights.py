@@ -13,7 +13,7 @@ cancels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,8 @@ def weights(model: TransformerBridge, layers: range, *, scores_of: int | None = 
     Raises:
         Refused: the model does not compute what its weights say; the message names what.
     """
+    for layer in layers:
+        _check_readable(model, layer)
     run = _Sample(model, layers)
     found = {}
     for layer in layers:
@@ -75,17 +77,18 @@ def _folded(model: TransformerBridge, layer: int, turns: torch.Tensor | None) ->
     group = model.cfg.n_heads // attn.W_K.shape[0]
     before, after = norm_of(entrance(block), model.cfg.d_model, model.W_U), exit_norm(model, layer)
 
-    def read(weight: torch.Tensor, inner: Norm | None = None) -> torch.Tensor:
+    def read(weight: torch.Tensor, name: str = "") -> torch.Tensor:
         weight = weight.double() if before is None else before.reading(weight.double())
+        inner = _inner_norm(model, layer, name, len(weight))
         if inner is None:
             return weight
-        flat = _by_width(weight.transpose(0, 1), inner)  # the norm may be over one head or over all
-        return inner.writing(flat).reshape(weight.transpose(0, 1).shape).transpose(0, 1)
+        by_row = weight.transpose(0, 1)  # [d_model, head, d_head]
+        return inner.norm.writing(inner.rows(by_row)).reshape(by_row.shape).transpose(0, 1)
 
     written = factor_of(block) * attn.W_O.double()
     return Weights(
-        q=read(attn.W_Q, _inner_norm(model, layer, "q_norm")),
-        k=read(attn.W_K, _inner_norm(model, layer, "k_norm")).repeat_interleave(group, 0),
+        q=read(attn.W_Q, "q_norm"),
+        k=read(attn.W_K, "k_norm").repeat_interleave(group, 0),
         v=read(attn.W_V).repeat_interleave(group, 0),
         o=written if after is None else after.writing(written),
         centres=before is not None and before.centres,
@@ -93,20 +96,49 @@ def _folded(model: TransformerBridge, layer: int, turns: torch.Tensor | None) ->
     )
 
 
-def _inner_norm(model: TransformerBridge, layer: int, name: str) -> Norm | None:
-    """The norm of queries or keys, None where there is none."""
+@dataclass(frozen=True)
+class _Inner:
+    """The norm of queries or keys: how it is called on ``[row, pos, head, d_head]``, and what it is.
+
+    ``flat`` is for a norm over all heads together.
+    """
+
+    call: Callable[[torch.Tensor], torch.Tensor]
+    norm: Norm
+    flat: bool
+
+    def rows(self, heads: torch.Tensor) -> torch.Tensor:
+        """``[..., head, d_head]`` as the rows that the norm is taken over."""
+        return heads.flatten(-2) if self.flat else heads
+
+
+def _inner_norm(model: TransformerBridge, layer: int, name: str, n_heads: int) -> _Inner | None:
+    """The norm of queries or keys, None where there is none: over each head, or over all of them.
+
+    Raises:
+        Refused: there is one, and it is called in no known way.
+    """
     attn = model.blocks[layer].attn
     if name not in attn.submodules:
         return None
-    module = getattr(attn, name)
-    weight = getattr(getattr(module, "original_component", module), "weight", None)
-    width = model.cfg.d_head if weight is None else weight.shape[-1]
-    return norm_of(module, width, model.W_U)
-
-
-def _by_width(heads: torch.Tensor, norm: Norm) -> torch.Tensor:
-    """``[..., head, d_head]`` as the rows that the norm is taken over."""
-    return heads if heads.shape[-1] == len(norm.weight) else heads.flatten(-2)
+    module, d_head = getattr(attn, name), model.cfg.d_head
+    calls = {
+        "heads last": (lambda x: module(x), (n_heads,), d_head),
+        "positions last": (lambda x: module(x.transpose(1, 2)).transpose(1, 2), (n_heads,), d_head),
+        "flat": (lambda x: module(x.flatten(-2)).unflatten(-1, (n_heads, d_head)), (), n_heads * d_head),
+    }
+    for way, (call, lead, width) in calls.items():
+        flat = way == "flat"
+        trial = torch.ones(1, n_heads + 1, n_heads, d_head, dtype=model.W_U.dtype, device=model.W_U.device)
+        try:
+            if call(trial).shape != trial.shape:
+                continue
+            norm = norm_of(module if flat else call, width, model.W_U, lead=lead)
+        except (Refused, RuntimeError, IndexError, ValueError):  # shapes that do not fit
+            continue
+        if norm is not None:
+            return _Inner(call, norm, flat)
+    raise Refused(_sentence(model, f"the norm of queries and keys in layer {layer} is no known norm"))
 
 
 class _Sample:
@@ -159,6 +191,20 @@ class _Sample:
         return self.seen[layer, part]
 
 
+def _check_readable(model: TransformerBridge, layer: int) -> None:
+    """Raises Refused where a layer has no queries, keys, values and output of each head."""
+    try:
+        attn = model.blocks[layer].attn
+        shapes = [tuple(getattr(attn, f"W_{which}").shape) for which in "QKVO"]
+    except (AttributeError, NotImplementedError, ValueError) as error:
+        raise Refused(_sentence(model, f"those of layer {layer} cannot be read head by head")) from error
+    d_model, d_head, n_heads = model.cfg.d_model, model.cfg.d_head, model.cfg.n_heads
+    groups = shapes[1][0]
+    expected = [(n, d_model, d_head) for n in (n_heads, groups, groups)] + [(n_heads, d_head, d_model)]
+    if shapes != expected or n_heads % groups:
+        raise Refused(_sentence(model, f"those of layer {layer} are not shaped head by head"))
+
+
 def _check_values(model: TransformerBridge, layer: int, run: _Sample) -> None:
     """Raises Refused unless values, head outputs and projection are what the weights say."""
     block = model.blocks[layer]
@@ -199,14 +245,14 @@ def _turns(model: TransformerBridge, layer: int, run: _Sample) -> torch.Tensor |
 
 def _inner(model: TransformerBridge, layer: int, heads: torch.Tensor, name: str) -> torch.Tensor:
     """Queries or keys ``[row, pos, head, d_head]`` after their norm, if any; the norm held against its linear map."""
-    norm = _inner_norm(model, layer, name)
-    if norm is None:
+    inner = _inner_norm(model, layer, name, heads.shape[2])
+    if inner is None:
         return heads
-    before = _by_width(heads, norm)
-    after = getattr(model.blocks[layer].attn, name)(before)
-    if not near(norm.at(before, norm.scale(before, after)) + norm.bias, after):
+    after = inner.call(heads)
+    x, y = inner.rows(heads), inner.rows(after)
+    if not near(inner.norm.at(x, inner.norm.scale(x, y)) + inner.norm.bias, y):
         raise Refused(_sentence(model, f"the norm of queries and keys in layer {layer} is no known norm"))
-    return after.reshape(heads.shape)
+    return after
 
 
 def _scores(q: torch.Tensor, k: torch.Tensor, turn: torch.Tensor | None) -> torch.Tensor:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from induction.anatomy import added, dissect, normed
+from induction.anatomy import added, check_stream, normed
 from induction.effects import measure, moved, nested, ratio_bounds, ratio_of_means
 from induction.errors import InputError
 from induction.interventions import (
@@ -41,7 +41,7 @@ from induction.results.circuit import INPUTS, MEASURES, MLPS, Mlps, PathEffect, 
 from induction.results.patching import not_better
 from induction.scores import induction_mask
 from induction.statistics import Interval, mean_interval
-from induction.sweep import MAX_BYTES, Edit, Run, hook_name, record, run_rows
+from induction.sweep import MAX_BYTES, Edit, Run, check_component, hook_name, record, run_rows
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -112,6 +112,8 @@ def iter_path_patch(
         raise InputError(
             f"Head {layer}.{index} is in the first layer, which no earlier head feeds; choose a later layer."
         )
+    for component in {"z", "pattern", *through}:
+        check_component(model, component)
     attended = [targets(pair) for pair in pairs]
     n_senders = layer * model.cfg.n_heads
     # Per pair: the senders in order of layer and head, and last the whole input.
@@ -196,7 +198,7 @@ def _setting(
     clean, corrupted = pair.clean[:stop], pair.corrupted[:stop]
     base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
     if mlps == "frozen":
-        dissect(model, base)  # refuses where a head's change cannot simply be added
+        check_stream(model, base, range(head[0]))  # refuses where a head's change cannot simply be added
     layer, index = head
     runs = [record(model, tokens) for tokens in (base, source)]
     (base_z, base_pattern), (source_z, source_pattern) = (

@@ -25,7 +25,7 @@ import torch
 
 from induction.anatomy import Readout, added, added_by_mlp, near, normed, readout
 from induction.errors import InputError, Refused, is_out_of_memory
-from induction.interventions import Component
+from induction.interventions import COMPONENTS, Component
 from induction.model import name_of
 
 if TYPE_CHECKING:
@@ -116,7 +116,10 @@ def record(model: TransformerBridge, tokens: tuple[int, ...], *, component: Comp
 
     Raises:
         InputError: memory ran out.
+        Refused: the model does not show this component head by head.
     """
+    if component:
+        check_component(model, component)
     device = model.cfg.device or "cpu"
     ids = torch.tensor([tokens], device=device)
     layers = range(model.cfg.n_layers)
@@ -378,8 +381,49 @@ def read_out(pattern: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return (pattern @ values.transpose(1, 2)).transpose(1, 2)
 
 
+_shown: WeakKeyDictionary[Any, dict[str, bool]] = WeakKeyDictionary()  # by model and component
 _read: WeakKeyDictionary[Any, tuple[bool, ...]] = WeakKeyDictionary()
 PROBE_TOKENS = 6
+
+
+def check_component(model: TransformerBridge, component: Component) -> None:
+    """Whether every layer shows a component, apart for each head; looked at once per model.
+
+    Raises:
+        Refused: a layer does not. Some architectures have layers without attention, or mix their heads.
+    """
+    if not _shows(model, component):
+        raise Refused(
+            f"{name_of(model)} does not show the {COMPONENTS[component].title.lower()} of every layer apart for each "
+            "head, so this cannot be changed here; choose another component or another model."
+        )
+
+
+def _shows(model: TransformerBridge, component: Component) -> bool:
+    known = _shown.setdefault(model, {})
+    if component not in known:
+        shapes: list[torch.Size] = []
+        names = [hook_name(component, layer) for layer in range(model.cfg.n_layers)]
+
+        def look(activation: torch.Tensor, hook: Any) -> None:
+            shapes.append(activation.shape)
+
+        n_heads = model.cfg.n_heads
+        if component in ("k", "v"):
+            n_heads = getattr(model.cfg, "n_key_value_heads", None) or n_heads
+        try:
+            with torch.no_grad():
+                _logits(model, _probe_tokens(model)[None], [(name, look) for name in names], -1)
+        except (KeyError, AttributeError):  # no such hook
+            shapes = []
+        heads = {shape[1 if component == "pattern" else 2] if len(shape) == 4 else 0 for shape in shapes}
+        known[component] = len(shapes) == model.cfg.n_layers and heads == {n_heads}
+    return known[component]
+
+
+def _probe_tokens(model: TransformerBridge) -> torch.Tensor:
+    n_pos = min(PROBE_TOKENS, model.cfg.n_ctx)
+    return torch.arange(n_pos, device=model.cfg.device) % model.cfg.d_vocab
 
 
 def _pattern_is_read(model: TransformerBridge) -> tuple[bool, ...]:
@@ -391,8 +435,8 @@ def _pattern_is_read(model: TransformerBridge) -> tuple[bool, ...]:
         Refused: in some layer it does not, and pattern times values is not what the heads give out either.
     """
     if model not in _read:
-        n_pos = min(PROBE_TOKENS, model.cfg.n_ctx)
-        tokens = torch.arange(n_pos, device=model.cfg.device).expand(2, -1) % model.cfg.d_vocab
+        parts = ["z", "v"] if _shows(model, "v") else ["z"]
+        tokens = _probe_tokens(model).expand(2, -1)
         shown: dict[str, list[torch.Tensor]] = {"pattern": [], "v": [], "z": []}
 
         def same(resid: torch.Tensor, hook: Any) -> torch.Tensor:
@@ -403,19 +447,20 @@ def _pattern_is_read(model: TransformerBridge) -> tuple[bool, ...]:
 
         def swap(pattern: torch.Tensor, hook: Any) -> torch.Tensor:
             shown["pattern"].append(pattern[:1].clone())
-            alone = torch.eye(n_pos, dtype=pattern.dtype, device=pattern.device)
+            alone = torch.eye(pattern.shape[-1], dtype=pattern.dtype, device=pattern.device)
             return torch.stack([pattern[0], alone.expand_as(pattern[0])])
 
         hooks = []
         for layer in range(model.cfg.n_layers):
             hooks += [(f"blocks.{layer}.hook_in", same), (hook_name("pattern", layer), swap)]
-            hooks += [(hook_name(part, layer), keep(shown[part])) for part in ("v", "z")]
+            hooks += [(hook_name(part, layer), keep(shown[part])) for part in parts]
         with torch.no_grad():
             _logits(model, tokens, hooks, -1)
         found = []
-        for pattern, v, z in zip(shown["pattern"], shown["v"], shown["z"], strict=True):
+        for layer, (pattern, z) in enumerate(zip(shown["pattern"], shown["z"], strict=True)):
             found.append(not near(z[1], z[0]))
-            if not found[-1] and not near(read_out(pattern, v[:1]), z[:1]):
+            v = shown["v"][layer][:1] if shown["v"] else None
+            if not found[-1] and (v is None or not near(read_out(pattern, v), z[:1])):
                 raise Refused(
                     f"The attention pattern of {name_of(model)} can be seen and not set; patch head outputs, "
                     "queries or keys instead."
