@@ -255,7 +255,8 @@ class Batch:
         low, high = min(self.periods), max(self.periods)
         span = f"{low}" if low == high else f"{low} to {high}"
         bos, without = ("BOS + ", "") if self.has_bos else ("", " without BOS")
-        prompts = f"{len(self.periods)} prompts of {bos}{self.copies} x L tokens{without}, L = {span}"
+        n = len(self.periods)
+        prompts = f"{n} prompt{'s' * (n > 1)} of {bos}{self.copies} x L tokens{without}, L = {span}"
         return f"{prompts}, token set {self.vocab}, seed {self.seed}"
 
 

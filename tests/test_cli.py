@@ -42,7 +42,7 @@ def test_scan_prints_a_ranking_with_bars(capsys):
     first = next(line for line in captured.out.splitlines() if line.strip().startswith("1 "))
     assert first.split()[1:3] == ["1.1", "1.000"]
     assert "█" * 24 in first
-    assert "1 head above 0.5" in captured.out
+    assert "1 head above 0.4" in captured.out
     assert "loading" in captured.err
 
 

@@ -55,7 +55,8 @@ class Selection:
         if self.expected is None:
             return text
         expected = "fewer than 0.01" if self.expected < 0.01 else f"{self.expected:.2f}"
-        return f"{text} Heads that reach {self.threshold:.2g}: {self.passed}; by chance {expected} would."
+        reach = "head reaches" if self.passed == 1 else "heads reach"
+        return f"{text} {self.passed} {reach} {self.threshold:.2g} (expected by chance: {expected})."
 
 
 def selection(scan: Scan, score: str = "induction", threshold: float = STRIPE) -> Selection:
@@ -122,13 +123,13 @@ def _found(scan: Scan, picked: Selection) -> list[str]:
     return parts
 
 
-def remarks(scan: Scan, score: str | None = None) -> list[str]:
+def remarks(scan: Scan, *scores: str) -> list[str]:
     """What has to be known before a score of this scan is believed, a sentence each; empty where there is nothing.
 
     Args:
-        score: only the remarks on this one.
+        scores: only the remarks on these; default all that were measured.
     """
-    names = list(scan.scores) if score is None else [score] if score in scan.scores else []
+    names = [name for name in dict.fromkeys(scores or scan.scores) if name in scan.scores]
     return [text for name in names for text in _remarks(SCORES[name].title, scan.scores[name])]
 
 
@@ -160,7 +161,7 @@ def _remarks(title: str, measured: HeadScores) -> list[str]:
     for what, value in mimics.items():
         if value >= STRIPE * ceiling:
             found.append(
-                f"{title}: a {_mimic(what)} would score {value:.2f} here as well; repeats of several, larger "
+                f"{title}: a {_mimic(what)} would score {value:.2f} here as well; longer repeats of several "
                 "lengths tell the two apart."
             )
     return found
