@@ -1,15 +1,16 @@
 """How often the 95 % intervals hold: ``python tests/coverage.py [MODEL ...]``, a few minutes; prints two tables.
 
 For every score: samples of 3, 5, 10 and 20 prompts, each made by ``repeated_batch`` with a seed of its own; the truth
-is the mean over many other prompts; coverage is the share of intervals that hold it, mean over heads. Beside it the
-head with the worst coverage, and the coverage of the intervals as two decimals show them, half a hundredth wider on
-either side: many heads score hardly above 0, and what an interval misses there cannot be seen.
+is the mean over the prompts of all other samples; coverage is the share of intervals that hold it, mean over heads.
+Beside it the head with the worst coverage, and the coverage of the intervals as two decimals show them, half a
+hundredth wider on either side: many heads score hardly above 0, and what an interval misses there cannot be seen.
 
 For the ratio of means: pairs whose gap between clean and corrupted is skewed, in numbers whose ratio is known.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from dataclasses import dataclass
@@ -25,13 +26,11 @@ from induction.scores import SCORES
 from induction.statistics import mean_interval, ratio_interval
 
 SHOWN = 0.005
-TRUTH_SEED = 1_000_000
 SIZES = (3, 5, 10, 20)
-# Samples of each size and prompts for the truth: SmolLM2 takes half a second for a prompt.
-SAMPLES = {3: 200, 5: 150, 10: 150, 20: 60}
-TRUTH = 2000
-SLOW_SAMPLES = {3: 12, 5: 10, 10: 16, 20: 5}
-SLOW_TRUTH = 120
+# Samples of each size. SmolLM2 takes a second for a prompt.
+SAMPLES = {3: 150, 5: 100, 10: 150, 20: 40}
+SLOW_SAMPLES = {3: 6, 5: 6, 10: 8, 20: 2}
+Values = dict[str, np.ndarray]  # of every score, [prompt, layer, head]
 
 
 @dataclass(frozen=True)
@@ -51,27 +50,39 @@ class Coverage:
         return f"{layer}.{head} {self.heads.min():.2f}"
 
 
-def values(model, n_prompts: int, seed: int) -> dict[str, np.ndarray]:
-    """Every score on every prompt of one scan, ``[prompt, layer, head]``."""
+def values(model, n_prompts: int, seed: int) -> Values:
+    """Every score on every prompt of one scan."""
     scan = analysis.scan(model, n_prompts=n_prompts, seed=seed, scores=tuple(SCORES), loss=False)
     return {name: np.array(score.per_prompt) for name, score in scan.scores.items()}
 
 
-def truth(model, n_prompts: int) -> dict[str, np.ndarray]:
-    """Every score's mean over many prompts, ``[layer, head]``."""
-    return {name: of_score.mean(0) for name, of_score in values(model, n_prompts, TRUTH_SEED).items()}
+def of_scores(model, n_samples: dict[int, int]) -> dict[int, dict[str, Coverage]]:
+    """Coverage of each score's intervals, by number of prompts.
 
+    Args:
+        n_samples: how many samples of each number of prompts.
+    """
+    seeds = itertools.count()
+    samples = {n: [values(model, n, next(seeds)) for _ in range(count)] for n, count in n_samples.items()}
+    every = [sample for of_size in samples.values() for sample in of_size]
+    total = {name: np.sum([sample[name].sum(0) for sample in every], axis=0) for name in SCORES}
+    n_prompts = sum(n * count for n, count in n_samples.items())
 
-def of_scores(model, true: dict[str, np.ndarray], n_prompts: int, n_samples: int) -> dict[str, Coverage]:
-    """Coverage of each score's intervals at one number of prompts."""
-    held = {name: [] for name in SCORES}
-    shown = {name: [] for name in SCORES}
-    for seed in range(n_samples):
-        for name, sample in values(model, n_prompts, seed).items():
-            low, high = (bound.clip(0, 1) for bound in mean_interval(sample))
-            held[name].append((low <= true[name]) & (true[name] <= high))
-            shown[name].append((low - SHOWN <= true[name]) & (true[name] <= high + SHOWN))
-    return {name: Coverage(np.mean(held[name], 0), float(np.mean(shown[name]))) for name in SCORES}
+    def held(sample: np.ndarray, name: str, margin: float) -> np.ndarray:  # [layer, head]
+        true = (total[name] - sample.sum(0)) / (n_prompts - len(sample))
+        low, high = (bound.clip(0, 1) for bound in mean_interval(sample))
+        return (low - margin <= true) & (true <= high + margin)
+
+    return {
+        n: {
+            name: Coverage(
+                np.mean([held(sample[name], name, 0) for sample in of_size], axis=0),
+                float(np.mean([held(sample[name], name, SHOWN) for sample in of_size])),
+            )
+            for name in SCORES
+        }
+        for n, of_size in samples.items()
+    }
 
 
 def of_ratios(n_pairs: int, n_samples: int = 4000, seed: int = 0) -> tuple[float, float]:
@@ -94,10 +105,8 @@ def main(names: list[str]) -> None:
     for name in names:
         start = time.perf_counter()
         model = load_model(name)
-        slow = model.cfg.n_layers > 6
-        samples = SLOW_SAMPLES if slow else SAMPLES
-        true = truth(model, SLOW_TRUTH if slow else TRUTH)
-        found = {n: of_scores(model, true, n, samples[n]) for n in SIZES}
+        samples = SLOW_SAMPLES if model.cfg.n_layers > 6 else SAMPLES
+        found = of_scores(model, samples)
         for score in SCORES:
             figures = " | ".join(f"{found[n][score].mean:.3f}" for n in SIZES)
             at_ten = found[10][score]

@@ -9,6 +9,7 @@ from induction.kinds import STRIPE
 from induction.results import HeadScores, Scan
 from induction.scores import SCORES
 from induction.statistics import expected_passes, mean_interval
+from induction.ui import scan_tab
 
 
 def scan_of(values: np.ndarray, **levels) -> Scan:
@@ -41,6 +42,18 @@ def test_selection_holds_the_figures_of_the_scan():
     assert picked.expected == pytest.approx(expected_passes(values, 0.3, STRIPE * 0.8))
     for figure in (picked.leader, str(picked.n_heads), f"{picked.low:.2f}", f"{picked.expected:.2f}"):
         assert figure in str(picked)
+
+
+def test_the_page_says_what_the_scan_says():
+    for name in ("mini-2l", "gpt2"):
+        scan = results.bundled(name)
+        shown = scan_tab.draw(name, "", "induction", "")
+        assert str(results.selection(scan)) in shown
+        assert results.verdict(scan) in shown[2]
+    scan = results.bundled("mini-2l")
+    measured = scan.scores["prefix_matching"]
+    assert f"{measured.chance:.3f}" in scan_tab.definition(scan, "prefix_matching")
+    assert results.remarks(scan, "prefix_matching")[0] in scan_tab.draw("mini-2l", "", "prefix_matching", "")
 
 
 def test_without_prompts_to_compare_no_interval_is_claimed():
