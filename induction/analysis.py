@@ -1,7 +1,8 @@
 """Scan a model: every score of every head, in few forward passes and bounded memory.
 
-Each attention pattern is reduced to the cells that the scores ask for inside the hook that sees it, and
-the unembedding is computed only where the loss is wanted, a slice at a time.
+Each attention pattern is reduced to the cells that the scores ask for inside the hook that sees it. Losses come from
+the logits that the model itself puts out, soft cap and scale included; where none is wanted, only one position is
+unembedded.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from induction.errors import InputError
 from induction.model import name_of, origin
 from induction.progress import Progress, finish
 from induction.results import HeadScores, RepeatLoss, Scan
-from induction.scores import SCORES, Score, cells
-from induction.statistics import bootstrap_interval
+from induction.scores import SCORES, Cells, Score, cells
+from induction.statistics import mean_interval
 
 if TYPE_CHECKING:
     import torch
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SCORES = tuple(name for name, score in SCORES.items() if score.copies == 2)
 OLSSON_LENGTH = 25
-BATCH_BYTES = 1 << 30  # attention of one layer, with its copies, that a batch may hold
+BATCH_BYTES = 1 << 30  # attention of one layer and logits, with their copies, that a batch may hold
 BATCH_FLOP = 2e11  # about a second on two cores: progress moves and a cancel is heard
-LOSS_BYTES = 1 << 28
 DIGITS = 5
 
 
@@ -83,7 +83,7 @@ def iter_scan(
         vocab: a token set of :data:`induction.data_gen.TOKEN_SETS`.
         scores: names from :data:`induction.scores.SCORES`. ``prefix_matching`` adds a second set of prompts,
             Olsson's 25 tokens times 4.
-        loss: also measure the loss on both copies, which costs an unembedding.
+        loss: also measure the loss on both copies (of the prompts of two), which costs an unembedding.
 
     Yields:
         Progress; the last step carries the :class:`~induction.results.Scan`. Closing cancels.
@@ -91,39 +91,33 @@ def iter_scan(
     Raises:
         InputError: unknown score or token set, a count out of range, prompts longer than the context.
     """
-    unknown = [name for name in scores if name not in SCORES]
-    if unknown or not scores:
-        raise InputError(f"There is no score '{', '.join(unknown)}'; choose from {', '.join(SCORES)}.")
+    _check_names(scores)
     start = time.perf_counter()
-    batch = repeated_batch(model, n_prompts=n_prompts, length=length, vocab=vocab, seed=seed)
-    work = [(batch, tuple(name for name in scores if SCORES[name].copies == 2), loss)]
-    four = tuple(name for name in scores if SCORES[name].copies == 4)
-    if four:
-        olsson = repeated_batch(
+    batches: dict[int, Batch] = {}  # by the number of copies
+    if loss or any(SCORES[name].copies == 2 for name in scores):
+        batches[2] = repeated_batch(model, n_prompts=n_prompts, length=length, vocab=vocab, seed=seed)
+    if any(SCORES[name].copies == 4 for name in scores):
+        batches[4] = repeated_batch(
             model, n_prompts=n_prompts, length=OLSSON_LENGTH, vocab=vocab, seed=seed, copies=4, spread=0
         )
-        work.append((olsson, four, False))
 
-    total = n_prompts * len(work)
+    total = n_prompts * len(batches)
     measured: dict[str, HeadScores] = {}
     repeat_loss = None
     done = 0
-    for prompts, names, with_loss in work:
+    for copies, batch in batches.items():
+        names = tuple(name for name in scores if SCORES[name].copies == copies)
+        with_loss = loss and copies == 2
+        prompts = [batch.prompt(row) for row in range(n_prompts)]
         parts = []
-        for rows in _batches(model, prompts):
+        for rows in _batches(model, batch, with_loss):
             label = f"prompts {rows.start + 1} to {rows.stop} of {n_prompts}"
             yield Progress(done + rows.start, total, label)
-            ids = [prompts.prompt(row) for row in range(rows.start, rows.stop)]
-            parts.append(_measure(model, ids, names, with_loss))
+            parts.append(_measure(model, prompts[rows], names, with_loss))
         done += n_prompts
-        protocol = str(prompts)
-        for name in names:
-            values = np.concatenate([part.scores[name] for part in parts])  # [prompt, layer, head]
-            chances = np.concatenate([part.chance[name] for part in parts])  # [prompt]
-            measured[name] = _head_scores(values, chances, protocol, seed)
+        measured |= _head_scores(names, prompts, parts, str(batch))
         if with_loss:
-            nll = [row for part in parts for row in part.nll]
-            repeat_loss = _repeat_loss(nll, prompts, protocol)
+            repeat_loss = _repeat_loss([row for part in parts for row in part.nll], batch, str(batch))
     result = Scan(
         model=name_of(model),
         n_layers=model.cfg.n_layers,
@@ -139,6 +133,19 @@ def iter_scan(
     yield Progress(total, total, "done", result)
 
 
+def _check_names(scores: Sequence[str]) -> None:
+    """
+    Raises:
+        InputError: there are none, or one is unknown.
+    """
+    known = ", ".join(SCORES)
+    if not scores:
+        raise InputError(f"A scan measures at least one score; choose from {known}.")
+    unknown = [name for name in scores if name not in SCORES]
+    if unknown:
+        raise InputError(f"There is no score '{', '.join(unknown)}'; choose from {known}.")
+
+
 def get_top_induction_heads(
     model: TransformerBridge,
     vocab_name: str = "letters",
@@ -147,7 +154,13 @@ def get_top_induction_heads(
     top_k: int = 10,
     seed: int = 0,
 ) -> list[tuple[int, int, float]]:
-    """``(layer, head, induction score)`` of the ``top_k`` heads, highest first."""
+    """``(layer, head, induction score)`` of the ``top_k`` heads, highest first.
+
+    Raises:
+        InputError: ``top_k`` is below 1, or what :func:`iter_scan` refuses.
+    """
+    if top_k < 1:
+        raise InputError(f"top_k counts heads: give 1 or more, not {top_k}.")
     found = scan(model, vocab=vocab_name, n_prompts=n_prompts, seed=seed, scores=("induction",), loss=False)
     return found.ranked("induction")[:top_k]
 
@@ -161,7 +174,8 @@ def analyze_induction_heads(
         prompt: a text, a generated prompt, or token ids ``[pos]``.
 
     Returns:
-        A scan of one prompt, without intervals; scores that the prompt cannot show are absent.
+        A scan of one prompt, without intervals; scores that the prompt cannot show are absent. Read each score
+        against its ``ceiling`` on this prompt, and see :func:`induction.results.remarks`.
 
     Raises:
         InputError: no token of the prompt comes twice with one in between, or it exceeds the context.
@@ -175,7 +189,7 @@ def analyze_induction_heads(
         raise InputError(f"A prompt has 2 to {model.cfg.n_ctx} tokens in this model, not {ids.size}.")
     if ids.min() < 0 or ids.max() >= model.cfg.d_vocab:
         raise InputError(f"Token ids run from 0 to {model.cfg.d_vocab - 1} in this model.")
-    names = tuple(name for name, score in SCORES.items() if cells(score, ids)[2])
+    names = tuple(name for name, score in SCORES.items() if cells(score, ids).denominator)
     if "induction" not in names:
         raise InputError(
             "Nothing repeats in this prompt, so no head can show induction; repeat a part of it."
@@ -189,7 +203,7 @@ def analyze_induction_heads(
         n_heads=model.cfg.n_heads,
         kind="computed",
         origin=origin(model),
-        scores={name: _head_scores(part.scores[name], part.chance[name], protocol, 0) for name in names},
+        scores=_head_scores(names, [ids], [part], protocol),
         seconds=round(time.perf_counter() - start, 2),
         versions=versions(),
     )
@@ -200,16 +214,21 @@ class _Part:
     """What one batch of prompts measured."""
 
     scores: dict[str, NDArray[np.float64]]  # name -> [prompt, layer, head]
-    chance: dict[str, NDArray[np.float64]]  # name -> [prompt]
+    reach: dict[
+        str, NDArray[np.float64]
+    ]  # name -> [prompt, layer]: the most that a head of the layer can score
     nll: list[NDArray[np.float64]]  # one [pos - 1] per prompt, nats; empty without loss
 
 
-def _batches(model: TransformerBridge, batch: Batch) -> list[slice]:
+def _batches(model: TransformerBridge, batch: Batch, loss: bool) -> list[slice]:
     """Rows that run together: as many as fit the memory and the patience for one step."""
     width = max(batch.lengths)
     attention = 4 * 4 * model.cfg.n_heads * width**2  # scores, mask, softmax, pattern in fp32
+    logits = (
+        4 * 4 * model.cfg.d_vocab * width if loss else 0
+    )  # as they come, capped, of one prompt for the loss
     flop = 2 * 12 * model.cfg.n_layers * model.cfg.d_model**2 * width
-    size = int(max(1, min(BATCH_BYTES // attention, BATCH_FLOP // flop)))
+    size = int(max(1, min(BATCH_BYTES // (attention + logits), BATCH_FLOP // flop)))
     n = len(batch.lengths)
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
@@ -223,88 +242,135 @@ def _measure(
     width = max(len(ids) for ids in prompts)
     padded = np.stack([np.pad(ids, (0, width - len(ids)), mode="edge") for ids in prompts])
     tokens = torch.as_tensor(padded, device=model.cfg.device)  # [prompt, pos]
-    pick, chance = _cells_of([SCORES[name] for name in names], prompts)
-    row, query, key, segment = (torch.as_tensor(index, device=tokens.device) for index in pick[:4])
-    weight = torch.as_tensor(pick[4], device=tokens.device)[:, None]  # [cell, 1]
-    sums = torch.zeros(
-        (model.cfg.n_layers, len(names) * len(prompts), model.cfg.n_heads), dtype=torch.float64
-    )  # [layer, score * prompt, head]
-    final: list[torch.Tensor] = []
+    asked = _Asked.of([SCORES[name] for name in names], prompts)
+    row, query, key, segment, answer = (
+        torch.as_tensor(index, device=tokens.device)
+        for index in (asked.row, asked.query, asked.key, asked.segment, asked.answer)
+    )
+    n_segments, n_heads = len(names) * len(prompts), model.cfg.n_heads  # segment: score * n_prompts + prompt
+    sums = np.zeros((model.cfg.n_layers, n_segments, n_heads))  # attention at the cells
+    answered = np.zeros(
+        (model.cfg.n_layers, n_segments)
+    )  # queries that some head gives any attention at a cell
 
     def reduce(pattern: torch.Tensor, hook: Any) -> None:  # [prompt, head, query, key]
-        values = pattern[row, :, query, key].double() * weight  # [cell, head]
-        total = torch.zeros(sums.shape[1:], dtype=torch.float64, device=pattern.device)
-        sums[int(hook.name.split(".")[1])] = total.index_add_(0, segment, values).cpu()
+        layer = int(hook.name.split(".")[1])
+        values = pattern[row, :, query, key].double()  # [cell, head]
+        total = values.new_zeros(n_segments, n_heads).index_add_(0, segment, values)
+        sums[layer] = total.cpu().numpy()
+        seen = answer[
+            (values > 0).any(1)
+        ].unique()  # softmax gives exactly 0 only where a mask lets nothing through
+        answered[layer] = np.bincount(asked.segment_of_answer[seen.cpu().numpy()], minlength=n_segments)
 
-    def cut(normed: torch.Tensor, hook: Any) -> torch.Tensor:  # [prompt, pos, d_model]
-        if loss:
-            final.append(normed)
-        return normed[:, :1]  # the model's own unembedding then costs one position
-
-    hooks = [(f"blocks.{layer}.attn.hook_pattern", reduce) for layer in range(model.cfg.n_layers)]
+    hooks = (
+        [(f"blocks.{layer}.attn.hook_pattern", reduce) for layer in range(model.cfg.n_layers)]
+        if names
+        else []
+    )
+    if not loss:  # the model's own unembedding then costs one position
+        hooks.append(("unembed.hook_in", lambda normed, hook: normed[:, :1]))
     with torch.inference_mode():
-        model.run_with_hooks(tokens, fwd_hooks=[*hooks, ("unembed.hook_in", cut)], return_type=None)
-        nll = _loss(model, final[0], tokens) if loss else []
-    shape = (model.cfg.n_layers, len(names), len(prompts), model.cfg.n_heads)
-    table = sums.view(shape).permute(1, 2, 0, 3).numpy()  # [score, prompt, layer, head]
+        logits = model.run_with_hooks(tokens, fwd_hooks=hooks, return_type="logits" if loss else None)
+        nll = [_loss(row, ids) for row, ids in zip(logits, prompts, strict=True)] if loss else []
+    table = (sums / asked.denominator[:, None]).reshape(model.cfg.n_layers, len(names), len(prompts), n_heads)
+    reach = (answered / asked.denominator).reshape(model.cfg.n_layers, len(names), len(prompts))
     return _Part(
-        dict(zip(names, table, strict=True)),
-        dict(zip(names, chance, strict=True)),
-        [values[: len(ids) - 1] for values, ids in zip(nll, prompts, strict=True)] if loss else [],
+        dict(zip(names, table.transpose(1, 2, 0, 3), strict=True)),
+        dict(zip(names, reach.transpose(1, 2, 0), strict=True)),
+        nll,
     )
 
 
-def _cells_of(
-    scores: list[Score], prompts: list[NDArray[np.int64]]
-) -> tuple[list[NDArray[Any]], NDArray[np.float64]]:
-    """The cells of all scores on all prompts as flat index arrays, and each score's chance on each prompt.
+@dataclass(frozen=True)
+class _Asked:
+    """The cells of all scores on all prompts as flat index arrays.
 
-    Returns:
-        ``[row, query, key, segment, weight]``, each ``[cell]``, where segment = score * n_prompts + row and
-        weight = 1 / denominator; and chance ``[score, prompt]``.
+    ``row``, ``query``, ``key``, ``segment`` and ``answer`` are ``[cell]``: a segment is one score on one prompt, an
+    answer one query of a segment. ``segment_of_answer`` is ``[answer]``, ``denominator`` ``[segment]``.
     """
-    parts: list[list[NDArray[Any]]] = []
-    chance = np.zeros((len(scores), len(prompts)))
-    for s, score in enumerate(scores):
-        for row, ids in enumerate(prompts):
-            query, key, denominator = cells(score, ids)
-            same = np.ones(len(query))
-            segment = s * len(prompts) + row
-            parts.append([row * same, query, key, segment * same, same / max(denominator, 1)])
-            chance[s, row] = (1 / (query + 1)).sum() / max(denominator, 1)
-    row, query, key, segment, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return [*(index.astype(np.int64) for index in (row, query, key, segment)), weight], chance
+
+    row: NDArray[np.int64]
+    query: NDArray[np.int64]
+    key: NDArray[np.int64]
+    segment: NDArray[np.int64]
+    answer: NDArray[np.int64]
+    segment_of_answer: NDArray[np.int64]
+    denominator: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, scores: list[Score], prompts: list[NDArray[np.int64]]) -> _Asked:
+        found = [cells(score, ids) for score in scores for ids in prompts]
+        sizes = [len(query) for query, _, _ in found]
+        none = np.empty(0, dtype=np.int64)
+        query = np.concatenate([none, *(query for query, _, _ in found)])
+        key = np.concatenate([none, *(key for _, key, _ in found)])
+        segment = np.repeat(np.arange(len(found)), sizes)
+        width = max(map(len, prompts))
+        answers, answer = np.unique(segment * width + query, return_inverse=True)
+        denominator = np.array([max(denominator, 1.0) for _, _, denominator in found])
+        return cls(segment % len(prompts), query, key, segment, answer, answers // width, denominator)
 
 
-def _loss(model: TransformerBridge, normed: torch.Tensor, tokens: torch.Tensor) -> NDArray[np.float64]:
-    """Loss on each token given those before it, in nats: ``[prompt, pos - 1]``."""
+def _loss(logits: torch.Tensor, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Loss on each token given those before it, in nats: ``[pos - 1]``.
+
+    Args:
+        logits: of one prompt and perhaps of padding behind it, ``[pos or more, d_vocab]``.
+    """
     import torch
 
-    flat, targets = normed[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()
-    size = max(1, LOSS_BYTES // (2 * 4 * model.cfg.d_vocab))
-    parts = []
-    for start in range(0, len(flat), size):
-        logits = model.unembed(flat[None, start : start + size])[0].float()  # [slice, d_vocab]
-        parts.append(
-            torch.nn.functional.cross_entropy(logits, targets[start : start + size], reduction="none")
-        )
-    return torch.cat(parts).view(tokens.shape[0], -1).double().cpu().numpy()
+    targets = torch.as_tensor(ids[1:], device=logits.device)
+    nll = torch.nn.functional.cross_entropy(logits[: len(targets)].float(), targets, reduction="none")
+    return nll.double().cpu().numpy()
 
 
 def _head_scores(
-    values: NDArray[np.float64], chances: NDArray[np.float64], protocol: str, seed: int
-) -> HeadScores:
-    """Mean and interval over prompts; ``values`` ``[prompt, layer, head]``."""
-    several = len(values) > 1
-    low, high = bootstrap_interval(values, seed) if several else (None, None)
-    return HeadScores(
-        mean=_rounded(values.mean(0)),
-        low=_rounded(low) if low is not None else None,
-        high=_rounded(high) if high is not None else None,
-        per_prompt=_rounded(values),
-        chance=round(float(chances.mean()), DIGITS),
-        protocol=protocol,
-    )
+    names: tuple[str, ...], prompts: list[NDArray[np.int64]], parts: list[_Part], protocol: str
+) -> dict[str, HeadScores]:
+    """Means and intervals over prompts, and what they can be read against there."""
+    found = {name: [cells(score, ids) for ids in prompts] for name, score in SCORES.items()}
+    measured = {}
+    for name in names:
+        values = np.concatenate([part.scores[name] for part in parts])  # [prompt, layer, head]
+        reach = np.concatenate([part.reach[name] for part in parts])  # [prompt, layer]
+        ceiling = float(np.mean([of_prompt.ceiling for of_prompt in found[name]]))
+        low = high = None
+        if len(values) > 1:
+            low, high = (_rounded(bound.clip(0, ceiling)) for bound in mean_interval(values))
+        measured[name] = HeadScores(
+            mean=_rounded(values.mean(0)),
+            low=low,
+            high=high,
+            per_prompt=_rounded(values),
+            chance=round(float(np.mean([of_prompt.chance for of_prompt in found[name]])), DIGITS),
+            ceiling=round(ceiling, DIGITS),
+            reach=_rounded(reach.mean(0)),
+            mimics={} if SCORES[name].by_position else _mimics(name, found),
+            protocol=protocol,
+        )
+    return measured
+
+
+def _mimics(name: str, found: dict[str, list[Cells]]) -> dict[str, float]:
+    """What heads would score that do something else, see :class:`~induction.results.HeadScores`.
+
+    Args:
+        found: the cells of every score on every prompt.
+    """
+    own = found[name]
+    others = {other: found[other] for other, score in SCORES.items() if score.mask is not SCORES[name].mask}
+    mimics = {
+        other: float(np.mean([mine.overlap(theirs) for mine, theirs in zip(own, there, strict=True)]))
+        for other, there in others.items()
+    }
+    by_distance = [of_prompt.by_distance() for of_prompt in own]
+    scored = np.zeros(max(map(len, by_distance)))  # [distance], mean over prompts
+    for of_prompt in by_distance:
+        scored[: len(of_prompt)] += of_prompt / len(own)
+    best = int(scored.argmax())
+    mimics[f"{best} back"] = float(scored[best])
+    return {what: round(value, DIGITS) for what, value in mimics.items() if value > 0}
 
 
 def _rounded(values: NDArray[np.float64]) -> list[Any]:

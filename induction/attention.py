@@ -101,6 +101,11 @@ class Attention:
         ids = np.asarray(self.ids)
         return {name: scores.apply(SCORES[name], self.patterns, ids) for name in SHOWN_SCORES}
 
+    def ceilings(self) -> dict[str, float]:
+        """The most that a head can score on this prompt, below 1 where one query has several cells; NaN as above."""
+        ids = np.asarray(self.ids)
+        return {name: scores.cells(SCORES[name], ids).ceiling for name in SHOWN_SCORES}
+
     def pattern(self, layer: int, head: int) -> NDArray[np.float32]:
         """Attention of one head, ``[query, key]``.
 
@@ -315,6 +320,10 @@ def head_json(seen: Attention, layer: int, head: int, *, hide_first: bool = Fals
     """
     pattern = _chosen(seen, layer, head, hide_first)
     measured = {name: float(values[layer, head]) for name, values in seen.scores().items()}
+
+    def defined(figures: dict[str, float]) -> dict[str, float | None]:
+        return {name: None if np.isnan(value) else round(value, DIGITS) for name, value in figures.items()}
+
     return json.dumps(
         {
             "schema": SCHEMA,
@@ -328,9 +337,8 @@ def head_json(seen: Attention, layer: int, head: int, *, hide_first: bool = Fals
             "tokens": seen.labels,
             "attention": np.round(pattern.astype(float), DIGITS).tolist(),
             "induction_targets": np.argwhere(seen.targets).tolist(),
-            "scores": {
-                name: None if np.isnan(value) else round(value, DIGITS) for name, value in measured.items()
-            },
+            "scores": defined(measured),
+            "ceilings": defined(seen.ceilings()),
             "versions": seen.versions,
         },
         allow_nan=False,

@@ -47,6 +47,9 @@ _ENTRIES = {
 DEFAULT_LENGTH = 50
 # Byte-pair vocabularies are ordered by frequency: the first ids are the most, the last the least frequent.
 MOST_FREQUENT, LEAST_FREQUENT = 0.05, 0.05
+CHECKED_WHOLE = (
+    4096  # tokens that are all looked at: milliseconds; of a larger vocabulary only candidates are
+)
 
 
 def get_token_set(name: str, model: TransformerBridge | None = None) -> list[str]:
@@ -96,8 +99,7 @@ def random_ids(
     """Ordinary token ids without the most and least frequent; all in order, or enough of them in random order."""
     from induction.tokens import ordinary
 
-    size = min(model.cfg.d_vocab, len(model.tokenizer))
-    ids = np.arange(int(size * MOST_FREQUENT), int(np.ceil(size * (1 - LEAST_FREQUENT))))
+    ids = _middle_ids(model)
     if rng is None:
         return ids[ordinary(model, ids)]
     ids = rng.permutation(ids)
@@ -109,6 +111,12 @@ def random_ids(
         if len(kept) >= at_least:
             break
     return kept
+
+
+def _middle_ids(model: TransformerBridge) -> NDArray[np.int64]:
+    """All token ids but the most and the least frequent, ordinary or not."""
+    size = min(model.cfg.d_vocab, len(model.tokenizer))
+    return np.arange(int(size * MOST_FREQUENT), int(np.ceil(size * (1 - LEAST_FREQUENT))))
 
 
 @dataclass(frozen=True)
@@ -247,7 +255,8 @@ class Batch:
         low, high = min(self.periods), max(self.periods)
         span = f"{low}" if low == high else f"{low} to {high}"
         bos, without = ("BOS + ", "") if self.has_bos else ("", " without BOS")
-        prompts = f"{len(self.periods)} prompts of {bos}{self.copies} x L tokens{without}, L = {span}"
+        n = len(self.periods)
+        prompts = f"{n} prompt{'s' * (n > 1)} of {bos}{self.copies} x L tokens{without}, L = {span}"
         return f"{prompts}, token set {self.vocab}, seed {self.seed}"
 
 
@@ -263,9 +272,12 @@ def repeated_batch(
 ) -> Batch:
     """Repeated sequences of distinct random tokens, with L varied so that a fixed distance cannot pass for induction.
 
+    Every prompt draws its tokens independently of the others, from the whole token set: intervals over prompts rest
+    on that.
+
     Args:
         length: mean L; default 50, or less where the token set is small.
-        spread: L runs evenly over ``length * (1 - spread) .. length * (1 + spread)``.
+        spread: L runs evenly over ``length * (1 - spread) .. length * (1 + spread)``; one prompt has ``length`` itself.
 
     Raises:
         InputError: a count is out of range, the token set is too small, or the prompt exceeds the context.
@@ -283,39 +295,78 @@ def repeated_batch(
         raise InputError(f"A repeated prompt needs a length of at least 2 tokens, not {length}.")
     rng = np.random.default_rng(seed)
     start = bos_id(model)
-    fits = int(
-        (model.cfg.n_ctx - (start is not None)) / copies / (1 + spread)
-    )  # the longest mean L in the context
+    before = [] if start is None else [start]
+    fits = int((model.cfg.n_ctx - len(before)) / copies / (1 + spread))  # the longest mean L in the context
     if length is not None and length > fits:
         raise InputError(
             f"Prompts of {copies} x {length} tokens exceed the model's context of {model.cfg.n_ctx}; "
             f"choose a length of at most {fits}."
         )
-    if vocab == "random":
-        pool = random_ids(model, rng, at_least=4 * int((1 + spread) * (length or DEFAULT_LENGTH)))
-    else:
-        pool = np.array([token_of(model, word) for word in get_token_set(vocab, model)])
-    most = int(len(pool) / (1 + spread))  # the longest mean L of distinct tokens
+    pool = _Pool.of(model, vocab, enough=int((1 + spread) * (length or DEFAULT_LENGTH)))
+    most = int(len(pool.ids) / (1 + spread))  # the longest mean L of distinct tokens
     if length is None:
         length = max(2, min(DEFAULT_LENGTH, fits, most))
     if length > most:
-        remedy = "" if vocab == "random" else " or the token set 'random'"
-        raise InputError(
-            f"The token set '{vocab}' has {len(pool)} tokens in this model, too few for prompts of length "
-            f"{length}; choose a length of at most {most}{remedy}."
-        )
+        raise pool.too_small(length, most)
     shortest, longest = int(length * (1 - spread)), int(length * (1 + spread))
     evenly = [length] if n_prompts == 1 else np.linspace(shortest, longest, n_prompts).round()
     periods = [max(2, int(period)) for period in evenly]
-    width = copies * max(periods) + (start is not None)
-    tokens = np.full((n_prompts, width), pool[0] if start is None else start, dtype=np.int64)  # [prompt, pos]
-    lengths = []
-    for row, period in zip(tokens, periods, strict=True):
-        copy = rng.choice(pool, size=period, replace=False)
-        prompt = np.concatenate([[] if start is None else [start], np.tile(copy, copies)])
+    prompts = [np.concatenate([before, np.tile(copy, copies)]) for copy in pool.draw(periods, rng)]
+    tokens = np.zeros((n_prompts, max(map(len, prompts))), dtype=np.int64)  # [prompt, pos]
+    for row, prompt in zip(tokens, prompts, strict=True):
         row[: len(prompt)] = prompt
-        lengths.append(len(prompt))
-    return Batch(tokens, tuple(lengths), tuple(periods), copies, start is not None, vocab, seed)
+    lengths = tuple(map(len, prompts))
+    return Batch(tokens, lengths, tuple(periods), copies, start is not None, vocab, seed)
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """The tokens of a set that prompts draw from; ``checked`` where every one of them is known to be ordinary."""
+
+    model: TransformerBridge
+    vocab: str
+    ids: NDArray[np.int64]
+    checked: bool
+
+    @classmethod
+    def of(cls, model: TransformerBridge, vocab: str, enough: int) -> _Pool:
+        """A set of which draws take up to ``enough`` tokens."""
+        if vocab != "random":
+            ids = np.array([token_of(model, word) for word in get_token_set(vocab, model)])
+            return cls(model, vocab, ids, checked=True)
+        ids = _middle_ids(model)
+        if len(ids) <= max(CHECKED_WHOLE, 4 * enough):
+            return cls(model, vocab, random_ids(model, None), checked=True)
+        return cls(model, vocab, ids, checked=False)
+
+    def draw(self, sizes: list[int], rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        """For each size that many distinct ordinary tokens in random order, each draw independent of the others.
+
+        Raises:
+            InputError: a draw asks for more tokens than are ordinary.
+        """
+        if self.checked:
+            return [rng.choice(self.ids, size, replace=False) for size in sizes]
+        from induction.tokens import ordinary
+
+        orders = [rng.permutation(self.ids) for _ in sizes]
+        looked_at = int(1.1 * max(sizes)) + 8  # nearly every token is ordinary
+        while True:
+            candidates = np.unique([order[:looked_at] for order in orders])
+            kept = candidates[ordinary(self.model, candidates)]
+            draws = [order[:looked_at][np.isin(order[:looked_at], kept)] for order in orders]
+            if all(len(draw) >= size for draw, size in zip(draws, sizes, strict=True)):
+                return [draw[:size] for draw, size in zip(draws, sizes, strict=True)]
+            if looked_at >= len(self.ids):
+                raise self.too_small(max(sizes), len(kept))
+            looked_at *= 2
+
+    def too_small(self, length: int, most: int) -> InputError:
+        remedy = "" if self.vocab == "random" else " or the token set 'random'"
+        return InputError(
+            f"The token set '{self.vocab}' has too few tokens in this model for prompts of length {length}; "
+            f"choose a length of at most {most}{remedy}."
+        )
 
 
 @dataclass(frozen=True)

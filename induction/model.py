@@ -388,7 +388,8 @@ def _refuse_what_has_no_heads(config: Any, source: str) -> None:
             "need causal attention; choose a GPT- or Llama-like model."
         )
     layers = set(getattr(config, "layer_types", None) or ())
-    other = {kind for kind in layers if kind == "linear_attention" or not kind.endswith("attention")}
+    # A hybrid layer has attention beside something else.
+    other = {kind for kind in layers if kind == "linear_attention" or not kind.endswith(("attention", "hybrid"))}
     if other or getattr(config, "num_attention_heads", None) is None:
         raise InputError(
             f"{source} is a {config.model_type} model, in which not every layer has attention heads; "

@@ -1,7 +1,7 @@
 """What each attention score means: one declaration per score, one function that applies it.
 
-A score is *(mask over (query, key), reduction, ceiling, chance)*. The mask is a
-function of the token ids alone, so the same declaration serves a scan prompt
+A score is *(mask over (query, key), reduction)*. The mask is a function of the
+token ids alone, so the same declaration serves a scan prompt
 ``[BOS] r1..rL r1..rL``, Olsson's four copies and a user's own text:
 
     induction       k follows an earlier copy of token q    offset -(L-1) on a scan prompt
@@ -11,6 +11,9 @@ function of the token ids alone, so the same declaration serves a scan prompt
 The induction target is the token *after* the earlier copy. Offset -L, which
 many tools score instead, is the duplicate-token head.
 
+What a score is read against follows from its cells alone too: chance, the
+ceiling, and what simpler heads score (:class:`Cells`).
+
 No torch here: labels and definitions are shown before any model is loaded.
 """
 
@@ -18,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,8 +71,8 @@ class Score:
     ``reduction`` is ``"mean"`` (over all cells of the mask) or ``"row_sum"`` (sum
     over keys, then mean over the queries that have a cell). ``copies`` is the
     prompt it is defined on: 2 for the scan's varied-length repeats, 4 for
-    Olsson's 25 tokens times 4. Chance is what uniform attention scores; it
-    depends on the prompt, see :func:`chance`.
+    Olsson's 25 tokens times 4. ``by_position``: the mask is the same whatever
+    the tokens are.
     """
 
     name: str
@@ -79,7 +82,7 @@ class Score:
     source: str
     reduction: Reduction = "mean"
     copies: int = 2
-    ceiling: float = 1.0
+    by_position: bool = False
 
 
 SCORES: dict[str, Score] = {
@@ -105,6 +108,7 @@ SCORES: dict[str, Score] = {
             "Attention from each token to the one directly before it.",
             previous_mask,
             "Elhage et al. 2021",
+            by_position=True,
         ),
         Score(
             "first_token",
@@ -112,6 +116,7 @@ SCORES: dict[str, Score] = {
             "Attention to position 0, where heads rest when they have nothing to do.",
             first_mask,
             "Xiao et al. 2023, Efficient Streaming Language Models with Attention Sinks",
+            by_position=True,
         ),
         Score(
             "current_token",
@@ -119,6 +124,7 @@ SCORES: dict[str, Score] = {
             "Attention from each token to itself.",
             current_mask,
             "methods of this project",
+            by_position=True,
         ),
         Score(
             "prefix_matching",
@@ -134,20 +140,61 @@ SCORES: dict[str, Score] = {
 }
 
 
-def cells(score: Score, tokens: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
-    """The cells of a score on one prompt and what to divide their sum by.
+class Cells(NamedTuple):
+    """The cells of a score on one prompt, and what to divide their sum by.
+
+    A head's score is the sum of its attention at the cells over the denominator, which is 0 where the prompt has no
+    such cell (no repeat in it): the score and all it could be read against are then undefined.
+    """
+
+    query: NDArray[np.int64]  # [cell]
+    key: NDArray[np.int64]  # [cell]
+    denominator: float
+
+    @property
+    def chance(self) -> float:
+        """What a head scores that spreads its attention evenly over the positions it sees: 1/(q+1) each."""
+        return self._divided((1 / (self.query + 1)).sum())
+
+    @property
+    def ceiling(self) -> float:
+        """The most that a head can score: rows sum to 1, so each query with a cell gives 1 at most.
+
+        Below 1 where the mean runs over several cells of one query: 1/2 on a text in which a run of tokens comes four
+        times (1, 2 and 3 cells per query).
+        """
+        return self._divided(len(np.unique(self.query)))
+
+    def overlap(self, other: Cells) -> float:
+        """What a head scores that does something else perfectly: each row spread evenly over the other's cells."""
+        n_cells = np.bincount(
+            other.query, minlength=int(self.query.max(initial=0)) + 1
+        )  # [query], of the other
+        shared = np.isin(self._places, other._places)
+        return self._divided((1 / n_cells[self.query[shared]]).sum())
+
+    def by_distance(self) -> NDArray[np.float64]:
+        """What a head scores that always looks ``d`` tokens back, whatever they are: ``[d]`` to the farthest cell."""
+        counts = np.bincount(self.query - self.key, minlength=1)
+        return counts / self.denominator if self.denominator else np.full(1, np.nan)
+
+    @property
+    def _places(self) -> NDArray[np.int64]:
+        return (self.query << 32) + self.key
+
+    def _divided(self, total: float) -> float:
+        return float(total / self.denominator) if self.denominator else float("nan")
+
+
+def cells(score: Score, tokens: NDArray[np.int64]) -> Cells:
+    """The cells of a score on one prompt.
 
     Args:
-        tokens: ids of one prompt ``[pos]``.
-
-    Returns:
-        ``(query [cell], key [cell], denominator)``; a head's score is the sum of its
-        attention at the cells over the denominator. The denominator is 0 where the
-        prompt has no such cell (no repeat in it): the score is then undefined.
+        tokens: ids of the prompt ``[pos]``.
     """
     query, key = np.nonzero(score.mask(np.asarray(tokens)))
     denominator = len(query) if score.reduction == "mean" else len(np.unique(query))
-    return query, key, float(denominator)
+    return Cells(query, key, float(denominator))
 
 
 def apply(score: Score, pattern: NDArray[np.floating], tokens: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -164,9 +211,3 @@ def apply(score: Score, pattern: NDArray[np.floating], tokens: NDArray[np.int64]
     if not denominator:
         return np.full(pattern.shape[:-2], np.nan)
     return pattern[..., query, key].sum(-1, dtype=np.float64) / denominator
-
-
-def chance(score: Score, tokens: NDArray[np.int64]) -> float:
-    """What a head scores that spreads its attention evenly over the positions it sees: 1/(q+1) each."""
-    query, _, denominator = cells(score, tokens)
-    return float((1 / (query + 1)).sum() / denominator) if denominator else float("nan")

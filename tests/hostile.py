@@ -210,6 +210,10 @@ def reader(kind: str) -> Callable[[str], None]:
                 getattr(module, "to_text", None) and module.to_text(value)
             if kind in ("scan", "circuit"):
                 module.verdict(value)
+            if kind == "scan":
+                module.remarks(value)
+                for score in value.scores:
+                    str(module.selection(value, score))
             if kind == "history":
                 module.phase_change(value)
 

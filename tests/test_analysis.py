@@ -24,7 +24,7 @@ def test_the_planted_circuit_is_found_exactly():
         assert scan.ranked(name)[1][2] < 0.1
     assert scan.loss.first_mean > 5
     assert scan.loss.second_mean < 0.1
-    assert "1 head above 0.5, led by 1.1" in results.verdict(scan)
+    assert "1 head above 0.4, led by 1.1" in results.verdict(scan)
 
 
 @BUILDERS
@@ -95,13 +95,32 @@ def test_splitting_the_batch_changes_nothing(monkeypatch):
     model = models.gpt2()
     whole = analysis.scan(model, n_prompts=5, scores=tuple(SCORES))
     monkeypatch.setattr(analysis, "BATCH_BYTES", 1)
-    monkeypatch.setattr(analysis, "LOSS_BYTES", 1 << 16)
     steps = list(analysis.iter_scan(model, n_prompts=5, scores=tuple(SCORES)))
     assert len(steps) == 2 * 5 + 1
     for name, scores in whole.scores.items():
         split = steps[-1].result.scores[name].per_prompt
         assert np.allclose(split, scores.per_prompt, atol=2e-5)
+        assert steps[-1].result.scores[name].reach == scores.reach
     assert np.allclose(steps[-1].result.loss.second, whole.loss.second, atol=1e-4)
+
+
+def test_the_logits_count_only_where_they_are_made(monkeypatch):
+    model = models.gpt2()
+    batch = data_gen.repeated_batch(model, n_prompts=8)
+    attention = 16 * model.cfg.n_heads * max(batch.lengths) ** 2
+    monkeypatch.setattr(analysis, "BATCH_BYTES", 8 * attention)
+    assert len(analysis._batches(model, batch, loss=False)) == 1
+    assert len(analysis._batches(model, batch, loss=True)) > 1
+
+
+@pytest.mark.parametrize("loss", [True, False])
+def test_a_score_of_four_copies_can_be_asked_for_alone(loss):
+    model = models.planted_circuit()
+    alone = analysis.scan(model, n_prompts=3, scores=("prefix_matching",), loss=loss)
+    whole = analysis.scan(model, n_prompts=3, scores=tuple(SCORES))
+    assert alone.scores["prefix_matching"] == whole.scores["prefix_matching"]
+    assert alone.loss == (whole.loss if loss else None)
+    assert results.verdict(alone)
 
 
 def test_closing_the_generator_cancels_and_leaves_the_model_clean(monkeypatch):
@@ -158,7 +177,9 @@ def test_the_promised_functions():
     ("call", "message"),
     [
         (lambda m: analysis.scan(m, scores=("inductoin",)), "choose from induction"),
-        (lambda m: analysis.scan(m, scores=()), "choose from induction"),
+        (lambda m: analysis.scan(m, scores=()), "at least one score; choose from induction"),
+        (lambda m: analysis.get_top_induction_heads(m, top_k=-1), "give 1 or more"),
+        (lambda m: analysis.get_top_induction_heads(m, top_k=0), "give 1 or more"),
         (lambda m: analysis.scan(m, length=1000), "context of 256"),
         (lambda m: analysis.analyze_induction_heads(m, " one two three"), "Nothing repeats"),
         (lambda m: analysis.analyze_induction_heads(m, ""), "text is empty"),

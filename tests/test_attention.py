@@ -96,7 +96,17 @@ def test_scores_are_undefined_where_nothing_repeats():
     seen = attention.attend(models.native(), [0, 31, 67])
     assert np.isnan(seen.scores()["induction"]).all()
     assert not np.isnan(seen.scores()["previous_token"]).any()
-    assert json.loads(attention.head_json(seen, 0, 0))["scores"]["induction"] is None
+    exported = json.loads(attention.head_json(seen, 0, 0))
+    assert exported["scores"]["induction"] is exported["ceilings"]["induction"] is None
+
+
+def test_the_ceiling_of_four_copies_is_half():
+    seen = attention.attend(models.planted_circuit(), [0, *list(range(20, 60)) * 4])
+    layer, head = models.INDUCTION_HEAD
+    assert seen.ceilings()["induction"] == pytest.approx(0.5, abs=0.01)
+    assert seen.scores()["induction"][layer, head] == pytest.approx(seen.ceilings()["induction"], abs=0.01)
+    exported = json.loads(attention.head_json(seen, layer, head))
+    assert exported["ceilings"]["induction"] == pytest.approx(seen.ceilings()["induction"], abs=1e-5)
 
 
 def test_rows_without_the_first_column_sum_to_one():

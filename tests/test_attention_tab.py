@@ -59,6 +59,7 @@ def test_the_view_carries_the_patterns_to_within_a_grey_level(seen):
         drawn(hidden), attention.without_first(seen.patterns[1]), atol=0.5 / 255 + 1e-6
     )
     assert value["scores"][0]["values"][1][2] == round(float(seen.scores()["induction"][1, 2]), 3)
+    assert value["scores"][0]["ceiling"] == round(seen.ceilings()["induction"], 3)
 
 
 def test_64_tokens_of_mini_2l_cost_little(mini, seen):

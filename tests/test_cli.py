@@ -42,8 +42,35 @@ def test_scan_prints_a_ranking_with_bars(capsys):
     first = next(line for line in captured.out.splitlines() if line.strip().startswith("1 "))
     assert first.split()[1:3] == ["1.1", "1.000"]
     assert "█" * 24 in first
-    assert "1 head above 0.5" in captured.out
+    assert "1 head above 0.4" in captured.out
     assert "loading" in captured.err
+
+
+def test_scan_says_what_the_result_says_of_itself(capsys, tmp_path):
+    out = tmp_path / "scan.json"
+    assert (
+        main(
+            [
+                "scan",
+                "any",
+                "--prompts",
+                "1",
+                "--length",
+                "2",
+                "--score",
+                "duplicate_token",
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
+    printed = capsys.readouterr().out
+    scan = results.from_json(out.read_text())
+    said = results.remarks(scan, "duplicate_token", "induction")
+    assert len(said) == 2
+    for sentence in (results.verdict(scan), str(results.selection(scan, "duplicate_token")), *said):
+        assert sentence in printed.splitlines()
 
 
 def test_json_is_all_there_is_on_standard_output(capsys, tmp_path):

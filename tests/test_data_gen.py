@@ -1,5 +1,6 @@
 """Prompts hold what they promise: positions, answers, twins, one token a word, seeds, limits."""
 
+import itertools
 import subprocess
 import sys
 
@@ -73,6 +74,32 @@ def test_a_batch_repeats_distinct_tokens_with_varied_length():
     again = data_gen.repeated_batch(model, n_prompts=5, length=20, seed=3)
     assert (again.tokens == batch.tokens).all()
     assert (data_gen.repeated_batch(model, n_prompts=5, length=20, seed=4).tokens != batch.tokens).any()
+
+
+@pytest.mark.parametrize("checked_whole", [True, False])
+def test_every_prompt_draws_from_the_whole_set(checked_whole, monkeypatch):
+    """What two prompts share is what two draws from all ordinary tokens share, not more."""
+    if not checked_whole:
+        monkeypatch.setattr(data_gen, "CHECKED_WHOLE", 0)
+    model = models.gpt2()
+    whole = set(data_gen.random_ids(model, None).tolist())
+    batch = data_gen.repeated_batch(model, n_prompts=60, length=20)
+    copies = [set(batch.prompt(row)[1 : 1 + period].tolist()) for row, period in enumerate(batch.periods)]
+    assert set().union(*copies) <= whole
+    shared = np.mean([len(a & b) / len(a) for a, b in itertools.pairwise(copies)])
+    assert shared == pytest.approx(np.mean(batch.periods) / len(whole), rel=0.35)
+    assert len(set().union(*copies)) > 0.9 * len(whole)
+
+
+def test_a_large_vocabulary_that_is_hardly_ordinary_is_searched_or_refused(monkeypatch):
+    model = models.gpt2()
+    monkeypatch.setattr(data_gen, "CHECKED_WHOLE", 0)
+    few = data_gen.random_ids(model, None)[:12]
+    monkeypatch.setattr(tokens, "ordinary", lambda model, ids: np.isin(ids, few))
+    batch = data_gen.repeated_batch(model, n_prompts=2, length=10)
+    assert set(batch.prompt(1)[1:]) <= set(few.tolist())
+    with pytest.raises(InputError, match="choose a length of at most 12"):
+        data_gen.repeated_batch(model, n_prompts=2, length=13)
 
 
 def test_olsson_batch():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from induction.scores import SCORES, apply, cells, chance
+from induction.scores import SCORES, apply, cells
 
 L = 50
 TOKENS = np.concatenate([[999], np.arange(L), np.arange(L)])  # [BOS] r1..rL r1..rL
@@ -42,8 +42,40 @@ def test_a_uniform_head_scores_chance(score):
     uniform = np.tril(np.ones((n, n))) / np.arange(1, n + 1)[:, None]
     query, _, _ = cells(score, TOKENS)
     assert apply(score, uniform, TOKENS) == pytest.approx(np.mean(1 / (query + 1)))
-    assert chance(score, TOKENS) < 0.06
+    assert cells(score, TOKENS).chance == pytest.approx(np.mean(1 / (query + 1)))
+
+
+@pytest.mark.parametrize(("copies", "expected"), [(2, 1), (3, 2 / 3), (4, 1 / 2), (6, 1 / 3)])
+def test_a_perfect_head_reaches_the_ceiling_of_its_text_and_no_more(copies, expected):
+    tokens = np.tile(np.arange(L), copies)
+    found = cells(SCORES["induction"], tokens)
+    pattern = np.zeros((len(tokens), len(tokens)))
+    pattern[found.query, found.key] = 1
+    pattern /= np.maximum(pattern.sum(1, keepdims=True), 1)
+    # The first token of a copy follows itself nowhere but in the copies before the last one.
+    assert found.ceiling == pytest.approx(expected, abs=0.01)
+    assert apply(SCORES["induction"], pattern, tokens) == pytest.approx(found.ceiling)
+    assert apply(SCORES["prefix_matching"], pattern, tokens) == pytest.approx(1)
+    assert cells(SCORES["prefix_matching"], tokens).ceiling == 1
+
+
+@pytest.mark.parametrize("name", ["induction", "duplicate_token", "prefix_matching"])
+def test_what_a_head_of_another_kind_scores_is_what_its_pattern_scores(name):
+    tokens = np.array([9, 1, 2, 1, 2, 3, 1, 1, 2, 3])
+    own = cells(SCORES[name], tokens)
+    for other in ("previous_token", "first_token", "duplicate_token", "induction"):
+        theirs = cells(SCORES[other], tokens)
+        pattern = np.zeros((len(tokens), len(tokens)))
+        pattern[theirs.query, theirs.key] = 1
+        pattern /= np.maximum(pattern.sum(1, keepdims=True), 1)
+        assert own.overlap(theirs) == pytest.approx(apply(SCORES[name], pattern, tokens))
+    by_distance = own.by_distance()
+    assert by_distance.sum() > 0.9
+    for distance, scored in enumerate(by_distance):
+        assert scored == pytest.approx(apply(SCORES[name], np.eye(len(tokens), k=-distance), tokens))
 
 
 def test_a_prompt_without_repeats_is_undefined():
+    found = cells(SCORES["induction"], np.arange(5))
+    assert np.isnan([found.chance, found.ceiling, found.overlap(found), *found.by_distance()]).all()
     assert np.isnan(apply(SCORES["induction"], np.eye(5), np.arange(5)))

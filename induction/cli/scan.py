@@ -6,8 +6,9 @@ import argparse
 
 from induction.cli.common import Commands, add_model, add_output, add_prompts, deliver, load, with_progress
 from induction.errors import InputError
-from induction.results import Scan, to_csv, to_json, verdict
+from induction.results import Scan, remarks, selection, to_csv, to_json, verdict
 from induction.scores import SCORES
+from induction.viz.scan import levels
 
 BAR_WIDTH = 24
 
@@ -74,11 +75,12 @@ def _scan(options: argparse.Namespace, scores: tuple[str, ...]) -> Scan:
 
 
 def _table(scan: Scan, score: str, top: int) -> str:
-    """The ranking with intervals and a bar per head, and the scan in words."""
+    """The ranking with intervals and a bar per head, and the scan in words: verdict, the pick, what to beware of."""
     values = scan.scores[score]
     lines = [
         f"{scan.model}: {scan.n_layers} layers x {scan.n_heads} heads, {scan.origin}",
         f"{SCORES[score].title}: {values.protocol}",
+        levels(values),
         "",
         f"rank  head   score  {'95 % interval':15}",
     ]
@@ -88,4 +90,9 @@ def _table(scan: Scan, score: str, top: int) -> str:
             interval = f"{values.low[layer][head]:.3f} to {values.high[layer][head]:.3f}"
         bar = "█" * round(BAR_WIDTH * min(max(mean, 0), 1))
         lines.append(f"{rank:4}  {f'{layer}.{head}':5}  {mean:.3f}  {interval:15}  {bar}".rstrip())
-    return "\n".join([*lines, "", verdict(scan), f"{scan.seconds} s, seed {scan.seed}"])
+    words = [
+        verdict(scan),
+        str(selection(scan, score)),
+        *remarks(scan, score, "induction"),
+    ]  # the verdict is on induction
+    return "\n".join([*lines, "", *words, f"{scan.seconds} s, seed {scan.seed}"])

@@ -18,9 +18,13 @@ from typing import Any, TypeVar
 
 from induction.errors import InputError
 from induction.results import document
+from induction.results.reading import Selection, remarks, selection, verdict
+
+__all__ = ["Selection", "remarks", "selection", "verdict"]  # what a scan says, beside the names defined here
 
 Result = TypeVar("Result")
-SCHEMA = "induction-scan/1"
+SCHEMA = "induction-scan/2"
+DIGITS = 5
 FOLDER = Path(__file__).parent
 PUBLISHED = FOLDER / "published"
 
@@ -31,10 +35,22 @@ Grid = list[list[float]]  # [layer][head]
 class HeadScores:
     """One score of every head.
 
-    ``mean`` is ``[layer][head]``; ``low`` and ``high`` bound the 95 % bootstrap
-    interval over prompts; ``per_prompt`` is ``[prompt][layer][head]``. Published
-    results may have ``std`` over runs instead of intervals. ``chance`` is None
-    where the source gives too little to compute it.
+    ``mean`` is ``[layer][head]``; ``low`` and ``high`` bound the 95 % interval over
+    prompts (Student's t, within what a score can be); ``per_prompt`` is
+    ``[prompt][layer][head]``. Published results may have ``std`` over runs instead.
+
+    What a score is read against, all on the same prompts, None where the source
+    gives too little to compute it:
+
+    - ``chance``: what a head scores that looks everywhere evenly.
+    - ``ceiling``: the most that any head can score; 1 on two copies, less on a text
+      with more.
+    - ``reach``: ``[layer]``, the same for the heads of one layer. Less than the
+      ceiling where every head of the layer gives exactly 0 to cells of the score, as
+      behind a sliding window.
+    - ``mimics``: what a head would score that does something else: another score
+      perfectly (by its name), or always looking one distance back whatever the
+      tokens (``"49 back"``, the best such distance). Absent: 0.
     """
 
     mean: Grid
@@ -44,8 +60,16 @@ class HeadScores:
     std: Grid | None = None
     per_prompt: list[Grid] | None = None
     chance: float | None = None
+    ceiling: float | None = None
+    reach: list[float] | None = None
+    mimics: dict[str, float] | None = None
     n_runs: int | None = None
     source: str | None = None
+
+    @property
+    def capped(self) -> float | None:
+        """The ceiling where it is below 1, so that a score has to be read against it; else None."""
+        return self.ceiling if self.ceiling is not None and round(self.ceiling, 2) < 1 else None
 
 
 @dataclass(frozen=True)
@@ -108,32 +132,6 @@ class Scan:
         return sorted(heads, key=lambda item: -item[2])
 
 
-def verdict(scan: Scan, threshold: float = 0.5) -> str:
-    """The scan in one sentence: how many heads do it, against which chance, and whether the model uses it."""
-    parts = []
-    if "induction" in scan.scores:
-        ranked = scan.ranked("induction")
-        high = [head for head in ranked if head[2] >= threshold]
-        layer, head, best = ranked[0]
-        if high:
-            parts.append(
-                f"{len(high)} head{'s' * (len(high) > 1)} above {threshold:g}, led by {layer}.{head} ({best:.2f})"
-            )
-        else:
-            parts.append(f"no induction head: the highest score is {best:.2f} ({layer}.{head})")
-        chance = scan.scores["induction"].chance
-        if chance is not None:
-            parts.append(f"chance {chance:.3f}")
-    if scan.loss:
-        change = "falls" if scan.loss.gain > 0.5 else "goes"
-        parts.append(
-            f"loss {change} from {scan.loss.first_mean:.2f} nats on the first copy "
-            f"to {scan.loss.second_mean:.2f} on the second"
-        )
-    text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}."
-
-
 def to_json(scan: Scan) -> str:
     """One JSON document that :func:`from_json` reads back to an equal object."""
     return json.dumps({"schema": SCHEMA, **asdict(scan)}, allow_nan=False)
@@ -161,18 +159,27 @@ def _check(scan: Scan) -> None:
                 len(grid) != scan.n_layers or any(len(row) != scan.n_heads for row in grid)
             ):
                 raise ValueError(f"score '{name}' is not {scan.n_layers} layers x {scan.n_heads} heads")
+        if score.reach is not None and len(score.reach) != scan.n_layers:
+            raise ValueError(f"the reach of score '{name}' is not of {scan.n_layers} layers")
     if scan.loss and (len(scan.loss.second) < 2 or len(scan.loss.first) != len(scan.loss.second)):
         raise ValueError("the losses of the two copies do not fit each other")
 
 
 def to_csv(scan: Scan) -> str:
-    """One row per head, one column per score."""
+    """One row per head, one column per score, and its share of the ceiling where that is below 1."""
+    columns = {name: (score.mean, 1.0) for name, score in scan.scores.items()}
+    columns |= {
+        f"{name}_of_ceiling": (score.mean, score.capped)
+        for name, score in scan.scores.items()
+        if score.capped
+    }
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["layer", "head", *scan.scores])
+    writer.writerow(["layer", "head", *columns])
     for layer in range(scan.n_layers):
         for head in range(scan.n_heads):
-            writer.writerow([layer, head, *(score.mean[layer][head] for score in scan.scores.values())])
+            values = (round(mean[layer][head] / limit, DIGITS) for mean, limit in columns.values())
+            writer.writerow([layer, head, *values])
     return out.getvalue()
 
 

@@ -33,8 +33,14 @@ READING = """
 <li><strong>Grid.</strong> One cell per head, layers down, heads across. The darker (on a dark page: the
 lighter) the cell, the more of the head's attention goes where the score looks. The tick on the scale is
 chance: what a head scores that looks everywhere evenly.</li>
-<li><strong>Ranking.</strong> The same figures in order. Brackets hold the 95 % bootstrap interval over prompts;
-± is the standard deviation over published runs.</li>
+<li><strong>Ranking.</strong> The same figures in order. Brackets hold the 95 % interval over prompts (Student's t);
+± is the standard deviation over published runs. The leader is the highest of many heads, and the highest of many is
+partly luck: the line above the ranking gives its interval with that allowed for, and how many heads would reach the
+threshold by chance.</li>
+<li><strong>Ceiling.</strong> A row of attention sums to 1. Where one token has several earlier copies, the score is
+shared between them and no head can reach 1: read it as a share of the ceiling that stands beside it.</li>
+<li><strong>Blind layers.</strong> A layer with a sliding window shorter than the repeat cannot look where induction
+looks. Its scores are 0 whatever its heads do; the page says so where it happens.</li>
 <li><strong>Loss.</strong> How badly the model predicts each token, in nats. On random tokens it cannot do
 better than guess in the first copy. If the second copy is much cheaper, the model uses the repeat.</li>
 <li><strong>Two kinds of head.</strong> Induction heads stand at the upper left, previous-token heads at the

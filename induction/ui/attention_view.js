@@ -362,9 +362,13 @@ async function paint() {
   weights = tile.cells.subarray(head * n * n, (head + 1) * n * n);
   $('.ia-title').textContent = `Head ${name()} of ${data.name}`;
   matrix.setAttribute('aria-label', `Attention of head ${name()}, ${n} tokens`);
-  const figures = data.scores.map(({ title, values }) => {
+  const figures = data.scores.map(({ title, values, ceiling }) => {
     const value = values[layer][head];
-    return `${title.toLowerCase()} ${value === null ? 'undefined (nothing repeats)' : short(value)}`;
+    const named = title.toLowerCase();
+    if (value === null) return `${named} undefined (nothing repeats)`;
+    // Where one query has several cells, no head can score 1.
+    const share = ceiling < 0.995 ? ` (${short(value / ceiling)} of the ceiling ${short(ceiling)})` : '';
+    return `${named} ${short(value)}${share}`;
   });
   $('.ia-scores').textContent = `On this prompt: ${figures.join(', ')}.`;
   drawMatrix();

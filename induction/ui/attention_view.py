@@ -101,6 +101,7 @@ def view_value(
 ) -> dict[str, Any]:
     """What the component shows of a prompt; ``request`` is what the prompt's tiles are asked by."""
     layer = min(max(int(head.split(".")[0]), 0), seen.n_layers - 1)
+    ceilings = seen.ceilings()
     return {
         "request": request,
         "name": name,
@@ -109,7 +110,11 @@ def view_value(
         "n_layers": seen.n_layers,
         "n_heads": seen.n_heads,
         "scores": [
-            {"title": SCORES[key].title, "values": [[_figure(x) for x in heads] for heads in values.tolist()]}
+            {
+                "title": SCORES[key].title,
+                "values": [[_figure(x) for x in heads] for heads in values.tolist()],
+                "ceiling": _figure(ceilings[key]),
+            }
             for key, values in seen.scores().items()
         ],
         "targets": _png(seen.targets[None]),

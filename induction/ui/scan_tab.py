@@ -52,6 +52,8 @@ def draw(model: str, live: str, score: str, head: str) -> list[Any]:
         ),
         {"model": model, "live": live, "score": score, "head": head},
         gr.update(visible=is_live(model, live) and model in results.bundled_names()),
+        remarks(scan, score),
+        selection(scan, score),
     ]
 
 
@@ -62,10 +64,21 @@ def _needed(scan: Scan | None) -> Scan:
 
 
 def definition(scan: Scan | None, score: str) -> str:
+    """What a score means and, where it was measured, what it is read against."""
     declared = SCORES[score]
-    chance = scan.scores[score].chance if scan and score in scan.scores else None
-    level = f" Chance, from uniform attention: {chance:.3f}." if chance is not None else ""
-    return f"{declared.meaning} Ceiling {declared.ceiling:g}.{level} Source: {declared.source}."
+    levels = figures.levels(scan.scores[score]) if scan and score in scan.scores else ""
+    read_against = f" {levels[:1].upper()}{levels[1:]}." if levels else ""
+    return f"{declared.meaning}{read_against} Source: {declared.source}."
+
+
+def remarks(scan: Scan | None, score: str) -> str:
+    """What has to be known before the score on show, or the verdict, is believed."""
+    return " ".join(results.remarks(scan, score, "induction")) if scan else ""
+
+
+def selection(scan: Scan | None, score: str) -> str:
+    """The leader of the ranking as the pick of many."""
+    return str(results.selection(scan, score)) if scan and score in scan.scores else ""
 
 
 def scan_grid(scan: Scan | None, score: str, selected: str) -> dict[str, Any]:
@@ -225,6 +238,7 @@ def build(page: Page) -> None:
             elem_id="score",
         )
         meaning = note(first[0], elem_id="meaning")
+        warned = note(first[9], elem_id="remarks")
         with gr.Row(elem_classes=["ih-panels"]):
             with gr.Column(scale=3, min_width=320, elem_classes=["ih-panel"]):
                 title = html(first[2], elem_id="headline")
@@ -240,6 +254,7 @@ def build(page: Page) -> None:
         with gr.Row(elem_classes=["ih-panels"]):
             with gr.Column(scale=3, min_width=320, elem_classes=["ih-panel"]):
                 html("<h2>Ranking</h2>")
+                picked = note(first[10], elem_id="selection")
                 table = head_table(first[4], elem_id="ranking")
             with gr.Column(scale=2, min_width=300, elem_classes=["ih-panel"]):
                 html("<h2>Does the model use it?</h2>")
@@ -300,7 +315,8 @@ def build(page: Page) -> None:
     page.link(links.choice("compare", NO_SECOND, results.bundled_names), second)
 
     shared = [model, live, score, head]
-    page.show("scan", draw, shared, [meaning, grid, title, card, table, loss, scatter, files, put_back])
+    shown = [meaning, grid, title, card, table, loss, scatter, files, put_back, warned, picked]
+    page.show("scan", draw, shared, shown)
     page.show("scan", compared, [*shared, second], [pair, left_title, left, right_title, right])
     page.show("scan", need, [model], [needs, offline])
     for component in (grid, table, scatter, left):

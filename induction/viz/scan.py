@@ -25,6 +25,16 @@ def spread(score: HeadScores, layer: int, head: int) -> str:
     return f"± {score.std[layer][head]:.2f}" if score.std else ""
 
 
+def levels(score: HeadScores) -> str:
+    """What a score is read against on its prompts: the ceiling and chance, as far as they are known."""
+    parts = []
+    if score.ceiling is not None:
+        parts.append(f"ceiling {score.ceiling:.2f}" if score.capped else "ceiling 1")
+    if score.chance is not None:
+        parts.append(f"chance (uniform attention) {score.chance:.3f}")
+    return ", ".join(parts)
+
+
 def _score(scan: Scan, name: str) -> HeadScores:
     if name not in scan.scores:
         raise InputError(f"{scan.model} has no score '{name}' here; choose from {', '.join(scan.scores)}.")
@@ -43,7 +53,12 @@ def grid(scan: Scan, name: str = "induction", *, palette: Palette = LIGHT, selec
         palette,
         heading=f"{SCORES[name].title} score by layer (down) and head (across)",
         selected=selected,
-        note=f"chance {score.chance:.3f}" if score.chance is not None else "",
+        note=", ".join(
+            [
+                *([f"chance {score.chance:.3f}"] if score.chance is not None else []),
+                *([f"ceiling {score.capped:.2f}"] if score.capped else []),
+            ]
+        ),
     )
     title = f"{SCORES[name].title} score of every head of {scan.model}"
     caption = origin_line(scan, score.protocol)

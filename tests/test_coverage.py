@@ -1,0 +1,38 @@
+"""Intervals hold about as often as they say; ``tests/coverage.py`` measures it at length."""
+
+import coverage
+import numpy as np
+import pytest
+
+from induction.scores import SCORES
+from induction.statistics import mean_interval
+
+
+@pytest.mark.parametrize("n", coverage.SIZES)
+def test_the_interval_of_a_mean_is_exact_for_normal_values(n):
+    samples = np.random.default_rng(n).normal(0.5, 0.1, (n, 20_000))
+    low, high = mean_interval(samples)
+    assert np.mean((low <= 0.5) & (high >= 0.5)) == pytest.approx(0.95, abs=0.006)
+
+
+def test_among_many_all_intervals_hold_together():
+    samples = np.random.default_rng(0).normal(0, 1, (10, 2000, 50))  # [sample, repetition, head]
+    low, high = mean_interval(samples, among=50)
+    assert np.mean(((low <= 0) & (high >= 0)).all(1)) == pytest.approx(0.95, abs=0.02)
+
+
+def test_the_scores_of_the_bundled_model_are_covered(mini):
+    """Prompts that share tokens would fail here, or intervals that are too narrow for ten of them."""
+    found = coverage.of_scores(mini, {10: 40})[10]
+    for name, score in SCORES.items():
+        # Olsson's prompts all have one length, and nothing makes up for the skew of heads that score hardly above 0.
+        assert found[name].mean > (0.88 if score.copies == 2 else 0.75), name
+        assert found[name].mean < 0.99, name
+        assert found[name].shown > 0.95, name
+
+
+@pytest.mark.parametrize("n", [10, 20])
+def test_the_ratio_of_skewed_pairs_is_covered(n):
+    covered, undefined = coverage.of_ratios(n, n_samples=1000)
+    assert 0.9 < covered < 0.98
+    assert undefined < 0.05
