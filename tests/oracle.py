@@ -91,7 +91,9 @@ class Norm:
         probe = 1e3 * flat.reshape(1, 1, *shape)
         x = torch.randn(1, 1, *shape, generator=torch.Generator().manual_seed(0))
         self.identity = bool(torch.equal(self.module(x), x))
-        self.centres = not self.identity and bool(torch.allclose(self.module(x + 3), self.module(x), atol=1e-4))
+        self.centres = not self.identity and bool(
+            torch.allclose(self.module(x + 3), self.module(x), atol=1e-4)
+        )
         self.bias = torch.zeros(shape) if self.identity else self.module(torch.zeros_like(x))[0, 0]
         ones = torch.ones(shape)
         self.weight = ones if self.identity else (self.module(probe)[0, 0] - self.bias) / probe[0, 0] * 1e3
@@ -131,8 +133,9 @@ class Trace:
     patterns: list[Tensor]  # per layer [head, query, key]
 
 
-Edit = tuple[int, str, Callable[[Tensor], Tensor]]  # layer, point, what becomes of the activation [pos, width]
-POINTS = ("resid", "z", "mixed", "q", "k", "v", "qn", "kn", "attn", "mlp", "o_out")
+Edit = tuple[
+    int, str, Callable[[Tensor], Tensor]
+]  # layer, point, what becomes of the activation [pos, width]
 
 
 # -- the model with hooks -------------------------------------------------------------------------------------
@@ -200,7 +203,7 @@ class Oracle:
             return self.part(layer, at.out), True
         if point == "mixed":
             return self.part(layer, at.mixed or at.out), True
-        paths = {"q": at.q, "k": at.k, "v": at.v, "qn": at.q_norm, "kn": at.k_norm, "o_out": at.out}
+        paths = {"q": at.q, "k": at.k, "v": at.v, "o_out": at.out}
         paths |= {"attn": at.norm_out or at.out, "mlp": at.norm_mlp_out or at.mlp_out}
         return (self.part(layer, paths[point]), False) if paths[point] else None
 
@@ -273,7 +276,7 @@ class Oracle:
         return layer, point, change
 
     def patched(self, here: Sequence[int], there: Sequence[int], component: str) -> Tensor:
-        """Last logits of ``here`` with one component of one head (or group) from ``there``: ``[layer, head, vocab]``."""
+        """Last logits of ``here`` with a head's (or group's) component from ``there``, ``[layer, head, vocab]``."""
         n = self.n_kv if component in ("k", "v") else self.n_heads
         points = ("z", "mixed", "q", "k", "v")
         base, source = self.run(here, see=points), self.run(there, see=points)
@@ -337,7 +340,8 @@ class Oracle:
     def mean_z(self, batch: Tensor) -> list[Tensor]:
         """Mean of z over prompts ``[prompt, pos]``, per layer ``[pos, head, d_head]``."""
         return [
-            torch.stack([self.z(self.run(row), layer) for row in batch]).mean(0) for layer in range(self.n_layers)
+            torch.stack([self.z(self.run(row), layer) for row in batch]).mean(0)
+            for layer in range(self.n_layers)
         ]
 
     # -- d: what a part adds to the logits directly
@@ -391,7 +395,11 @@ class Oracle:
     def copying(self, head: Head) -> tuple[float, float]:
         """Eigenvalue score of the head's map from tokens to logits, and its top-1 share."""
         at, (layer, index) = self.layout, head
-        norm_in, norm_out, final = self.norm(layer, at.norm_in), self.norm(layer, at.norm_out), self.final_norm()
+        norm_in, norm_out, final = (
+            self.norm(layer, at.norm_in),
+            self.norm(layer, at.norm_out),
+            self.final_norm(),
+        )
         embedded = self.effective_embedding()
         normed = norm_in.module(embedded[:, None])[:, 0] - norm_in.bias
         w_v = matrix(self.part(layer, at.v))[:, self.columns("v", self.group(index))]
@@ -463,7 +471,9 @@ class Oracle:
         if not at.qk_norm_after_rotary:
             for name, index in (("q", head), ("k", group)):
                 found[name] = self._qk_norm(layer, name, index).fold_write(found[name])
-        written = self.norm(layer, at.norm_out).fold_write(matrix(self.part(layer, at.out))[head * d : (head + 1) * d])
+        written = self.norm(layer, at.norm_out).fold_write(
+            matrix(self.part(layer, at.out))[head * d : (head + 1) * d]
+        )
         found["o"] = norm.centred(written)
         return {name: weight.double() for name, weight in found.items()}
 
@@ -472,7 +482,11 @@ class Oracle:
         layer, index = head
         receiver = self.read_and_write(layer, index)
         turns = self.turns(layer).double()
-        turns = turns if self.layout.rotary and self.layout.rotates(self.part(layer, self.layout.attn)) else turns[:2]
+        turns = (
+            turns
+            if self.layout.rotary and self.layout.rotates(self.part(layer, self.layout.attn))
+            else turns[:2]
+        )
         middle = [turn @ turns[0].T for turn in turns[1:]]
         if self.layout.qk_norm_after_rotary:
             scale_q = self._qk_norm(layer, "q", index).weight.double().diag()
@@ -524,15 +538,14 @@ class Oracle:
             for name, results in found.items()
         }
 
-    def _received(self, here: Sequence[int], receiver: Head, name: str, arriving: Tensor) -> tuple[Tensor, Tensor]:
+    def _received(
+        self, here: Sequence[int], receiver: Head, name: str, arriving: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The model run on from a receiver, one of whose inputs was computed from another residual stream."""
         layer, head = receiver
         index = head if name == "q" else self.group(head)
-        # A norm over all heads at once sees the change in all of them: this head's share is taken behind it.
-        behind = self.layout.qk_norm == "flat" and name != "v" and getattr(self.layout, f"{name}_norm")
-        point = f"{name}n" if behind else name
-        changed = self.run(here, [(layer, "resid", _constant(arriving))], see=(point,)).seen[point][layer]
-        edit = self.replaced(layer, point, name, index, changed[:, self.columns(name, index)])
+        changed = self.run(here, [(layer, "resid", _constant(arriving))], see=(name,)).seen[name][layer]
+        edit = self.replaced(layer, name, name, index, changed[:, self.columns(name, index)])
         alone = self.run(here, [edit], see=("z",))
         z = self.z(alone, layer)[:, head]
         return (
@@ -549,12 +562,12 @@ class _Route:
         self.norms: list[tuple[Norm, Tensor]] = []  # in the order of passing: module and what it saw
         if oracle.layout.residual_norms:
             for layer in range(oracle.n_layers):
-                before = trace.seen["resid"][layer] + trace.seen["o_out"][layer]
-                for path, mlp in zip(oracle.layout.residual_norms, (False, True), strict=True):
-                    norm = oracle.norm(layer, path)
-                    seen = between + trace.seen["mlp"][layer] if mlp else before
-                    self.norms.append((norm, seen))
-                    between = norm.module(seen)
+                after_attention, after_mlp = (
+                    oracle.norm(layer, path) for path in oracle.layout.residual_norms
+                )
+                stream = trace.seen["resid"][layer] + trace.seen["o_out"][layer]
+                self.norms.append((after_attention, stream))
+                self.norms.append((after_mlp, after_attention.module(stream) + trace.seen["mlp"][layer]))
         final = oracle.final_norm()
         self.final = (final, trace.final if trace.final is not None else torch.zeros(1, oracle.d_model))
         self.unembedding = oracle.unembedding()
