@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 import transformers
-from families import FAMILIES, Family, build, reference
+from families import FAMILIES, REFUSED, Family, build, reference
 from models import tokenizer
 from oracle import Oracle, losses, scores
 
@@ -42,23 +42,45 @@ from induction.path_patching import path_patch
 # -- one family loaded twice -----------------------------------------------------------------------------------
 
 
+class Undefined(Exception):
+    """The oracle knows no heads in this family."""
+
+
 class Subject:
-    """One family: the product's model and the oracle, and what both are asked about."""
+    """One family: the product's model and the oracle, and what both are asked about.
+
+    Raises:
+        InputError: the product refuses to load it.
+    """
 
     def __init__(self, family: Family, folder: Path):
-        self.family = family
         build(family, folder)
-        self.oracle = Oracle(reference(folder), family.layout)
+        self.plain = reference(folder)
         self.model = load_model(str(folder))
+        layout = family.layout
+        self._oracle = None if layout is None else Oracle(self.plain, layout)
         self.pair = self._pair()
-        self.receiver = (self.oracle.n_layers - 1, 2)  # of the second group, where there are two
+        self.receiver = (
+            self.plain.config.num_hidden_layers - 1,
+            2,
+        )  # of the second group, where there are two
+
+    @property
+    def oracle(self) -> Oracle:
+        if self._oracle is None:
+            raise Undefined("shown, though it has no definition here")
+        return self._oracle
 
     def _pair(self) -> PromptPair:
         """``[BOS] x x x A B y y A`` and its twin with another first A, scored where the two differ most."""
         ids = np.random.default_rng(1).permutation(np.arange(1, len(tokenizer())))
         clean = [0, *ids[:7].tolist(), int(ids[3])]
         corrupted = [*clean[:4], int(ids[8]), *clean[5:]]
-        change = self.oracle.run(clean).logits[-1] - self.oracle.run(corrupted).logits[-1]
+        with torch.no_grad():
+            logits = [
+                self.plain(torch.tensor([ids]), use_cache=False).logits[0, -1] for ids in (clean, corrupted)
+            ]
+        change = logits[0] - logits[1]
         return PromptPair(tuple(clean), tuple(corrupted), int(change.argmax()), int(change.argmin()))
 
     def difference(self, logits: torch.Tensor) -> np.ndarray:
@@ -79,7 +101,7 @@ def check_logits(it: Subject) -> Iterator[Comparison]:
     """The loaded model computes what Hugging Face computes."""
     with torch.no_grad():
         logits = it.model(torch.tensor([it.pair.clean]))[0]
-    yield "logits", logits, it.oracle.run(it.pair.clean).logits, LOGITS
+        yield "logits", logits, it.plain(torch.tensor([it.pair.clean]), use_cache=False).logits[0], LOGITS
 
 
 def check_scores(it: Subject) -> Iterator[Comparison]:
@@ -107,10 +129,14 @@ def check_attend(it: Subject) -> Iterator[Comparison]:
     seen = attend(it.model, it.pair.clean)
     run = it.oracle.run(it.pair.clean)
     yield "patterns", seen.patterns, torch.stack(run.patterns), LOGITS
-    z = torch.stack([it.oracle.z(run, layer) for layer in range(it.oracle.n_layers)])
     found = getattr(getattr(seen, "way", seen), "z", None)
     if found is not None:  # else the model does not show how heads reach the logits, and `written` says so
-        yield "z", found, z, LOGITS
+        yield (
+            "z",
+            found,
+            torch.stack([it.oracle.z(run, layer) for layer in range(it.oracle.n_layers)]),
+            LOGITS,
+        )
 
 
 def check_patching(component: str) -> Callable[[Subject], Iterator[Comparison]]:
@@ -141,11 +167,11 @@ def check_estimate(it: Subject) -> Iterator[Comparison]:
 def check_ablation(it: Subject) -> Iterator[Comparison]:
     """Every head on its own set to zero, and to its mean over the reference set."""
     settings = {"n_prompts": 1, "length": 5, "seed": 0}
+    found = {kind: ablate(it.model, kind=kind, pairs=[it.pair], **settings) for kind in ("zero", "mean")}
     batch = repeated_batch(it.model, **settings)
     prompt, period = batch.prompt(0).tolist(), batch.periods[0]
     mean = it.oracle.mean_z(_reference_tokens(it, max(len(prompt), len(it.pair.clean))))
     for kind, values in (("zero", None), ("mean", mean)):
-        found = ablate(it.model, kind=kind, pairs=[it.pair], **settings)
         answers = it.difference(it.oracle.ablated(it.pair.clean, values)[..., -1, :]).ravel()
         nll = [losses(logits, prompt) for logits in it.oracle.ablated(prompt, values).flatten(0, 1)]
         expected = {
@@ -154,7 +180,7 @@ def check_ablation(it: Subject) -> Iterator[Comparison]:
             "second_copy_loss": [row[period + 1 :].mean() for row in nll],
         }
         for name, numbers in expected.items():
-            yield f"{kind}, {name}", [one.measures[name].edited for one in found.sets], numbers, LOGITS
+            yield f"{kind}, {name}", [one.measures[name].edited for one in found[kind].sets], numbers, LOGITS
 
 
 def _reference_tokens(it: Subject, length: int) -> torch.Tensor:
@@ -168,8 +194,9 @@ def _reference_tokens(it: Subject, length: int) -> torch.Tensor:
 
 def check_written(it: Subject) -> Iterator[Comparison]:
     """What each head adds to the logits at every position, above the mean over the vocabulary."""
-    heads = it.parts[0]
     seen = attend(it.model, it.pair.clean)
+    written(it.model, seen, 0, 0)  # refuses, where it does, before anything is computed
+    heads = it.parts[0]
     following = [*it.pair.clean[1:], it.pair.clean[5]]
     for layer in range(it.oracle.n_layers):
         got, best, expected, promoted = [], [], [], []
@@ -186,8 +213,8 @@ def check_written(it: Subject) -> Iterator[Comparison]:
 
 def check_attribution(it: Subject) -> Iterator[Comparison]:
     """Direct logit attribution at the scored position, and what is left of the logits before a cap."""
-    heads, rest, _ = it.parts
     found = direct_logit_attribution(it.model, [it.pair])
+    heads, rest, _ = it.parts
     yield "heads", found.mean, it.difference(heads[:, :, -1]), LOGITS
     yield "rest", found.rest, it.difference(rest[-1]), 10 * LOGITS
 
@@ -258,21 +285,32 @@ class Outcome:
     detail: str = ""
 
 
-def outcome(it: Subject, quantity: str) -> Outcome:
-    undefined = quantity in it.family.layout.undefined
+def outcomes(family: Family) -> dict[str, Outcome]:
+    """What comes of every quantity on one family."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            it = Subject(family, Path(folder) / "model")
+        except InputError as error:
+            return dict.fromkeys(QUANTITIES, Outcome("refused", str(error)))
+        return {quantity: _outcome(it, quantity) for quantity in QUANTITIES}
+
+
+def _outcome(it: Subject, quantity: str) -> Outcome:
     try:
         worst = max(
             (_apart(*comparison) for comparison in QUANTITIES[quantity](it)), key=lambda item: item[0]
         )
     except InputError as error:
         return Outcome("refused", str(error))
+    except Undefined as error:
+        return Outcome("wrong", str(error))
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         at = f"{Path(where.filename).name}:{where.lineno}"
-        return Outcome("wrong", f"{type(error).__name__} at {at}: {str(error).splitlines()[0][:200]}")
-    if undefined:
-        return Outcome("wrong", "shown, though it has no definition here")
-    return Outcome("equal", worst[1]) if worst[0] <= 1 else Outcome("wrong", worst[1])
+        return Outcome(
+            "wrong", f"{type(error).__name__} at {at}: {(str(error).splitlines() or [''])[0][:200]}"
+        )
+    return Outcome("equal" if worst[0] <= 1 else "wrong", worst[1])
 
 
 def _apart(what: str, got: Any, expected: Any, rounding: float) -> tuple[float, str]:
@@ -290,18 +328,20 @@ def _apart(what: str, got: Any, expected: Any, rounding: float) -> tuple[float, 
 TOLERANCE = 1e-4  # of the largest value of a quantity
 
 
-def table(outcomes: dict[str, dict[str, Outcome]]) -> str:
+def table(found: dict[str, dict[str, Outcome]]) -> str:
     """Families down, quantities across; the sentences of refusals and what is wrong, numbered, below."""
     notes: dict[str, int] = {}
     lines = ["| family | " + " | ".join(QUANTITIES) + " |", "|---" * (len(QUANTITIES) + 1) + "|"]
-    for name, row in outcomes.items():
+    for name, row in found.items():
         cells = []
-        for found in row.values():
-            if found.kind == "equal":
-                cells.append("=")
-            else:
-                number = notes.setdefault(found.detail, len(notes) + 1)
-                cells.append(f"{'refused' if found.kind == 'refused' else '**WRONG**'} {number}")
+        for quantity, one in row.items():
+            pinned = quantity in REFUSED.get(name, {})
+            if one.kind == "equal":
+                cells.append("= (not refused)" if pinned else "=")
+                continue
+            number = notes.setdefault(one.detail, len(notes) + 1)
+            kind = "**WRONG**" if one.kind == "wrong" else "refused" if pinned else "**REFUSED**"
+            cells.append(f"{kind} {number}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *(f"{number}. {text}" for text, number in notes.items())])
 
@@ -309,26 +349,11 @@ def table(outcomes: dict[str, dict[str, Outcome]]) -> str:
 def main(names: list[str]) -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    outcomes: dict[str, dict[str, Outcome]] = {}
+    found: dict[str, dict[str, Outcome]] = {}
     for name in names or FAMILIES:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                it = Subject(FAMILIES[name], Path(folder) / "model")
-            except Exception as error:
-                at = traceback.extract_tb(error.__traceback__)[-1]
-                told = (
-                    f"does not load: {type(error).__name__} at {Path(at.filename).name}:{at.lineno}: {error}"
-                )
-                outcomes[name] = dict.fromkeys(QUANTITIES, Outcome("wrong", told))
-                continue
-            outcomes[name] = {quantity: outcome(it, quantity) for quantity in QUANTITIES}
-        print(
-            name,
-            {k: v.kind for k, v in outcomes[name].items() if v.kind != "equal"},
-            file=sys.stderr,
-            flush=True,
-        )
-    print(table(outcomes))
+        found[name] = outcomes(FAMILIES[name])
+        print(name, file=sys.stderr, flush=True)
+    print(table(found))
 
 
 if __name__ == "__main__":

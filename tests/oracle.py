@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-Split = Literal["separate", "thirds", "grouped", "codegen"]
+Split = Literal["separate", "thirds", "grouped", "codegen", "mla"]
 Head = tuple[int, int]
 DISTANCES = 64  # of query and key, over which composition is averaged
 
@@ -32,7 +32,7 @@ class Layout:
         out: the projection whose input is z.
         q, k, v: projections; the same path three times where they are fused, in the order that ``split`` names:
             ``thirds`` all queries, all keys, all values; ``grouped`` the heads of a group, their key, their value;
-            ``codegen`` four blocks of queries, values, keys.
+            ``codegen`` four blocks of queries, values, keys; ``mla`` per head part of the key and the value.
         norm_in: the norm that the heads read through; None where they read the residual stream itself.
         norm_out: the norm on what attention writes.
         mlp_out: the module whose output the MLP block writes; ``norm_mlp_out`` the norm on it.
@@ -148,8 +148,13 @@ class Oracle:
         self.model, self.layout, self.config = model, layout, model.config
         self.layers = list(model.get_submodule(layout.layers))
         self.n_layers, self.n_heads = len(self.layers), model.config.num_attention_heads
-        w_o = matrix(self.part(0, layout.out))  # [head * d_head, d_model]
-        self.d_head, self.d_model = w_o.shape[0] // self.n_heads, w_o.shape[1]
+        outs = [
+            matrix(self.part(layer, layout.out)) for layer in range(self.n_layers)
+        ]  # [head * d_head, d_model]
+        self.d_model = outs[0].shape[1]
+        self.d_head = [
+            w_o.shape[0] // self.n_heads for w_o in outs
+        ]  # per layer: not the same in all families
         self.n_kv = self._n_kv()
         self.residual_multiplier = layout.residual_multiplier(self.config)
         self.cap = getattr(self.config, "final_logit_softcapping", None)
@@ -172,23 +177,29 @@ class Oracle:
         return first * self.layout.logit_scale(self.config)
 
     def _n_kv(self) -> int:
-        width = matrix(self.part(0, self.layout.k)).shape[1] // self.d_head  # in heads
+        if self.layout.split == "mla":
+            return self.n_heads
+        width = matrix(self.part(0, self.layout.k)).shape[1] // self.d_head[0]  # in heads
         return width if self.layout.split == "separate" else (width - self.n_heads) // 2
 
-    def columns(self, name: str, head: int) -> slice:
-        """Where a projection's output holds a head's queries, or a group's keys or values."""
-        d, n, n_kv = self.d_head, self.n_heads, self.n_kv
-        if self.layout.split == "separate":
+    def columns(self, layer: int, name: str, head: int) -> slice:
+        """Where an activation holds a head's z or queries, or a group's keys or values."""
+        d, n, n_kv, split = self.d_head[layer], self.n_heads, self.n_kv, self.layout.split
+        if split == "separate" or name == "z":
             start = head
-        elif self.layout.split == "thirds":
+        elif split == "thirds":
             start = {"q": 0, "k": n, "v": n + n_kv}[name] + head
-        elif self.layout.split == "grouped":
+        elif split == "grouped":
             size = n // n_kv
             group, within = divmod(head, size) if name == "q" else (head, size + (name == "v"))
             start = group * (size + 2) + within
-        else:  # four blocks, one per TPU core of the time
+        elif split == "codegen":  # four blocks, one per TPU core of the time
             block, within = divmod(head, n // 4)
             start = block * 3 * (n // 4) + {"q": 0, "v": 1, "k": 2}[name] * (n // 4) + within
+        else:
+            assert name == "v", "queries and keys are made of parts of different kinds"
+            stop = (head + 1) * (self.config.qk_nope_head_dim + d)
+            return slice(stop - d, stop)
         return slice(start * d, (start + 1) * d)
 
     def group(self, head: int) -> int:
@@ -253,20 +264,19 @@ class Oracle:
     def values(self, trace: Trace, layer: int) -> Tensor:
         """What the heads read, ``[kv head, pos, d_head]``; ``trace`` has seen ``v``."""
         v = trace.seen["v"][layer]
-        heads = torch.stack([v[:, self.columns("v", head)] for head in range(self.n_kv)])
+        heads = torch.stack([v[:, self.columns(layer, "v", head)] for head in range(self.n_kv)])
         clip = getattr(self.config, "clip_qkv", None)
         return heads.clamp(-clip, clip) if clip else heads
 
     def z(self, trace: Trace, layer: int, point: str = "z") -> Tensor:
         """Head outputs ``[pos, head, d_head]``."""
-        return trace.seen[point][layer].unflatten(-1, (self.n_heads, self.d_head))
+        return trace.seen[point][layer].unflatten(-1, (self.n_heads, -1))
 
     # -- b, c: one edited activation
 
     def replaced(self, layer: int, point: str, name: str, head: int, values: Tensor) -> Edit:
         """An edit that gives one head's (or group's) columns of a point the ``values`` ``[pos, d_head]``."""
-        d = self.d_head
-        columns = slice(head * d, (head + 1) * d) if name == "z" else self.columns(name, head)
+        columns = self.columns(layer, name, head)
 
         def change(x: Tensor) -> Tensor:
             x = x.clone()
@@ -292,7 +302,7 @@ class Oracle:
                     mixed = source.patterns[layer][head] @ read * gate
                     edit = self.replaced(layer, "mixed", "z", head, mixed)
                 else:
-                    values = source.seen[component][layer][:, self.columns(component, head)]
+                    values = source.seen[component][layer][:, self.columns(layer, component, head)]
                     edit = self.replaced(layer, component, component, head, values)
                 rows.append(self.run(here, [edit], see=()).logits[-1])
         return torch.stack(rows).unflatten(0, (self.n_layers, n))
@@ -312,15 +322,12 @@ class Oracle:
             value = metric(self.run(here, edits, see=(), gradient=True).logits[-1])
             gradients = torch.autograd.grad(value, added)
         n = self.n_kv if component in ("k", "v") else self.n_heads
-        d = self.d_head
         rows = []
         for layer, gradient in enumerate(gradients):
             product = (gradient * (source.seen[component][layer] - base.seen[component][layer])).sum(0)
-            where = [
-                slice(head * d, (head + 1) * d) if component == "z" else self.columns(component, head)
-                for head in range(n)
-            ]
-            rows.append(torch.stack([product[columns].sum() for columns in where]))
+            rows.append(
+                torch.stack([product[self.columns(layer, component, head)].sum() for head in range(n)])
+            )
         return torch.stack(rows)
 
     def ablated(self, tokens: Sequence[int], values: list[Tensor] | None) -> Tensor:
@@ -332,7 +339,7 @@ class Oracle:
         rows = []
         for layer in range(self.n_layers):
             for head in range(self.n_heads):
-                value = torch.zeros(self.d_head) if values is None else values[layer][: len(tokens), head]
+                value = torch.zeros(()) if values is None else values[layer][: len(tokens), head]
                 edit = self.replaced(layer, "z", "z", head, value)
                 rows.append(self.run(tokens, [edit], see=()).logits)
         return torch.stack(rows).unflatten(0, (self.n_layers, self.n_heads))
@@ -359,7 +366,7 @@ class Oracle:
         rest = route.to_logits(trace.seen["resid"][0], -1) + route.bias()
         heads = []
         for layer in range(self.n_layers):
-            w_o = matrix(self.part(layer, at.out)).unflatten(0, (self.n_heads, self.d_head))
+            w_o = matrix(self.part(layer, at.out)).unflatten(0, (self.n_heads, -1))
             raw = trace.seen["o_out"][layer]  # [pos, d_model]
             norm = self.norm(layer, at.norm_out)
             of_heads = torch.einsum("phd,hdm->hpm", self.z(trace, layer), w_o)
@@ -402,8 +409,8 @@ class Oracle:
         )
         embedded = self.effective_embedding()
         normed = norm_in.module(embedded[:, None])[:, 0] - norm_in.bias
-        w_v = matrix(self.part(layer, at.v))[:, self.columns("v", self.group(index))]
-        w_o = matrix(self.part(layer, at.out))[index * self.d_head : (index + 1) * self.d_head]
+        w_v = matrix(self.part(layer, at.v))[:, self.columns(layer, "v", self.group(index))]
+        w_o = matrix(self.part(layer, at.out))[self.columns(layer, "z", index)]
         write = norm_out.fold_write(w_o) @ final.fold_read(self.unembedding())  # [d_head, vocab]
         read, write = (normed @ w_v).double(), (write - write.mean(-1, keepdim=True)).double()
         full = read @ write  # [token, vocab]
@@ -417,7 +424,7 @@ class Oracle:
         """The rotations of positions 0, 1, ... in a layer as matrices on row vectors, ``[pos, d_head, d_head]``."""
         at, attn = self.layout, self.part(layer, self.layout.attn)
         n = DISTANCES + 1
-        eye = torch.eye(self.d_head)
+        eye = torch.eye(self.d_head[layer])
         if at.rotary is None or not at.rotates(attn):
             return eye.expand(n, -1, -1)
         given: dict[str, Any] = {}
@@ -447,7 +454,7 @@ class Oracle:
     def _qk_norm(self, layer: int, name: str, head: int) -> Norm:
         """The norm on one head's queries or keys; for a norm over all heads, the head's part of its weight."""
         path = getattr(self.layout, f"{name}_norm")
-        d, kind = self.d_head, self.layout.qk_norm
+        d, kind = self.d_head[layer], self.layout.qk_norm
         if path is None:
             return Norm(None, (d,))
         module = self.part(layer, path)
@@ -462,17 +469,17 @@ class Oracle:
 
     def read_and_write(self, layer: int, head: int) -> dict[str, Tensor]:
         """``q``, ``k``, ``v`` ``[d_model, d_head]`` and ``o`` ``[d_head, d_model]`` of a head, norms folded in."""
-        at, d = self.layout, self.d_head
+        at = self.layout
         norm = self.norm(layer, at.norm_in)
         group = self.group(head)
         found = {}
         for name, path, index in (("q", at.q, head), ("k", at.k, group), ("v", at.v, group)):
-            found[name] = norm.fold_read(matrix(self.part(layer, path))[:, self.columns(name, index)])
+            found[name] = norm.fold_read(matrix(self.part(layer, path))[:, self.columns(layer, name, index)])
         if not at.qk_norm_after_rotary:
             for name, index in (("q", head), ("k", group)):
                 found[name] = self._qk_norm(layer, name, index).fold_write(found[name])
         written = self.norm(layer, at.norm_out).fold_write(
-            matrix(self.part(layer, at.out))[head * d : (head + 1) * d]
+            matrix(self.part(layer, at.out))[self.columns(layer, "z", head)]
         )
         found["o"] = norm.centred(written)
         return {name: weight.double() for name, weight in found.items()}
@@ -545,7 +552,7 @@ class Oracle:
         layer, head = receiver
         index = head if name == "q" else self.group(head)
         changed = self.run(here, [(layer, "resid", _constant(arriving))], see=(name,)).seen[name][layer]
-        edit = self.replaced(layer, name, name, index, changed[:, self.columns(name, index)])
+        edit = self.replaced(layer, name, name, index, changed[:, self.columns(layer, name, index)])
         alone = self.run(here, [edit], see=("z",))
         z = self.z(alone, layer)[:, head]
         return (
