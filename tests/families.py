@@ -784,10 +784,10 @@ REFUSED: dict[str, dict[str, str]] = {
         name: _refuse(LATENT_HEADS, "q", "k", "v", "estimate", *MAPS, *PATHS)
         for name in ("DeepSeek-V2", "DeepSeek-V3", "Youtu")
     },
-    "Gemma-4": _refuse(READ_ONLY, "pattern") | _refuse(OTHER_WRITER, *DIRECT, *MAPS, *PATHS),
-    "Gemma-4, shared keys": _refuse(NO_KEYS, "pattern", "k", "v", "estimate")
-    | _refuse(OTHER_WRITER, *DIRECT, *MAPS, *PATHS),
-    "Falcon-H1": _refuse(OTHER_WRITER, *DIRECT, "copying", *PATHS),
+    "Gemma-4": _refuse(READ_ONLY, "pattern") | _refuse(OTHER_WRITER, *DIRECT, *MAPS, "paths"),
+    "Gemma-4, shared keys": _refuse(NO_KEYS, "pattern", "k", "v", "estimate", *MAPS, *PATHS)
+    | _refuse(OTHER_WRITER, *DIRECT),
+    "Falcon-H1": _refuse(OTHER_WRITER, *DIRECT, "copying", "paths"),
     **{
         name: _refuse(UNREAD)
         for name in (

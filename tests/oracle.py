@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -42,8 +42,8 @@ class Layout:
         rotary: how the modelling file's own function that turns queries and keys is called; None without rotary.
         rotates: whether a layer's attention is rotary.
         positions: the embedding of position 0, where positions are added to the residual stream.
+        residual_multiplier: what attention and MLP are multiplied with before they are added, by configuration.
         logit_scale: what the logits are multiplied with after the unembedding, by configuration.
-        undefined: quantities that have no definition in this family.
     """
 
     layers: str = "model.layers"
@@ -70,7 +70,6 @@ class Layout:
     positions: Callable[[nn.Module], Tensor] | None = None
     residual_multiplier: Callable[[Any], float] = lambda config: 1.0
     logit_scale: Callable[[Any], float] = lambda config: 1.0
-    undefined: frozenset[str] = field(default_factory=frozenset)
 
 
 # -- small parts ----------------------------------------------------------------------------------------------
@@ -133,9 +132,8 @@ class Trace:
     patterns: list[Tensor]  # per layer [head, query, key]
 
 
-Edit = tuple[
-    int, str, Callable[[Tensor], Tensor]
-]  # layer, point, what becomes of the activation [pos, width]
+# Layer, point, and what becomes of the activation [pos, width] there.
+Edit = tuple[int, str, Callable[[Tensor], Tensor]]
 
 
 # -- the model with hooks -------------------------------------------------------------------------------------
@@ -658,5 +656,5 @@ def scores(pattern: np.ndarray, tokens: Sequence[int]) -> dict[str, float]:
 
 def losses(logits: Tensor, tokens: Sequence[int]) -> np.ndarray:
     """Loss on every token but the first, in nats, ``[pos - 1]``."""
-    log_probabilities = logits.double().log_softmax(-1)
-    return np.array([-float(log_probabilities[at, token]) for at, token in enumerate(tokens[1:])])
+    log_probabilities = logits[:-1].double().log_softmax(-1)
+    return -log_probabilities[torch.arange(len(tokens) - 1), torch.tensor(tokens[1:])].numpy()
