@@ -1,11 +1,11 @@
 """One prompt, all heads: where each head looks, and what it would write there.
 
     Attention.patterns    [layer, head, query, key]     rows sum to 1, nothing above the diagonal
-    Attention.z           [layer, pos, head, d_head]    head outputs before the output projection
+    Attention.way.z       [layer, pos, head, d_head]    head outputs before the output projection
 
-What a head writes at a position is its direct logit attribution (Elhage et al. 2021): its output there,
-through the final norm with the scale that the norm had, onto the unembedding of every token, minus the mean
-over the vocabulary. Only the direct path from the head to the logits counts.
+What a head writes at a position is its direct logit attribution (Elhage et al. 2021): its output there, by the way
+of :mod:`induction.anatomy` through norms with the scales that they had, onto the unembedding of every token, minus the
+mean over the vocabulary. Only the direct path from the head to the logits counts, and a soft cap after it does not.
 
 Torch is imported when a model runs, not before.
 """
@@ -17,17 +17,20 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from induction import scores
-from induction.errors import InputError
+from induction.errors import InputError, Refused
 from induction.scores import SCORES
 
 if TYPE_CHECKING:
+    import torch
     from transformer_lens.model_bridge import TransformerBridge
+
+    from induction.anatomy import Dissection, Frozen
 
 SCHEMA = "induction-attention/1"
 SHOWN_SCORES = tuple(name for name, score in SCORES.items() if score.reduction == "mean")
@@ -37,10 +40,28 @@ NOTHING_LEFT = 1e-6  # attention outside the first column, below which a row is 
 
 
 @dataclass(frozen=True, eq=False)
+class Way:
+    """What a run fixes of the way from its head outputs to the logits.
+
+    Attributes:
+        z: head outputs, ``[layer, pos, head, d_head]``.
+        exits: scale of the norm after each layer's attention, ``[layer, pos]``; 1 where there is none.
+        final: scale of the final norm, ``[pos]``; 1 where there is none.
+        factor: by which the model multiplies its logits.
+    """
+
+    z: NDArray[np.float32]
+    exits: NDArray[np.float32]
+    final: NDArray[np.float32]
+    factor: float
+
+
+@dataclass(frozen=True, eq=False)
 class Attention:
     """Attention of every head of a model on one prompt, with everything needed to repeat it.
 
-    ``scale`` is the final norm's, ``[pos]``; None where the model has no final norm.
+    ``way`` is how each layer's heads reach the logits; where that could not be verified it is None and ``refused``
+    says why.
     """
 
     model: str
@@ -49,8 +70,8 @@ class Attention:
     labels: tuple[str, ...]
     has_bos: bool
     patterns: NDArray[np.float32]
-    z: NDArray[np.float32]
-    scale: NDArray[np.float32] | None
+    way: Way | None
+    refused: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -103,9 +124,8 @@ def attend(model: TransformerBridge, ids: Sequence[int]) -> Attention:
     Raises:
         InputError: no tokens, ids outside the vocabulary, or more tokens than the model's context.
     """
-    import torch
-
     from induction.analysis import versions
+    from induction.anatomy import dissect
     from induction.model import name_of, origin
     from induction.tokens import bos_id, labels
 
@@ -118,22 +138,19 @@ def attend(model: TransformerBridge, ids: Sequence[int]) -> Attention:
         )
     if min(ids) < 0 or max(ids) >= model.cfg.d_vocab:
         raise InputError(f"Token ids of this model go from 0 to {model.cfg.d_vocab - 1}.")
-    n_layers = model.cfg.n_layers
     patterns: list[NDArray[np.float32]] = []
-    z: list[NDArray[np.float32]] = []
-    scale: list[NDArray[np.float32]] = []
 
-    def keep(into: list[NDArray[np.float32]]):
-        return lambda activation, hook: into.append(activation[0].float().cpu().numpy().copy())
+    def keep(activation: torch.Tensor, hook: Any) -> None:
+        patterns.append(activation[0].float().cpu().numpy().copy())
 
-    hooks = [(f"blocks.{layer}.attn.hook_pattern", keep(patterns)) for layer in range(n_layers)]
-    hooks += [(f"blocks.{layer}.attn.hook_z", keep(z)) for layer in range(n_layers)]
-    if "ln_final.hook_scale" in model.hook_dict:
-        hooks.append(("ln_final.hook_scale", keep(scale)))
-    # The logits are not needed; one position of the unembedding is the least that can be computed.
-    hooks.append(("unembed.hook_in", lambda resid, hook: resid[:, -1:]))
-    with torch.no_grad():
-        model.run_with_hooks(torch.tensor([ids], device=model.cfg.device), fwd_hooks=hooks)
+    hooks = [(f"blocks.{layer}.attn.hook_pattern", keep) for layer in range(model.cfg.n_layers)]
+    way, refused = None, ""
+    try:
+        way = _way(dissect(model, ids, also=hooks))
+    except Refused as error:
+        if len(patterns) < model.cfg.n_layers:
+            raise
+        refused = str(error)
     start = bos_id(model)
     return Attention(
         model=name_of(model),
@@ -142,10 +159,22 @@ def attend(model: TransformerBridge, ids: Sequence[int]) -> Attention:
         labels=tuple(labels(model, ids)),
         has_bos=start is not None and ids[0] == start,
         patterns=np.stack(patterns),
-        z=np.stack(z),
-        scale=scale[0].reshape(len(ids)) if scale else None,
+        way=way,
+        refused=refused,
         versions=versions(),
     )
+
+
+def _way(run: Dissection) -> Way:
+    n_pos = len(run.z[0])
+
+    def scales(step: Frozen) -> NDArray[np.float32]:
+        if step.scale is None:
+            return np.ones(n_pos, np.float32)
+        return step.scale[:, 0].float().cpu().numpy()
+
+    z = np.stack([part.float().cpu().numpy() for part in run.z])
+    return Way(z, np.stack([scales(step) for step in run.exits]), scales(run.final), run.final.factor)
 
 
 def without_first(patterns: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -192,29 +221,23 @@ def written(model: TransformerBridge, seen: Attention, layer: int, head: int, *,
 
     Raises:
         InputError: the model has no such head.
+        Refused: the way from its heads to its logits could not be verified.
     """
     import torch
 
-    from induction.attribution import through_final_norm
     from induction.tokens import labels
 
     seen.pattern(layer, head)  # checks the head
-    device = model.cfg.device
+    if seen.way is None:
+        raise Refused(seen.refused)
     n_vocab = min(model.cfg.d_vocab, len(model.tokenizer))  # embeddings may be padded
-    z = torch.from_numpy(seen.z[layer]).to(device)  # [pos, head, d_head]
-    alone = torch.zeros_like(z)
-    alone[:, head] = z[:, head]
-    projection = model.blocks[layer].attn.o
     completed = np.flatnonzero(seen.targets[-1])[-1:]  # position of the token that induction continues with
     following = [*seen.ids[1:], *(seen.ids[key] for key in completed)]
     best: list[tuple[list[int], list[float]]] = []
     worst: list[tuple[list[int], list[float]]] = []
     next_token: list[tuple[float, int] | None] = []
     with torch.no_grad():
-        rows = alone.flatten(1)[:, None]  # [pos, 1, head * d_head]
-        output = (projection(rows) - projection(torch.zeros_like(rows[:1])))[:, 0]  # [pos, d_model], no bias
-        if seen.scale is not None:
-            output = through_final_norm(model, output, torch.from_numpy(seen.scale).to(device)[:, None])
+        output = _before_unembedding(model, seen.way, layer, head)  # [pos, d_model]
         unembedding = model.W_U[:, :n_vocab]
         for start in range(0, len(output), ROWS_AT_ONCE):
             logits = output[start : start + ROWS_AT_ONCE] @ unembedding  # [pos, vocab]
@@ -234,6 +257,24 @@ def written(model: TransformerBridge, seen: Attention, layer: int, head: int, *,
         ]
 
     return Written(layer, head, named(best), named(worst), next_token)
+
+
+def _before_unembedding(model: TransformerBridge, way: Way, layer: int, head: int) -> torch.Tensor:
+    """What one head's output is where it meets the unembedding, logits' factor included: ``[pos, d_model]``."""
+    import torch
+
+    from induction.anatomy import Frozen, exit_norm, factor_of, final_norm, projected
+
+    def at(scales: NDArray[np.float32]) -> torch.Tensor:
+        return torch.from_numpy(scales).to(model.cfg.device)[:, None]  # [pos, 1]
+
+    block = model.blocks[layer]
+    z = torch.from_numpy(way.z[layer]).to(model.cfg.device)  # [pos, head, d_head]
+    alone = torch.zeros_like(z)
+    alone[:, head] = z[:, head]
+    leave = Frozen(exit_norm(model, layer), at(way.exits[layer]), factor_of(block))
+    arrive = Frozen(final_norm(model), at(way.final), way.factor)
+    return arrive(leave(projected(block, alone)))
 
 
 # -- pictures: one byte per cell, tiles under each other in a grey PNG ----------------------------------------

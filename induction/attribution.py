@@ -16,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from induction.analysis import versions
+from induction.anatomy import dissect, near
 from induction.effects import DIGITS, effects_of, measure, metrics, nested
+from induction.errors import Refused
 from induction.interventions import (
     COMPONENTS,
     DIRECTIONS,
@@ -31,7 +33,7 @@ from induction.patching import columns, runs
 from induction.prompt_pairs import check_pairs, described, in_words
 from induction.results.patching import Attribution, Patching
 from induction.statistics import bootstrap_interval
-from induction.sweep import Run, hook_name
+from induction.sweep import Run, hook_name, read_out
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -42,22 +44,24 @@ def direct_logit_attribution(
 ) -> Attribution:
     """What each head's output at the scored position of the clean prompt adds to the logit difference.
 
-    The output goes through the final norm with the scale that the norm has there (and is centred where the norm
-    centres), then onto unembedding(answer) - unembedding(distractor). A head's share of the attention's output
-    bias is nobody's: it counts under ``rest``, with the norm's and the unembedding's bias.
+    The output goes the way of :mod:`induction.anatomy`, through the norms with the scales that they have there, onto
+    unembedding(answer) - unembedding(distractor). A head's share of the attention's output bias is nobody's: it counts
+    under ``rest``, with the norms' and the unembedding's bias.
 
     Args:
         seed: of the bootstrap over pairs.
 
     Raises:
         InputError: no pairs, or a pair that does not fit the model.
+        Refused: the parts of this model do not sum to its logits.
     """
     check_pairs(model, pairs)
     shape = (len(pairs), model.cfg.n_layers, model.cfg.n_heads)
     written = np.empty(shape)
     total = np.empty(len(pairs))
+    capped = False
     for index, pair in enumerate(pairs):
-        written[index], total[index] = _attribute(model, pair)
+        written[index], total[index], capped = _attribute(model, pair)
     low = high = None
     if len(pairs) > 1:
         low, high = (nested(bound) for bound in bootstrap_interval(written, seed))
@@ -69,7 +73,8 @@ def direct_logit_attribution(
         kind="computed",
         origin=origin(model),
         protocol=f"clean prompts of {in_words(pairs)}; head output at the scored position, "
-        "final norm's scale as in the run, onto unembedding of the answer minus that of the distractor",
+        "norms at their scales in the run, onto unembedding of the answer minus that of the distractor"
+        + (", before the model's soft cap" if capped else ""),
         mean=nested(mean),
         low=low,
         high=high,
@@ -81,43 +86,15 @@ def direct_logit_attribution(
     )
 
 
-def _attribute(model: TransformerBridge, pair: PromptPair) -> tuple[NDArray[np.float64], float]:
-    """``[layer, head]`` in logits, and the logit difference."""
-    tokens = torch.tensor([pair.clean[: pair.scored + 1]], device=model.cfg.device)
-    outputs: list[torch.Tensor] = []  # per layer, at the scored position [head, d_head]
-    scale: list[torch.Tensor] = []  # [1], where the model has a final norm
-
-    def keep(into: list[torch.Tensor]) -> Callable:
-        return lambda activation, hook: into.append(activation[0, -1])
-
-    def cut(resid: torch.Tensor, hook: Any) -> torch.Tensor:
-        return resid[:, -1:]
-
-    hooks = [(hook_name("z", layer), keep(outputs)) for layer in range(model.cfg.n_layers)]
-    if "ln_final.hook_scale" in model.hook_dict:
-        hooks.append(("ln_final.hook_scale", keep(scale)))
+def _attribute(model: TransformerBridge, pair: PromptPair) -> tuple[NDArray[np.float64], float, bool]:
+    """``[layer, head]`` in logits and the logit difference, both before a soft cap, and whether there is one."""
+    run = dissect(model, pair.clean[: pair.scored + 1], start=-1)
     with torch.no_grad():
-        logits = model.run_with_hooks(tokens, fwd_hooks=[*hooks, ("unembed.hook_in", cut)])[0, -1]
-        written = []
-        for block, z in zip(model.blocks, outputs, strict=True):
-            alone = torch.diag_embed(z.T).permute(1, 2, 0).flatten(1)  # row h holds head h's output alone
-            written.append(block.attn.o(alone[:, None])[:, 0] - block.attn.o(torch.zeros_like(alone[:1])))
-        heads = torch.stack(written)  # [layer, head, d_model]
-        if scale:
-            heads = through_final_norm(model, heads, scale[0])
         direction = model.W_U[:, pair.answer] - model.W_U[:, pair.distractor]  # [d_model]
-    return (heads @ direction).double().cpu().numpy(), float(logits[pair.answer] - logits[pair.distractor])
-
-
-def through_final_norm(model: TransformerBridge, written: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """The final norm as the linear map it is at a fixed scale; ``written`` ``[..., d_model]``."""
-    norm = model.ln_final
-    if not norm.uses_rms_norm:
-        written = written - written.mean(-1, keepdim=True)
-    weight = getattr(norm.original_component, "weight", None)
-    if weight is None:
-        return written / scale
-    return written / scale * (1 + weight if norm.uses_weight_offset else weight)
+        heads = torch.stack([run.final(run.heads(layer))[:, 0] for layer in range(model.cfg.n_layers)])
+        written = heads @ direction  # [layer, head]
+    difference = float(run.logits[pair.answer] - run.logits[pair.distractor])
+    return written.double().cpu().numpy(), difference, run.cap is not None
 
 
 def attribution_patching(
@@ -136,6 +113,7 @@ def attribution_patching(
 
     Raises:
         InputError: no pairs, or an unknown name.
+        Refused: the pattern of heads that do not give out pattern times values.
     """
     pairs = list(pairs)
     check_pairs(model, pairs)
@@ -177,26 +155,46 @@ def _first_order(
     model: TransformerBridge, base: Run, source: Run, pair: PromptPair, component: Component
 ) -> NDArray[np.float64]:
     """Estimated change of each metric by copying each head's activation: ``[layer, head, metric]``."""
-    activations: list[torch.Tensor] = []  # per layer
+    # The pattern acts through the head outputs alone: z = pattern @ v. Not every model reads its pattern hook.
+    shown: dict[str, list[torch.Tensor]] = {}  # component -> per layer
+    entry = "z" if component == "pattern" else component
 
     def leaf(resid: torch.Tensor, hook: Any) -> torch.Tensor:
         return resid.detach().requires_grad_(True)  # the weights take no gradient: something has to
 
-    def store(activation: torch.Tensor, hook: Any) -> torch.Tensor:
-        activations.append(activation)
-        return activation  # what is kept is what the rest of the model reads
+    def store(name: str) -> Callable:
+        def keep(activation: torch.Tensor, hook: Any) -> torch.Tensor:
+            shown.setdefault(name, []).append(activation)
+            return activation  # what is kept is what the rest of the model reads
+
+        return keep
 
     def cut(resid: torch.Tensor, hook: Any) -> torch.Tensor:
         return resid[:, -1:]
 
-    hooks = [(hook_name(component, layer), store) for layer in range(model.cfg.n_layers)]
+    names = ("pattern", "v", "z") if component == "pattern" else (component,)
+    layers = range(model.cfg.n_layers)
+    hooks = [(hook_name(name, layer), store(name)) for layer in layers for name in names]
     hooks = [("blocks.0.hook_in", leaf), *hooks, ("unembed.hook_in", cut)]
     with torch.enable_grad():
         values = metrics(model.run_with_hooks(base.tokens, fwd_hooks=hooks)[:, -1], pair)[0]  # [metric]
+        changes = [there - here for there, here in zip(source.activations, shown[component], strict=True)]
+        if component == "pattern":
+            _check_read(model, shown)
+            changes = [read_out(change, v) for change, v in zip(changes, shown["v"], strict=True)]
         estimates = []
         for value in values:
-            gradients = torch.autograd.grad(value, activations, retain_graph=True)
-            layers = zip(gradients, source.activations, activations, strict=True)
-            over = (0, 2, 3) if component == "pattern" else (0, 1, 3)  # all but the head
-            estimates.append(torch.stack([(g * (there - here)).sum(over) for g, there, here in layers]))
+            gradients = torch.autograd.grad(value, shown[entry], retain_graph=True)
+            steps = zip(gradients, changes, strict=True)  # [1, pos, head, d_head] each
+            estimates.append(torch.stack([(gradient * change).sum((0, 1, 3)) for gradient, change in steps]))
     return torch.stack(estimates, -1).detach().double().cpu().numpy()
+
+
+def _check_read(model: TransformerBridge, shown: dict[str, list[torch.Tensor]]) -> None:
+    """Raises Refused unless every layer's heads give out pattern times values."""
+    for pattern, v, z in zip(shown["pattern"], shown["v"], shown["z"], strict=True):
+        if not near(read_out(pattern, v), z):
+            raise Refused(
+                f"The heads of {name_of(model)} do not simply give out attention times values, so patching the "
+                "pattern has no estimate here; patch it exactly, or estimate another component."
+            )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -18,7 +19,7 @@ from induction.analysis import iter_scan, versions
 from induction.attribution import direct_logit_attribution
 from induction.composition import composition
 from induction.copying import copying
-from induction.errors import InputError
+from induction.errors import InputError, Refused
 from induction.interventions import (
     DIRECTIONS,
     Direction,
@@ -34,7 +35,7 @@ from induction.path_patching import iter_path_patch, targets
 from induction.progress import Progress, finish
 from induction.prompt_pairs import check_pairs, described, in_words, pairs
 from induction.results import Scan
-from induction.results.circuit import INPUTS, Circuit, Example, Receiver
+from induction.results.circuit import INPUTS, MLPS, Circuit, Example, Mlps, Receiver
 from induction.sweep import MAX_BYTES, hook_name
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def iter_circuit(
     vocab: str = "random",
     direction: Direction = "denoise",
     through: Sequence[str] = tuple(INPUTS),
+    mlps: Mlps = "frozen",
     seed: int = 0,
     max_bytes: int = MAX_BYTES,
 ) -> Generator[Progress[Circuit], None, None]:
@@ -81,10 +83,12 @@ def iter_circuit(
             token set ``vocab``.
         direction: of the path patching, a name of :data:`induction.interventions.DIRECTIONS`.
         through: inputs that are patched, names of :data:`induction.results.circuit.INPUTS`.
+        mlps: what MLPs between sender and receiver do, a name of :data:`induction.results.circuit.MLPS`.
         seed: of prompts, bootstrap, random baseline and token draw.
 
     Yields:
-        Progress in per cent; the last step carries the result. Closing cancels.
+        Progress in per cent; the last step carries the result. Closing cancels. What cannot be verified on the model
+        is absent from it, with the reason in its place.
 
     Raises:
         InputError: a head outside of the model, an unknown name, prompts that do not end on a repeated token, or a
@@ -106,7 +110,11 @@ def iter_circuit(
         steps = iter_scan(model, scores=SCORES, loss=False, seed=seed)
         scan = yield from _share(steps, 0, SCAN_SHARE)
     yield Progress(SCAN_SHARE, 100, "direct effect of every head")
-    direct = direct_logit_attribution(model, chosen, seed=seed).mean
+    refused: dict[str, str] = {}
+    attribution = _unless_refused(
+        refused, "direct", lambda: direct_logit_attribution(model, chosen, seed=seed)
+    )
+    direct = attribution.mean if attribution else None
     scores = {name: scan.scores[name].mean for name in SCORES}
     kinds = kinds_of(scores, direct)
     strongest = [(layer, index) for layer, index, _ in scan.ranked() if kinds[layer][index] == "induction"]
@@ -116,38 +124,54 @@ def iter_circuit(
         width = (100 - DIRECT_SHARE) / len(heads)
         low = DIRECT_SHARE + number * width
         yield Progress(round(low), 100, f"composition and copying of {head_name(receiver)}")
-        copies = copying(model, receiver, seed=seed)
+        copies = _unless_refused(refused, "copying", partial(copying, model, receiver, seed=seed))
         composed = paths = None
         if receiver[0] > 0:
-            composed = composition(model, receiver, seed=seed)
+            composed = _unless_refused(
+                refused, "composition", partial(composition, model, receiver, seed=seed)
+            )
             steps = iter_path_patch(
                 model,
                 receiver,
                 chosen,
                 direction=direction,
                 through=through,
+                mlps=mlps,
                 seed=seed,
                 max_bytes=max_bytes,
             )
-            paths = yield from _share(steps, low, low + width)
+            try:
+                paths = yield from _share(steps, low, low + width)
+            except Refused as error:
+                refused.setdefault("paths", str(error))
         receivers.append(Receiver(*receiver, composition=composed, paths=paths, copying=copies))
     result = Circuit(
         model=name_of(model),
         **shape,
         origin=origin(model),
         scan_protocol=scan.scores["induction"].protocol,
-        protocol=f"{in_words(chosen)}; {direction}",
+        protocol=f"{in_words(chosen)}; {direction}, {MLPS[mlps].title}",
         scores=scores,
         direct=direct,
         kinds=kinds,
         receivers=receivers,
         example=example,
         pairs=[described(model, pair) for pair in chosen],
+        refused=refused,
         seed=seed,
         seconds=round(time.perf_counter() - started, 2),
         versions=versions(),
     )
     yield Progress(100, 100, "done", result)
+
+
+def _unless_refused(refused: dict[str, str], quantity: str, compute: Callable[[], Result]) -> Result | None:
+    """A quantity, or None and its reason under its name where it cannot be verified on this model."""
+    try:
+        return compute()
+    except Refused as error:
+        refused.setdefault(quantity, str(error))
+        return None
 
 
 def _share(

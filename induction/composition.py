@@ -15,58 +15,49 @@ Composition is a hint, not a proof: :mod:`induction.path_patching` tests the lin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
+from induction.anatomy import after_attention, entrance
 from induction.errors import InputError
+from induction.head_weights import DISTANCES, Weights, weights
 from induction.interventions import Head, check_heads
 from induction.model import origin
 from induction.results.circuit import Composition
-from induction.sweep import record
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-DISTANCES = 64  # of query and key, over which rotary W_QK is averaged
 SAMPLES = 40  # random head pairs behind the baseline
 DIGITS = 6
-
-
-@dataclass(frozen=True)
-class Weights:
-    """One layer's weights per query head, the norm before it folded in; float64."""
-
-    q: torch.Tensor  # [head, d_model, d_head]
-    k: torch.Tensor  # [head, d_model, d_head]; heads of a group share theirs
-    v: torch.Tensor  # [head, d_model, d_head]
-    o: torch.Tensor  # [head, d_head, d_model]
 
 
 def composition(model: TransformerBridge, head: Head, *, seed: int = 0) -> Composition:
     """Q-, K- and V-composition of every head of the earlier layers with ``head``.
 
-    The norm's weight is folded into what reads; where the norm centres (layer norm), so are reading and
-    writing weights. With grouped-query attention a head's keys and values are those of its group. Rotary
-    attention has one ``W_QK`` per distance of query and key: both norms are then root mean squares
-    over distances 1 to :data:`DISTANCES`.
+    The weights of all norms on the way are folded in (:mod:`induction.head_weights`); where the norm before the
+    receiver centres (layer norm), so are reading and writing weights. With grouped-query attention a head's keys and
+    values are those of its group. In a layer with rotary positions ``W_QK`` is another one at each distance of query
+    and key: both norms are then root mean squares over distances 1 to :data:`DISTANCES`.
 
     Args:
         seed: of the random baseline.
 
     Raises:
         InputError: a head outside of the model, or one in the first layer.
+        Refused: the model does not compute what its weights say.
     """
     ((layer, index),) = check_heads([head], model.cfg.n_layers, model.cfg.n_heads)
     if layer == 0:
         raise InputError(
             f"Head {layer}.{index} is in the first layer, which no earlier head feeds; choose a later layer."
         )
-    receiver = weights(model, layer)
-    q, k, v, o = (getattr(receiver, name)[index] for name in "qkvo")
-    turns = _turns(model)
+    of_layer = weights(model, range(layer + 1), scores_of=layer)
+    receiver = of_layer[layer]
+    q, k, v, o = receiver.q[index], receiver.k[index], receiver.v[index], _written(receiver)[index]
+    turns = receiver.turns
     gram_q, gram_k = q.T @ q, k.T @ k  # [d_head, d_head]
     if turns is None:
         seen_by_queries, seen_by_keys = gram_k, gram_q
@@ -79,15 +70,16 @@ def composition(model: TransformerBridge, head: Head, *, seed: int = 0) -> Compo
 
     measured: dict[str, list[list[float]]] = {"q": [], "k": [], "v": []}
     for earlier in range(layer):
-        sender = weights(model, earlier)
+        sender = of_layer[earlier]
         gram_v = sender.v.mT @ sender.v  # [head, d_head, d_head]
-        size = _trace(gram_v, sender.o @ sender.o.mT)  # [head]
+        written = _written(sender)
+        size = _trace(gram_v, written @ written.mT)  # [head]
         for name, read, seen, whole in (
             ("q", q, seen_by_queries, qk),
             ("k", k, seen_by_keys, qk),
             ("v", v, gram_o, ov),
         ):
-            through = sender.o @ read  # [head, d_head, d_head]
+            through = written @ read  # [head, d_head, d_head]
             joint = _trace(gram_v, through @ seen @ through.mT)
             # A head that reads or writes nothing composes with nothing.
             ratio = torch.where(size * whole > 0, joint / (size * whole), 0.0).clamp(min=0).sqrt()
@@ -98,7 +90,7 @@ def composition(model: TransformerBridge, head: Head, *, seed: int = 0) -> Compo
         head=index,
         kind="computed",
         origin=origin(model),
-        definition=_definition(model, rotary=turns is not None),
+        definition=_definition(model, layer, receiver),
         measured=measured,
         baseline=round(mean, DIGITS),
         baseline_deviation=round(deviation, DIGITS),
@@ -111,58 +103,26 @@ def _trace(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return (a * b).sum((-2, -1))
 
 
-def weights(model: TransformerBridge, layer: int) -> Weights:
-    """The weights of one layer's heads with the norm before it folded in."""
-    attn = model.blocks[layer].attn
-    norm = model.blocks[layer].ln1
-    group = model.cfg.n_heads // attn.W_K.shape[0]
-    written = attn.W_O.double()
-    return Weights(
-        q=fold(norm, attn.W_Q.double()),
-        k=fold(norm, attn.W_K.double()).repeat_interleave(group, 0),
-        v=fold(norm, attn.W_V.double()).repeat_interleave(group, 0),
-        o=written - written.mean(-1, keepdim=True) if centres(norm) else written,
-    )
+def _written(found: Weights) -> torch.Tensor:
+    """What the heads write, ``[head, d_head, d_model]``; centred where layer norms let nothing else through."""
+    return found.o - found.o.mean(-1, keepdim=True) if found.centres else found.o
 
 
-def fold(norm: Any, read: torch.Tensor) -> torch.Tensor:
-    """What ``read`` ``[..., d_model, n]`` does to the residual stream itself, up to the norm's scale."""
-    part = getattr(norm, "original_component", None)
-    weight = getattr(part, "weight", None)
-    if weight is not None:
-        weight = 1 + weight if getattr(norm, "uses_weight_offset", False) else weight
-        read = weight.to(read.dtype)[:, None] * read
-    return read - read.mean(-2, keepdim=True) if centres(norm) else read
-
-
-def centres(norm: Any) -> bool:
-    """Whether a norm subtracts the mean: layer norm does, RMS norm and no norm do not."""
-    return getattr(norm, "uses_rms_norm", None) is False
-
-
-def _turns(model: TransformerBridge) -> torch.Tensor | None:
-    """Rotations of a query relative to its key at distances 1, 2, ...: ``[distance, d_head, d_head]``."""
-    if getattr(model.cfg, "positional_embedding_type", None) != "rotary":
-        return None
-    length = min(DISTANCES + 1, model.cfg.n_ctx)
-    rotary = record(model, (0,) * length).rotary
-    if rotary is None:
-        raise InputError(
-            "The rotary embedding of this model cannot be read, so its heads' composition is not defined here."
-        )
-    eye = torch.eye(model.cfg.d_head, device=rotary.cos.device)
-    turned = rotary(eye.expand(1, length, -1, -1), 0)[0].double()  # row vectors: x turned is x @ turned[pos]
-    return turned[1:] @ turned[0].mT
-
-
-def _definition(model: TransformerBridge, *, rotary: bool) -> str:
-    norm = model.blocks[0].ln1
+def _definition(model: TransformerBridge, layer: int, found: Weights) -> str:
+    """In words, what was computed for a receiving head of this layer."""
+    blocks, norms = model.blocks, []
+    if entrance(blocks[layer]) is not None:
+        norms.append("before attention")
+    if {"q_norm", "k_norm"} & {*blocks[layer].attn.submodules}:
+        norms.append("of queries and keys")
+    if any(after_attention(blocks[earlier]) is not None for earlier in range(layer)):
+        norms.append("after the sender's attention")
     parts = ["Elhage et al. 2021: Frobenius norm of the product over the product of the norms"]
-    if getattr(getattr(norm, "original_component", None), "weight", None) is not None:
-        parts.append("norm weights folded in" + (" and centred" if centres(norm) else ""))
-    if rotary:
+    if norms:
+        parts.append(f"norm weights {', '.join(norms)} folded in" + (" and centred" if found.centres else ""))
+    if found.turns is not None:
         parts.append(f"W_QK turns with distance: root mean square over distances 1 to {DISTANCES}")
-    groups = model.blocks[0].attn.W_K.shape[0]
+    groups = model.blocks[layer].attn.W_K.shape[0]
     if groups != model.cfg.n_heads:
         parts.append(f"keys and values are shared by {model.cfg.n_heads // groups} heads")
     return "; ".join(parts)

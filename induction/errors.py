@@ -11,3 +11,13 @@ class InputError(ValueError):
 
 class ModelUnavailable(InputError):
     """The weights of a model are neither on this machine nor reachable."""
+
+
+class Refused(InputError):
+    """A quantity that could not be verified on this model, so no number is given; all others still come."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, in Python's words or torch's."""
+    name = type(error).__name__
+    return isinstance(error, MemoryError) or name == "OutOfMemoryError" or "not enough memory" in str(error)

@@ -2,13 +2,15 @@
 
 Two runs differ in context. Of the run that is patched, everything stays as it is except that the receiving
 head's queries, keys *or* values are computed from a residual stream to which the sender's change
-(what it writes in the other run, minus what it writes here) was added. Heads and MLPs in between see
-nothing of it. From the receiving head on the model runs on freely. Wang et al. 2022 (arXiv 2211.00593),
-the direct path; the numbers are those of ``transformer_lens.patching.get_act_patch_direct_path``.
+(what it adds with its output of the other run, minus what it adds here) was added. Heads in between see nothing of
+it. MLPs in between neither (``frozen``, the direct path of Wang et al. 2022, arXiv 2211.00593; the numbers are those of
+``transformer_lens.patching.get_act_patch_direct_path``), or they see it and pass on what they make of it
+(``recomputed``): :data:`induction.results.circuit.MLPS`. From the receiving head on the model runs on freely.
 
 Where heads share keys and values (grouped-query attention), the change is seen by the receiving head alone.
 Each sender is one row: its keys, for example, are computed for all rows at once, then only the layers from
-the receiving head on (:mod:`induction.sweep`).
+the receiving head on (:mod:`induction.sweep`). A model whose attention is not written out there is run whole, with
+hooks, for the same numbers.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from induction.anatomy import added, dissect, normed
 from induction.effects import defined, measure, nested, shares
 from induction.errors import InputError
 from induction.interventions import (
@@ -32,10 +35,9 @@ from induction.interventions import (
     check_choice,
     check_heads,
 )
-from induction.model import name_of
 from induction.progress import Progress, finish
 from induction.prompt_pairs import check_pairs, in_words
-from induction.results.circuit import INPUTS, MEASURES, PathEffect, Paths
+from induction.results.circuit import INPUTS, MEASURES, MLPS, Mlps, PathEffect, Paths
 from induction.scores import induction_mask
 from induction.statistics import bootstrap_interval
 from induction.sweep import MAX_BYTES, Edit, Run, hook_name, record, run_rows
@@ -54,13 +56,14 @@ def path_patch(
     *,
     direction: Direction = "denoise",
     through: Sequence[str] = tuple(INPUTS),
+    mlps: Mlps = "frozen",
     seed: int = 0,
     max_bytes: int = MAX_BYTES,
     on_progress: Callable[[Progress[Paths]], None] | None = None,
 ) -> Paths:
     """Path patching into one head; see :func:`iter_path_patch`."""
     steps = iter_path_patch(
-        model, head, pairs, direction=direction, through=through, seed=seed, max_bytes=max_bytes
+        model, head, pairs, direction=direction, through=through, mlps=mlps, seed=seed, max_bytes=max_bytes
     )
     return finish(steps, on_progress)
 
@@ -72,6 +75,7 @@ def iter_path_patch(
     *,
     direction: Direction = "denoise",
     through: Sequence[str] = tuple(INPUTS),
+    mlps: Mlps = "frozen",
     seed: int = 0,
     max_bytes: int = MAX_BYTES,
 ) -> Generator[Progress[Paths], None, None]:
@@ -84,6 +88,7 @@ def iter_path_patch(
     Args:
         direction: a name of :data:`induction.interventions.DIRECTIONS`.
         through: names of :data:`induction.results.circuit.INPUTS`.
+        mlps: what the MLPs between sender and receiver do, a name of :data:`induction.results.circuit.MLPS`.
         seed: of the bootstrap.
         max_bytes: activations that a batch of patched runs may hold; changes nothing but time.
 
@@ -91,14 +96,16 @@ def iter_path_patch(
         Progress; the last step carries the result. Closing cancels.
 
     Raises:
-        InputError: a head outside of the model or in the first layer, no pairs, a pair whose clean prompt does
-            not end on a repeated token, or a model whose parts do not compute what it computes.
+        InputError: a head outside of the model or in the first layer, no pairs, or a pair whose clean prompt does
+            not end on a repeated token.
+        Refused: with frozen MLPs, a model whose parts do not sum to what it computes.
     """
     pairs = list(pairs)
     check_pairs(model, pairs)
     check_choice(direction, tuple(DIRECTIONS), "direction")
     for name in through:
         check_choice(name, tuple(INPUTS), "input of a head")
+    check_choice(mlps, tuple(MLPS), "treatment of the MLPs")
     ((layer, index),) = check_heads([head], model.cfg.n_layers, model.cfg.n_heads)
     if layer == 0:
         raise InputError(
@@ -115,7 +122,7 @@ def iter_path_patch(
         label = f"paths into {layer}.{index}, pair {number + 1} of {len(pairs)}"
         yield Progress(done, total, label)
         start = pair.first_difference
-        setting = _setting(model, pair, direction, layer, index, 0 if start is None else start)
+        setting = _setting(model, pair, direction, (layer, index), mlps, 0 if start is None else start)
         both = [_plain(setting.base, pair, target, setting.base_pattern)]
         both.append(_plain(setting.source, pair, target, setting.source_pattern))
         plain[:, number] = both if direction == "noise" else both[::-1]
@@ -137,7 +144,9 @@ def iter_path_patch(
             layer=layer,
             head=index,
             direction=direction,
-            protocol=f"{lengths}; {direction}: each earlier head's change sent into one input of the head alone",
+            protocol=f"{lengths}; {direction}: each earlier head's change sent into one input of the head alone; "
+            f"{MLPS[mlps].title} between them",
+            mlps=mlps,
             effects={
                 name: _effects(plain, patched[at], layer, direction, seed) for at, name in enumerate(through)
             },
@@ -166,30 +175,35 @@ class _Setting:
 
     layer: int
     head: int
+    mlps: Mlps
     start: int  # first position that can differ
     base: Run
     source: Run
+    base_z: list[torch.Tensor]  # per layer before the head's [1, pos, head, d_head]
+    source_z: list[torch.Tensor]
     base_pattern: torch.Tensor  # the receiving head's attention at the last position [key]
     source_pattern: torch.Tensor
-    difference: list[torch.Tensor]  # per earlier layer, z there minus z here [pos from start, head, d_head]
+
+    @property
+    def n_rows(self) -> int:
+        """Senders, and the whole input."""
+        return len(self.base_z) * self.base_z[0].shape[2] + 1
 
 
 def _setting(
-    model: TransformerBridge, pair: PromptPair, direction: Direction, layer: int, head: int, start: int
+    model: TransformerBridge, pair: PromptPair, direction: Direction, head: Head, mlps: Mlps, start: int
 ) -> _Setting:
     stop = pair.scored + 1
     clean, corrupted = pair.clean[:stop], pair.corrupted[:stop]
-    here, there = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
-    base, source = record(model, here), record(model, there)
-    if not base.direct:
-        raise InputError(
-            f"The attention of {name_of(model)} is built in a way that paths cannot be read from exactly; choose a "
-            "GPT-2-, GPT-NeoX- or Llama-like model."
-        )
-    base_z, base_pattern = _observe(model, base.tokens, layer, head)
-    source_z, source_pattern = _observe(model, source.tokens, layer, head)
-    difference = [(a - b)[0, start:] for a, b in zip(source_z, base_z, strict=True)]
-    return _Setting(layer, head, start, base, source, base_pattern, source_pattern, difference)
+    base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+    if mlps == "frozen":
+        dissect(model, base)  # refuses where a head's change cannot simply be added
+    layer, index = head
+    runs = [record(model, tokens) for tokens in (base, source)]
+    (base_z, base_pattern), (source_z, source_pattern) = (
+        _observe(model, run.tokens, layer, index) for run in runs
+    )
+    return _Setting(layer, index, mlps, start, *runs, base_z, source_z, base_pattern, source_pattern)
 
 
 def _observe(
@@ -249,15 +263,53 @@ def _rows(
 
 def _changes(model: TransformerBridge, setting: _Setting, rows: slice) -> torch.Tensor:
     """What arrives at the receiving head: ``[row, pos from start, d_model]``; the last row is the whole change."""
-    n_heads, layer = model.cfg.n_heads, setting.layer
     parts = []
-    for earlier in range(rows.start // n_heads, min(layer, (rows.stop - 1) // n_heads + 1)):
-        written = torch.einsum("phd,hdm->hpm", setting.difference[earlier], model.blocks[earlier].attn.W_O)
-        first = earlier * n_heads
-        parts.append(written[max(rows.start - first, 0) : rows.stop - first])
-    if rows.stop > layer * n_heads:
-        parts.append((setting.source.resid[layer] - setting.base.resid[layer])[:, setting.start :])
+    senders = slice(rows.start, min(rows.stop, setting.n_rows - 1))
+    if senders.start < senders.stop:
+        passed_on = _added if setting.mlps == "frozen" else _passed_on
+        parts.append(passed_on(model, setting, senders))
+    if rows.stop == setting.n_rows:
+        parts.append(setting.source.resid[setting.layer] - setting.base.resid[setting.layer])
+    return torch.cat(parts)[:, setting.start :]
+
+
+def _sent(setting: _Setting, rows: slice, layer: int) -> torch.Tensor:
+    """Head outputs of one layer, per row its sender's of the other run: ``[row, pos, head, d_head]``."""
+    base, source = setting.base_z[layer], setting.source_z[layer]
+    n_heads = base.shape[2]
+    senders = torch.arange(rows.start, rows.stop, device=base.device)[:, None]  # [row, 1]
+    mask = senders == layer * n_heads + torch.arange(n_heads, device=base.device)  # [row, head]
+    return torch.where(mask[:, None, :, None], source, base)
+
+
+def _added(model: TransformerBridge, setting: _Setting, rows: slice) -> torch.Tensor:
+    """The senders' own changes of the residual stream: ``[row, pos, d_model]``."""
+    n_heads = model.cfg.n_heads
+    parts = []
+    for layer in range(rows.start // n_heads, (rows.stop - 1) // n_heads + 1):
+        block = model.blocks[layer]
+        first, last = max(rows.start, layer * n_heads), min(rows.stop, (layer + 1) * n_heads)
+        there, here = _sent(setting, slice(first, last), layer), setting.base_z[layer]
+        parts.append(
+            added(block, block.attn.o(there.flatten(2))) - added(block, block.attn.o(here.flatten(2)))
+        )
     return torch.cat(parts)
+
+
+def _passed_on(model: TransformerBridge, setting: _Setting, rows: slice) -> torch.Tensor:
+    """The senders' changes and what the MLPs up to the receiver make of them: ``[row, pos, d_model]``."""
+
+    def hold(layer: int) -> Callable:
+        return lambda z, hook: _sent(setting, rows, layer)  # every other head stays as it was
+
+    tokens = setting.base.tokens.expand(rows.stop - rows.start, -1)
+    resid = model.run_with_hooks(
+        tokens,
+        fwd_hooks=[(hook_name("z", layer), hold(layer)) for layer in range(setting.layer)],
+        stop_at_layer=setting.layer,
+        return_type=None,
+    )
+    return resid - setting.base.resid[setting.layer]
 
 
 def _receive(
@@ -271,6 +323,8 @@ def _receive(
     Returns:
         its output ``[row, pos from start, d_head]`` and where it looks at last ``[row, key]``.
     """
+    if not setting.base.direct:
+        return _receive_hooked(model, setting, change, through)
     run, start, head = setting.base, setting.start, setting.head
     block, d_head = model.blocks[setting.layer], model.cfg.d_head
     project = {"q": block.attn.q, "k": block.attn.k, "v": block.attn.v}
@@ -278,7 +332,7 @@ def _receive(
     shared = head * keys.shape[1] // model.cfg.n_heads  # the group's keys and values
 
     def projected(name: str, resid: torch.Tensor) -> torch.Tensor:
-        heads = project[name](block.ln1(resid)).unflatten(-1, (-1, d_head))
+        heads = project[name](normed(block, resid)).unflatten(-1, (-1, d_head))
         one = heads[:, :, head if name == "q" else shared, None]  # [row, pos, 1, d_head]
         return (run.rotary(one, start) if run.rotary and name != "v" else one)[:, :, 0]
 
@@ -296,6 +350,40 @@ def _receive(
     z = pattern @ v
     rows = len(change)
     return z.expand(rows, -1, -1), pattern[:, -1].expand(rows, -1)
+
+
+def _receive_hooked(
+    model: TransformerBridge, setting: _Setting, change: torch.Tensor, through: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same as :func:`_receive` from whole runs: the changed input is computed in one, and set in another."""
+    layer, head, rows = setting.layer, setting.head, len(change)
+    before = change.new_zeros(rows, setting.start, change.shape[-1])
+    resid = setting.base.resid[layer] + torch.cat([before, change], 1)  # [row, pos, d_model]
+    seen: dict[str, torch.Tensor] = {}
+
+    def keep(name: str) -> Callable:
+        def store(activation: torch.Tensor, hook: Any) -> None:
+            seen[name] = activation.clone()
+
+        return store
+
+    def put(activation: torch.Tensor, hook: Any) -> torch.Tensor:
+        shared = head * activation.shape[2] // model.cfg.n_heads  # the group's keys and values
+        changed = activation.clone()
+        changed[:, :, shared] = seen["changed"][:, :, shared]
+        return changed
+
+    def run(*hooks: tuple[str, Callable]) -> None:
+        tokens = setting.base.tokens.expand(rows, -1)
+        model.run_with_hooks(tokens, fwd_hooks=[*hooks], stop_at_layer=layer + 1, return_type=None)
+
+    run((f"blocks.{layer}.hook_in", lambda old, hook: resid), (hook_name(through, layer), keep("changed")))
+    run(
+        (hook_name(through, layer), put),
+        (hook_name("pattern", layer), keep("pattern")),
+        (hook_name("z", layer), keep("z")),
+    )
+    return seen["z"][:, setting.start :, head], seen["pattern"][:, head, -1]
 
 
 def _row_bytes(model: TransformerBridge, n_pos: int) -> int:

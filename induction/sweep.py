@@ -8,10 +8,10 @@ of a sweep starts from the residual stream that the plain run had at that layer 
     the edited layer              one row until the edit, then one row per edit (broadcasting)
     last layer                    queries, MLP and unembedding of the scored position alone
 
-The modules of the model itself are called (norms, projections, MLP); only the attention between them
-is written out here. Whether that fits a model is not guessed from its name: the plain run is computed
-both ways, and where they disagree, or a module is missing, the rows are run through the whole model
-with hooks instead (:func:`hooked_rows`): the same numbers, slower.
+The modules of the model itself are called (norms, projections, MLP); only the attention between them is written out
+here, and how its parts enter the residual stream is :mod:`induction.anatomy`'s. Whether that fits a model is not
+guessed from its name: the plain run is computed both ways, and where they disagree, or a module is missing, the rows
+are run through the whole model with hooks instead (:func:`hooked_rows`): the same numbers, slower.
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 
+from induction.anatomy import Readout, added, added_by_mlp, near, normed, readout
+from induction.errors import InputError, Refused, is_out_of_memory
 from induction.interventions import Component
+from induction.model import name_of
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -90,6 +94,7 @@ class Run:
     rotary: Rotary | None = None
     keys: list[torch.Tensor] = field(default_factory=list)  # per layer, rotated [1, kv head, pos, d_head]
     values: list[torch.Tensor] = field(default_factory=list)
+    readout: Readout = field(default_factory=Readout)
     direct: bool = False  # the rows of this run can be computed from the parts of the model
 
     @property
@@ -108,6 +113,9 @@ def record(model: TransformerBridge, tokens: tuple[int, ...], *, component: Comp
         tokens: ids up to and with the scored position.
         component: which activation to keep for copying into other runs; without one, the run is
             prepared to have rows computed from it.
+
+    Raises:
+        InputError: memory ran out.
     """
     device = model.cfg.device or "cpu"
     ids = torch.tensor([tokens], device=device)
@@ -122,6 +130,7 @@ def record(model: TransformerBridge, tokens: tuple[int, ...], *, component: Comp
     def store(activation: torch.Tensor, hook: Any) -> None:
         kept[hook.name] = activation
 
+    # The hooks may be named otherwise than asked for (aliases), but fire in order of layer.
     with torch.no_grad():
         logits = _logits(model, ids, [(name, store) for name in keep], -1)[0, -1]
         found = list(kept.values())
@@ -141,37 +150,50 @@ def _logits(model: TransformerBridge, tokens: torch.Tensor, hooks: list, start: 
 
 
 def _fits(model: TransformerBridge, run: Run) -> bool:
-    """Compute the plain run from the model's parts, keep its keys and values, and compare."""
+    """Compute the plain run from the model's parts, keep its keys and values, and compare.
+
+    Raises:
+        InputError: memory ran out, which says nothing about the model.
+    """
     try:
         run.rotary = _rotary(model, run)
         resid = run.resid[0]
         for layer in range(model.cfg.n_layers):
             last = layer == model.cfg.n_layers - 1
             resid = _block(model, run, layer, resid, start=0, last_only=last, keep_keys=True)
-        logits = model.unembed(model.ln_final(resid))[0, -1]
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
-        return False
-    return bool((logits - run.logits).abs().max() <= AGREEMENT * max(1.0, float(run.logits.abs().max())))
+        raw = model.unembed(model.ln_final(resid))[0, -1]
+        run.readout = readout(model, raw, run.logits)
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise InputError(
+                f"{name_of(model)} and a prompt of {run.n_pos} tokens do not fit into memory together; "
+                "choose a shorter prompt or a smaller model."
+            ) from error
+        return False  # Refused among them: no direct rows
+    gap = (run.readout(raw) - run.logits).abs().max()
+    return bool(gap <= AGREEMENT * max(1.0, float(run.logits.abs().max())))
 
 
 def _rotary(model: TransformerBridge, run: Run) -> Rotary | None:
     if "rotary_emb" in model._modules:  # Hugging Face: halves of a head rotate together
         positions = torch.arange(run.n_pos, device=run.tokens.device)[None]
         cos, sin = model.rotary_emb(run.resid[0], positions)  # [1, pos, rotary_dim]
-        return Rotary(cos[:, :, None], sin[:, :, None], _turn_halves)
+        return Rotary(cos[:, :, None], sin[:, :, None], turn_halves)
     native = getattr(model.original_model, "rotary", None)
     if native is not None:  # TransformerLens's own models: neighbours rotate together
         cos, sin = native.cos_cached[: run.n_pos], native.sin_cached[: run.n_pos]
-        return Rotary(cos[None, :, None], sin[None, :, None], _turn_neighbours)
+        return Rotary(cos[None, :, None], sin[None, :, None], turn_neighbours)
     return None
 
 
-def _turn_halves(x: torch.Tensor) -> torch.Tensor:
+def turn_halves(x: torch.Tensor) -> torch.Tensor:
+    """A quarter turn of the pairs (i, i + half) of the last axis."""
     low, high = x.chunk(2, -1)
     return torch.cat([-high, low], -1)
 
 
-def _turn_neighbours(x: torch.Tensor) -> torch.Tensor:
+def turn_neighbours(x: torch.Tensor) -> torch.Tensor:
+    """A quarter turn of the pairs (0, 1), (2, 3), ... of the last axis."""
     return torch.stack([-x[..., 1::2], x[..., 0::2]], -1).flatten(-2)
 
 
@@ -196,17 +218,17 @@ def _block(
         What leaves it ``[row or 1, pos, d_model]``.
     """
     block = model.blocks[layer]
-    attention = _attention(
-        model, run, layer, block.ln1(resid), start=start, edit=edit, last=last_only, keep_keys=keep_keys
-    )
+    x = normed(block, resid)
+    projected = _attention(model, run, layer, x, start=start, edit=edit, last=last_only, keep_keys=keep_keys)
+    attention = added(block, projected)
     if last_only:
-        resid = resid[:, -1:]
+        resid, x = resid[:, -1:], x[:, -1:]
     if "mlp" not in block.submodules:
         return resid + attention
+    before = resid + attention
     if getattr(model.cfg, "parallel_attn_mlp", False):
-        return resid + attention + block.mlp(block.ln2(resid))
-    resid = resid + attention
-    return resid + block.mlp(block.ln2(resid))
+        return before + added_by_mlp(block, block.ln2(resid) if "ln2" in block.submodules else x)
+    return before + added_by_mlp(block, block.ln2(before) if "ln2" in block.submodules else before)
 
 
 def _attention(
@@ -305,7 +327,7 @@ def direct_rows(
     for layer in range(first, model.cfg.n_layers):
         last_only = not every_position and layer == model.cfg.n_layers - 1
         resid = _block(model, run, layer, resid, start=start, edit=edits.get(layer), last_only=last_only)
-    logits = model.unembed(model.ln_final(resid))
+    logits = run.readout(model.unembed(model.ln_final(resid)))
     return logits if every_position else logits[:, -1]
 
 
@@ -314,10 +336,89 @@ def hooked_rows(
 ) -> torch.Tensor:
     """The same numbers as :func:`direct_rows` from whole forward passes with hooks."""
     n_rows = len(next(iter(edits.values())).mask)
-
-    def hook(edit: Edit) -> Callable:
-        return lambda activation, hook: edit.apply(activation)
-
-    hooks = [(hook_name(edit.component, layer), hook(edit)) for layer, edit in edits.items()]
+    hooks = [hook for layer, edit in edits.items() for hook in edit_hooks(model, layer, edit)]
     logits = _logits(model, run.tokens.expand(n_rows, -1), hooks, start if every_position else -1)
     return logits if every_position else logits[:, -1]
+
+
+def edit_hooks(model: TransformerBridge, layer: int, edit: Edit) -> list[tuple[str, Callable]]:
+    """Hooks that make an edit in a run of the whole model.
+
+    Some models show their attention pattern and do not read it again. There the new pattern times the values is
+    written where it counts, into the head's output.
+
+    Raises:
+        Refused: the pattern can be set in neither way.
+    """
+    if edit.component != "pattern" or _pattern_is_read(model)[layer]:
+        return [(hook_name(edit.component, layer), lambda activation, hook: edit.apply(activation))]
+    values: list[torch.Tensor] = []
+
+    def keep(v: torch.Tensor, hook: Any) -> None:
+        values[:] = [v]
+
+    def write(z: torch.Tensor, hook: Any) -> torch.Tensor:
+        new = read_out(edit.values, values[0])
+        return torch.where(edit.mask[..., None], new, z)
+
+    return [(hook_name("v", layer), keep), (hook_name("z", layer), write)]
+
+
+def read_out(pattern: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """What heads read where they look.
+
+    Args:
+        pattern: ``[row or 1, head, query, key]``.
+        values: ``[row, key, kv head, d_head]``, shared by the heads of a group.
+
+    Returns:
+        head outputs ``[row, query, head, d_head]``.
+    """
+    values = values.repeat_interleave(pattern.shape[1] // values.shape[2], 2)
+    return (pattern @ values.transpose(1, 2)).transpose(1, 2)
+
+
+_read: WeakKeyDictionary[Any, tuple[bool, ...]] = WeakKeyDictionary()
+PROBE_TOKENS = 6
+
+
+def _pattern_is_read(model: TransformerBridge) -> tuple[bool, ...]:
+    """Per layer, whether a pattern that is set there changes the head outputs; tried once per model.
+
+    Two rows with the same input to each layer, one of them with a pattern of its own.
+
+    Raises:
+        Refused: in some layer it does not, and pattern times values is not what the heads give out either.
+    """
+    if model not in _read:
+        n_pos = min(PROBE_TOKENS, model.cfg.n_ctx)
+        tokens = torch.arange(n_pos, device=model.cfg.device).expand(2, -1) % model.cfg.d_vocab
+        shown: dict[str, list[torch.Tensor]] = {"pattern": [], "v": [], "z": []}
+
+        def same(resid: torch.Tensor, hook: Any) -> torch.Tensor:
+            return resid[:1].expand(2, -1, -1).clone()
+
+        def keep(into: list[torch.Tensor]) -> Callable:
+            return lambda activation, hook: into.append(activation.clone())
+
+        def swap(pattern: torch.Tensor, hook: Any) -> torch.Tensor:
+            shown["pattern"].append(pattern[:1].clone())
+            alone = torch.eye(n_pos, dtype=pattern.dtype, device=pattern.device)
+            return torch.stack([pattern[0], alone.expand_as(pattern[0])])
+
+        hooks = []
+        for layer in range(model.cfg.n_layers):
+            hooks += [(f"blocks.{layer}.hook_in", same), (hook_name("pattern", layer), swap)]
+            hooks += [(hook_name(part, layer), keep(shown[part])) for part in ("v", "z")]
+        with torch.no_grad():
+            _logits(model, tokens, hooks, -1)
+        found = []
+        for pattern, v, z in zip(shown["pattern"], shown["v"], shown["z"], strict=True):
+            found.append(not near(z[1], z[0]))
+            if not found[-1] and not near(read_out(pattern, v[:1]), z[:1]):
+                raise Refused(
+                    f"The attention pattern of {name_of(model)} can be seen and not set; patch head outputs, "
+                    "queries or keys instead."
+                )
+        _read[model] = tuple(found)
+    return _read[model]

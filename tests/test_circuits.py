@@ -10,10 +10,12 @@ import pytest
 import torch
 from transformer_lens import patching as oracle
 
+from induction.anatomy import norm_of
 from induction.circuits import circuit, iter_circuit
-from induction.composition import composition, fold, random_baseline, weights
+from induction.composition import composition, random_baseline
 from induction.copying import copying
 from induction.errors import InputError
+from induction.head_weights import weights
 from induction.interventions import PromptPair
 from induction.kinds import head_kind, kinds_of
 from induction.model import load_model
@@ -135,9 +137,9 @@ def test_folding_keeps_what_a_head_reads(model):
         if isinstance(norm.original_component, torch.nn.LayerNorm)
         else x.norm(dim=-1) / model.cfg.d_model**0.5
     )
-    read = fold(norm, block.attn.W_Q[1])
+    read = norm_of(norm, model.cfg.d_model, x).reading(block.attn.W_Q[1])
     assert torch.allclose(x @ read / scale[:, None], seen, atol=1e-3)
-    assert torch.allclose(weights(model, 1).q[1].float(), read, atol=1e-6)
+    assert torch.allclose(weights(model, range(1, 2))[1].q[1].float(), read, atol=1e-6)
 
 
 # Path patching
@@ -392,7 +394,7 @@ def test_a_circuit_survives_the_trip_through_json_and_csv(found):
     ("change", "message"),
     [
         (lambda data: data.update(schema="other"), "not a result of schema"),
-        (lambda data: data["direct"].pop(), "direct effect is not 2 x 4"),
+        (lambda data: data["direct"].pop(), "a score is not 2 x 4"),
         (lambda data: data["kinds"][0].__setitem__(0, "<b>"), "unknown kind"),
         (lambda data: data["receivers"][0].update(layer=5), "no head 5.1"),
         (lambda data: data.pop("pairs"), "missing"),

@@ -6,6 +6,7 @@ import argparse
 
 from induction.cli.common import Commands, add_model, add_output, add_prompts, deliver, load, with_progress
 from induction.interventions import DIRECTIONS, parse_heads
+from induction.results.circuit import MLPS, to_csv, to_json, to_text
 
 
 def add(commands: Commands) -> None:
@@ -18,6 +19,9 @@ def add(commands: Commands) -> None:
     circuit.add_argument(
         "--direction", choices=list(DIRECTIONS), default="denoise", help="of the path patching"
     )
+    circuit.add_argument(
+        "--mlps", choices=list(MLPS), default="frozen", help="what MLPs between sender and receiver do"
+    )
     add_output(circuit)
     circuit.set_defaults(run=run)
 
@@ -25,7 +29,6 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> None:
     from induction.circuits import iter_circuit
     from induction.errors import InputError
-    from induction.results.circuit import to_csv, to_json, to_text
 
     model = load(options)
     head = None
@@ -40,6 +43,7 @@ def run(options: argparse.Namespace) -> None:
         n_pairs=options.prompts,
         vocab=options.vocab,
         direction=options.direction,
+        mlps=options.mlps,
         seed=options.seed,
     )
     result = with_progress(steps)

@@ -12,7 +12,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from induction.errors import InputError
 from induction.interventions import Declaration, head_name
@@ -40,6 +40,23 @@ INPUTS: dict[str, Declaration] = {
         Declaration("v", "Values", "The sender changes what the head copies, not where it looks."),
     )
 }
+Mlps = Literal["frozen", "recomputed"]
+MLPS: dict[str, Declaration] = {
+    entry.name: entry
+    for entry in (
+        Declaration(
+            "frozen",
+            "MLPs frozen",
+            "The MLPs between sender and receiver stay as they are: the direct path alone (Wang et al. 2022).",
+        ),
+        Declaration(
+            "recomputed",
+            "MLPs recomputed",
+            "The MLPs between sender and receiver see the sender's change and pass on what they make of it; other "
+            "heads stay as they are.",
+        ),
+    )
+}
 MEASURES: dict[str, Declaration] = {
     entry.name: entry
     for entry in (
@@ -52,6 +69,21 @@ MEASURES: dict[str, Declaration] = {
             "answer",
             "Answer",
             "Share of the logit difference (answer minus distractor) that comes back, or is lost.",
+        ),
+    )
+}
+
+
+QUANTITIES: dict[str, Declaration] = {
+    entry.name: entry
+    for entry in (
+        Declaration("direct", "Direct effect", "What each head itself adds to answer minus distractor."),
+        Declaration(
+            "composition", "Composition", "How strongly an earlier head's output could enter a head."
+        ),
+        Declaration("copying", "Copying", "Whether a head raises the token that it reads."),
+        Declaration(
+            "paths", "Path patching", "What an earlier head's change does through one input of a head."
         ),
     )
 }
@@ -101,12 +133,14 @@ class Paths:
     """Path patching into one head: ``effects[input][measure]``.
 
     Attributes:
+        mlps: what the MLPs between sender and receiver did, a name of :data:`MLPS`.
         clean, corrupted: by measure, the mean over pairs in the plain runs (attention; logit difference).
     """
 
     layer: int
     head: int
     direction: str
+    mlps: str
     protocol: str
     effects: dict[str, dict[str, PathEffect]]
     clean: dict[str, float]
@@ -186,10 +220,11 @@ class Circuit:
 
     Attributes:
         scores: attention scores by name ``[layer][head]``, as in a scan.
-        direct: logits that each head itself adds to answer minus distractor ``[layer][head]``.
+        direct: logits that each head itself adds to answer minus distractor ``[layer][head]``; None where refused.
         kinds: names of :data:`induction.kinds.KINDS`, ``[layer][head]``.
         receivers: the heads whose feeders were measured, strongest induction score first.
         kind: ``"computed"`` by this project, or ``"published"``: put together from published figures.
+        refused: by name of :data:`QUANTITIES`, why this model has no such figures.
     """
 
     model: str
@@ -199,15 +234,20 @@ class Circuit:
     scan_protocol: str
     protocol: str
     scores: dict[str, Grid]
-    direct: Grid
+    direct: Grid | None
     kinds: list[list[str]]
     receivers: list[Receiver]
     example: Example | None
     pairs: list[Pair] = field(default_factory=list)
     kind: str = "computed"
+    refused: dict[str, str] = field(default_factory=dict)
     seed: int | None = None
     seconds: float | None = None
     versions: dict[str, str] = field(default_factory=dict)
+
+    def refusals(self) -> list[str]:
+        """What could not be verified on this model and is not given, a sentence each."""
+        return [f"{QUANTITIES[name].title} is not given. {why}" for name, why in self.refused.items()]
 
     def receiver(self, layer: int, head: int) -> Receiver:
         """
@@ -278,9 +318,13 @@ def _receiver(data: dict[str, Any]) -> Receiver:
 
 
 def _check(circuit: Circuit) -> None:
-    grids = [("direct effect", circuit.direct, circuit.n_layers), ("kinds", circuit.kinds, circuit.n_layers)]
-    grids += [(name, grid, circuit.n_layers) for name, grid in circuit.scores.items()]
-    full = [circuit.direct, *circuit.scores.values()]
+    full = [*circuit.scores.values(), *([] if circuit.direct is None else [circuit.direct])]
+    grids = [
+        ("kinds", circuit.kinds, circuit.n_layers),
+        *(("a score", grid, circuit.n_layers) for grid in full),
+    ]
+    if not QUANTITIES.keys() >= circuit.refused.keys():
+        raise ValueError("an unknown quantity is refused")
     if "induction" not in circuit.scores:
         raise ValueError("no induction score")
     if circuit.example:
@@ -291,14 +335,17 @@ def _check(circuit: Circuit) -> None:
             raise ValueError(f"no head {receiver.name}")
         if receiver.composition:
             full += receiver.composition.measured.values()
-            # Of published weights there are keys alone; where paths were measured, all three.
-            if receiver.composition.measured.keys() != (INPUTS if receiver.paths else {"k": None}).keys():
+            # Of published weights there are keys alone.
+            inputs = INPUTS if receiver.composition.kind == "computed" else {"k": None}
+            if receiver.composition.measured.keys() != inputs.keys():
                 raise ValueError(f"composition with {receiver.name} lacks an input or has one too many")
             grids += [
                 ("composition", grid, receiver.layer) for grid in receiver.composition.measured.values()
             ]
         if receiver.paths:
             paths = receiver.paths
+            if paths.mlps not in MLPS:
+                raise ValueError(f"paths into {receiver.name} treat MLPs in an unknown way")
             for measures in (paths.clean, paths.corrupted, *paths.effects.values()):
                 if measures.keys() != MEASURES.keys():
                     raise ValueError(f"paths into {receiver.name} lack a measure")
@@ -370,6 +417,8 @@ def _composition_in_words(circuit: Circuit) -> str:
         if receiver.composition and "k" in receiver.composition.measured
         for layer, head, value in _ranked(receiver.composition.measured["k"])[:1]
     ]
+    if not composed and "composition" in circuit.refused:
+        return "What feeds the induction heads of this model cannot be said."
     if not composed:
         return "No circuit: no induction head, or none that an earlier head could feed through its keys."
     value, (layer, head), composition = max(composed, key=lambda item: item[0])
@@ -383,7 +432,13 @@ def _composition_in_words(circuit: Circuit) -> str:
 
 def to_text(circuit: Circuit, *, top: int = 5) -> str:
     """A table for the terminal: the heads by kind, and the strongest feeders of each receiver."""
-    lines = [f"{circuit.model}: {circuit.origin}", circuit.protocol, verdict(circuit), ""]
+    lines = [
+        f"{circuit.model}: {circuit.origin}",
+        circuit.protocol,
+        verdict(circuit),
+        *circuit.refusals(),
+        "",
+    ]
     for kind in KINDS.values():
         heads = circuit.of_kind(kind.name)
         if heads and kind.score:
@@ -393,7 +448,10 @@ def to_text(circuit: Circuit, *, top: int = 5) -> str:
         lines += [
             "",
             f"{receiver.name}  {KINDS[circuit.kinds[layer][head]].title}, induction score "
-            f"{circuit.scores['induction'][layer][head]:.2f}, direct effect {circuit.direct[layer][head]:+.2f} logits",
+            f"{circuit.scores['induction'][layer][head]:.2f}"
+            + (
+                "" if circuit.direct is None else f", direct effect {circuit.direct[layer][head]:+.2f} logits"
+            ),
         ]
         if receiver.copying:
             lines.append(

@@ -13,7 +13,7 @@ from induction.errors import InputError
 from induction.interventions import Head, head_name
 from induction.kinds import KINDS, kinds_of
 from induction.results import circuit as results
-from induction.results.circuit import INPUTS, MEASURES, Circuit, signed
+from induction.results.circuit import INPUTS, MEASURES, MLPS, Circuit, signed
 from induction.ui import links
 from induction.ui.live_scan import shown_scan
 from induction.ui.names import short_name
@@ -47,8 +47,9 @@ def headline(model: str, circuit: Circuit | None, live: bool) -> str:
         details += f" {circuit.seconds:.1f} s."
     if circuit.versions:
         details += f" {', '.join(f'{name} {version}' for name, version in circuit.versions.items())}."
+    refused = "".join(f"<p class='ih-note'>{escape(sentence)}</p>" for sentence in circuit.refusals())
     return (
-        f"{title} {badge}</h2><p class='ih-verdict'>{escape(results.verdict(circuit))}</p>"
+        f"{title} {badge}</h2><p class='ih-verdict'>{escape(results.verdict(circuit))}</p>{refused}"
         "<details><summary>How this was measured</summary>"
         f"<p>{escape(details)}</p><p>The corrupted prompts leave the last token alone, so that queries can change only "
         "through what earlier heads bring there.</p></details>"
@@ -65,8 +66,9 @@ def edge_card(circuit: Circuit | None, edge: str, through: str) -> str:
         receiver = circuit.receiver(*place_of(circuit, match[2]))
     except InputError:
         return ""
-    if receiver.paths is None or receiver.composition is None or sender[0] >= receiver.layer:
+    if receiver.paths is None or sender[0] >= receiver.layer:
         return ""
+    composition = receiver.composition
     rows = []
     for name, effects in receiver.paths.effects.items():
         cells = [f"<th scope='row'>{INPUTS[name].title}</th>"]
@@ -80,10 +82,16 @@ def edge_card(circuit: Circuit | None, edge: str, through: str) -> str:
                 low, high = effect.low[sender[0]][sender[1]], effect.high[sender[0]][sender[1]]
                 interval = f" <span class='ih-interval'>[{signed(low, 2)}, {signed(high, 2)}]</span>"
             cells.append(f"<td>{signed(value)}{interval}</td>")
-        composed = receiver.composition.measured.get(name)
+        composed = composition.measured.get(name) if composition else None
         cells.append(f"<td>{composed[sender[0]][sender[1]]:.3f}</td>" if composed else "<td>–</td>")
         chosen = " aria-selected='true'" if name == through else ""
         rows.append(f"<tr{chosen}>{''.join(cells)}</tr>")
+    random = ""
+    if composition:
+        random = (
+            f"<p class='ih-note'>Random heads compose with {composition.baseline:.3f} ± "
+            f"{composition.baseline_deviation:.3f}.</p>"
+        )
     titles = "".join(f"<th scope='col'>{declared.title}</th>" for declared in MEASURES.values())
     return (
         f"<h2>Path {match[1]} → {match[2]}</h2>"
@@ -91,8 +99,7 @@ def edge_card(circuit: Circuit | None, edge: str, through: str) -> str:
         "<caption class='ih-hidden'>Effects of this path</caption>"
         f"<thead><tr><th scope='col'>Through</th>{titles}<th scope='col'>Composition</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
-        f"<p class='ih-note'>Random heads compose with {receiver.composition.baseline:.3f} ± "
-        f"{receiver.composition.baseline_deviation:.3f}.</p>"
+        f"<p class='ih-note'>{MLPS[receiver.paths.mlps].meaning}</p>{random}"
     )
 
 

@@ -11,12 +11,22 @@ from induction.data_gen import TOKEN_SETS
 from induction.errors import InputError
 from induction.interventions import Head
 from induction.results import circuit as results
-from induction.results.circuit import INPUTS, MEASURES, Circuit
+from induction.results.circuit import INPUTS, MEASURES, MLPS, Circuit
 from induction.ui import jobs, links, live_runs, status
 from induction.ui.circuit_cards import EDGE, edge_card, head_card, headline, kinds_table, place_of
 from induction.ui.exports import exports
 from induction.ui.figure import figure, figure_value
-from induction.ui.live_circuit import AUTO, PAIRS, Settings, is_live, kept, parameter, shown_circuit, trace
+from induction.ui.live_circuit import (
+    AUTO,
+    FROZEN,
+    PAIRS,
+    Settings,
+    is_live,
+    kept,
+    parameter,
+    shown_circuit,
+    trace,
+)
 from induction.ui.names import short_name
 from induction.ui.note import html, note
 from induction.viz import circuit as figures
@@ -126,10 +136,10 @@ def export(kind: str, asked: dict[str, Any]) -> tuple[str, str]:
 
 
 def run_live(
-    model: str, traced: str, head: str, which: str, n_pairs: float, vocab: str, seed: float
+    model: str, traced: str, head: str, which: str, n_pairs: float, vocab: str, seed: float, mlps: str
 ) -> Iterator[live_runs.Step]:
     """Steps of a live run: ``(status, traced)``; ``traced`` names the result once it is there."""
-    settings = Settings(int(n_pairs or 0), vocab, int(seed or 0), head if which == "head" else AUTO)
+    settings = Settings(int(n_pairs or 0), vocab, int(seed or 0), head if which == "head" else AUTO, mlps)
     yield from live_runs.run(model, traced, settings, kept, trace)
 
 
@@ -196,6 +206,14 @@ def build(page: Page) -> None:
                     min_width=180,
                 )
                 seed = gr.Number(0, label="Seed", info="Same seed, same prompts", precision=0, min_width=140)
+                mlps = gr.Radio(
+                    [(declared.title, name) for name, declared in MLPS.items()],
+                    value=FROZEN,
+                    label="Between sender and receiver",
+                    info="Frozen: the direct path alone",
+                    min_width=260,
+                    elem_id="mlps",
+                )
             with gr.Row():
                 run = gr.Button("Trace circuit", variant="primary", elem_id="run-circuit")
                 cancel = gr.Button("Cancel", elem_id="cancel-circuit")
@@ -230,7 +248,9 @@ def build(page: Page) -> None:
     for component in (diagram, paths, composition):
         page.selects_head(component)
     diagram.edge(_picked_edge, None, edge, **jobs.QUICK)
-    jobs.long_run(run, cancel, run_live, [model, traced, head, which, n_pairs, vocab, seed], [state, traced])
+    jobs.long_run(
+        run, cancel, run_live, [model, traced, head, which, n_pairs, vocab, seed, mlps], [state, traced]
+    )
     live_runs.puts_back(put_back, traced, state)
     page.when_opened(rerun, [model, traced], [state, traced], model=True)
 

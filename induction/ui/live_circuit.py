@@ -12,35 +12,43 @@ from induction.errors import InputError
 from induction.interventions import check_choice
 from induction.progress import Progress
 from induction.results import circuit as results
-from induction.results.circuit import Circuit
+from induction.results.circuit import MLPS, Circuit
 from induction.ui import jobs, links, zero_gpu
 from induction.ui.received import SEED, accepted, check_limits
 
 PAIRS = (1, 20)  # limits of a live run: shown beside the controls, enforced in Settings.check
 AUTO = "auto"  # the strongest induction heads
+FROZEN = next(iter(MLPS))  # the default
 
 kept: jobs.Cache[Circuit] = jobs.Cache(16)  # by (model, str(settings))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a live run is asked to do; written ``10-random-0-auto`` in links and as the key of kept results."""
+    """What a live run is asked to do; written ``10-random-0-auto`` in links and as the key of kept results.
+
+    What MLPs do is written behind it where it is not the default, so that older links stay as they were.
+    """
 
     n_pairs: int = 10
     vocab: str = "random"
     seed: int = 0
     head: str = AUTO
+    mlps: str = FROZEN
 
     def __str__(self) -> str:
-        return f"{self.n_pairs}-{self.vocab}-{self.seed}-{self.head}"
+        text = f"{self.n_pairs}-{self.vocab}-{self.seed}-{self.head}"
+        return text if self.mlps == FROZEN else f"{text}-{self.mlps}"
 
     @classmethod
     def parse(cls, text: str) -> Settings | None:
         """The settings of a text like ``10-random-0-5.1``, None for anything else."""
-        match = re.fullmatch(r"(\d{1,9})-([a-z]{1,20})-(\d{1,10})-([a-z\d.]{1,9})", text, re.ASCII)
+        match = re.fullmatch(
+            r"(\d{1,9})-([a-z]{1,20})-(\d{1,10})-([a-z\d.]{1,9})(?:-([a-z]{1,20}))?", text, re.ASCII
+        )
         if match is None:
             return None
-        settings = cls(int(match[1]), match[2], int(match[3]), match[4])
+        settings = cls(int(match[1]), match[2], int(match[3]), match[4], match[5] or FROZEN)
         return accepted(settings)
 
     def check(self) -> None:
@@ -50,6 +58,7 @@ class Settings:
             ("seed", self.seed, SEED),
         )
         check_choice(self.vocab, tuple(TOKEN_SETS), "token set")
+        check_choice(self.mlps, tuple(MLPS), "treatment of the MLPs")
         if self.head != AUTO and links.parse_head(self.head) is None:
             raise InputError("Write the head as layer.head, for example 5.1.")
 
@@ -75,6 +84,7 @@ def _trace(model: str, settings: Settings) -> Iterator[Progress[Circuit]]:
         scan=scan if scan is not None and scan.kind == "computed" else None,
         n_pairs=settings.n_pairs,
         vocab=settings.vocab,
+        mlps=settings.mlps,
         seed=settings.seed,
     )
 

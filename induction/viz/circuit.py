@@ -208,8 +208,9 @@ def _node(
     kind = KINDS[circuit.kinds[head[0]][head[1]]]
     chosen = name == selected
     known = kind.name in ("previous_token", "induction")
-    direct = circuit.direct[head[0]][head[1]]
-    tip = f"head {name}, {kind.title.lower()}: {score}, direct effect {signed(direct, 2)} logits"
+    tip = f"head {name}, {kind.title.lower()}: {score}"
+    if circuit.direct is not None:
+        tip += f", direct effect {signed(circuit.direct[head[0]][head[1]], 2)} logits"
     return [
         svg.tag(
             "rect",
