@@ -655,6 +655,11 @@ APART = [
             "mamba_d_ssm": 48,
             "mamba_d_state": 8,
             "mamba_n_groups": 1,
+            "key_multiplier": 2.0,
+            "attention_out_multiplier": 2.5,
+            "ssm_out_multiplier": 0.5,
+            "embedding_multiplier": 1.5,
+            "lm_head_multiplier": 0.7,
         },
         Layout(final_norm="model.final_layernorm", mlp_out="feed_forward"),
     ),
@@ -771,7 +776,7 @@ def _refuse(why: str, *quantities: str) -> dict[str, str]:
 
 # Family -> quantity -> why. "logits" refused: the model may not be loaded at all.
 REFUSED: dict[str, dict[str, str]] = {
-    "OpenAI-GPT": _refuse(POST_NORM, *DIRECT, *MAPS, *PATHS),
+    "OpenAI-GPT": _refuse(POST_NORM, *DIRECT, *MAPS, "paths"),
     "OLMo, clipped": _refuse(CLAMPED, *MAPS),
     "HunYuan": _refuse(AFTER_ROTARY, "composition"),
     "NanoChat": _refuse(AFTER_ROTARY, "composition"),

@@ -286,7 +286,7 @@ class Oracle:
     def patched(self, here: Sequence[int], there: Sequence[int], component: str) -> Tensor:
         """Last logits of ``here`` with a head's (or group's) component from ``there``, ``[layer, head, vocab]``."""
         n = self.n_kv if component in ("k", "v") else self.n_heads
-        points = ("z", "mixed", "q", "k", "v")
+        points = ("mixed", "v") if component == "pattern" else (component,)
         base, source = self.run(here, see=points), self.run(there, see=points)
         rows = []
         for layer in range(self.n_layers):
