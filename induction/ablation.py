@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from induction.analysis import versions
 from induction.data_gen import random_ids, repeated_batch
-from induction.effects import measure, summarise
+from induction.effects import changes, measure
 from induction.interventions import (
     ABLATIONS,
     LOSSES,
@@ -27,6 +27,7 @@ from induction.interventions import (
     Head,
     PromptPair,
     check_choice,
+    check_seed,
     head_name,
 )
 from induction.model import name_of, origin
@@ -51,18 +52,17 @@ class Reference:
     name: str
     z: list[torch.Tensor]  # per layer [sequence, pos, head, d_head]
 
-    def values(self, kind: AblationKind, sequence: int, n_pos: int) -> list[torch.Tensor]:
+    def values(self, kind: AblationKind, prompt: int, n_pos: int) -> list[torch.Tensor]:
         """What replaces z in a prompt of ``n_pos`` tokens, per layer ``[1, pos, head, d_head]``."""
-        if kind == "zero":
-            return [torch.zeros_like(z[:1, :n_pos]) for z in self.z]
-        if kind == "mean":
-            return [z[:, :n_pos].mean(0, keepdim=True) for z in self.z]
-        row = sequence % len(self.z[0])
-        return [z[row : row + 1, :n_pos] for z in self.z]
+        return [ABLATIONS[kind].values(z[:, :n_pos], prompt) for z in self.z]
 
 
 def reference_set(model: TransformerBridge, length: int, *, n: int = N_REFERENCE, seed: int = 0) -> Reference:
-    """``n`` sequences of ``length`` tokens: BOS where the model has one, then distinct random tokens."""
+    """``n`` sequences of ``length`` tokens: BOS where the model has one, then distinct random tokens.
+
+    All prompts of a run share the set, so intervals over prompts are conditional on it.
+    """
+    check_seed(seed)
     rng = np.random.default_rng(seed)
     pool = random_ids(model, rng, 4 * length)
     start = [] if bos_id(model) is None else [bos_id(model)]
@@ -144,11 +144,11 @@ def iter_ablate(
         n_prompts: repeated sequences for the losses.
         length: their mean period (default as in the scan).
         n_random: control sets for each set, of other heads in the same layers.
-        seed: of prompts, reference set, random sets and bootstrap.
+        seed: of prompts, reference set and random sets.
 
     Yields:
         Progress; the last step carries the result, whose measures are those of ``METRICS`` and ``LOSSES``, effect =
-        ablated minus intact. Closing cancels.
+        mean over prompts of ablated minus intact, with a t-interval given the reference set. Closing cancels.
 
     Raises:
         InputError: an unknown kind, no sets or pairs, a head outside of the model, or a count out of range.
@@ -195,10 +195,9 @@ def iter_ablate(
     measures: list[dict[str, Measure]] = [{} for _ in named]
     for table, declared in ((answers, METRICS), (losses, LOSSES)):
         for at, (name, metric) in enumerate(declared.items()):
-            intact, edited = table[0, :, at], table[1:, :, at]
-            found = summarise(edited - intact, edited, intact, len(named), n_random, seed)
-            for own, numbers in zip(measures, found, strict=True):
-                own[name] = Measure(**numbers, unit=metric.unit)
+            found = changes(table[1:, :, at], table[0, :, at], len(named), n_random, metric.unit)
+            for own, measured in zip(measures, found, strict=True):
+                own[name] = measured
     result = HeadSets(
         model=name_of(model),
         n_layers=model.cfg.n_layers,
@@ -212,7 +211,7 @@ def iter_ablate(
             for item, found in zip(named, measures, strict=True)
         ],
         n_random=n_random,
-        reference=None if kind == "zero" else reference.name,
+        reference=reference.name if ABLATIONS[kind].uses_reference else None,
         pairs=[described(model, pair) for pair in asked],
         engine="direct" if direct else "hooked",
         seed=seed,
@@ -223,7 +222,7 @@ def iter_ablate(
 
 
 def _copy_losses(logits: torch.Tensor, tokens: torch.Tensor, period: int) -> NDArray[np.float64]:
-    """Mean loss on each copy without its first token, in nats.
+    """Mean loss on each copy without its first token, in nats and in the order of ``LOSSES``.
 
     Args:
         logits: ``[row, pos, d_vocab]``.
@@ -233,9 +232,11 @@ def _copy_losses(logits: torch.Tensor, tokens: torch.Tensor, period: int) -> NDA
         ``[row, copy]``.
     """
     nll = torch.stack([_nll(row, tokens[0]) for row in logits]).double().cpu().numpy()  # [row, pos - 1]
-    first = nll[:, -2 * period + 1 : -period]  # entry i is the loss on token i + 1
-    second = nll[:, -period + 1 :]
-    return np.stack([first.mean(1), second.mean(1)], 1)
+    n_pos = tokens.shape[1]
+    begins = [
+        n_pos - (2 - loss.copy) * period for loss in LOSSES.values()
+    ]  # entry i is the loss on token i + 1
+    return np.stack([nll[:, begin : begin + period - 1].mean(1) for begin in begins], 1)
 
 
 def _nll(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

@@ -32,7 +32,7 @@ from induction.model import name_of, origin
 from induction.patching import columns, runs
 from induction.prompt_pairs import check_pairs, described, in_words
 from induction.results.patching import Attribution, Patching
-from induction.statistics import bootstrap_interval
+from induction.statistics import mean_interval
 from induction.sweep import Run, hook_name, read_out
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def direct_logit_attribution(
-    model: TransformerBridge, pairs: Sequence[PromptPair], *, seed: int = 0
+    model: TransformerBridge, pairs: Sequence[PromptPair], *, seed: int | None = None
 ) -> Attribution:
     """What each head's output at the scored position of the clean prompt adds to the logit difference.
 
@@ -49,7 +49,7 @@ def direct_logit_attribution(
     under ``rest``, with the norms' and the unembedding's bias.
 
     Args:
-        seed: of the bootstrap over pairs.
+        seed: that the pairs were drawn with, if any; stored with the result.
 
     Raises:
         InputError: no pairs, or a pair that does not fit the model.
@@ -64,7 +64,7 @@ def direct_logit_attribution(
         written[index], total[index], capped = _attribute(model, pair)
     low = high = None
     if len(pairs) > 1:
-        low, high = (nested(bound) for bound in bootstrap_interval(written, seed))
+        low, high = (nested(bound) for bound in mean_interval(written))
     mean = written.mean(0)
     return Attribution(
         model=name_of(model),
@@ -103,7 +103,7 @@ def attribution_patching(
     *,
     direction: Direction = "denoise",
     component: Component = "z",
-    seed: int = 0,
+    seed: int | None = None,
 ) -> Patching:
     """Estimate :func:`induction.patching.patch_heads` for every head at once: gradient times activation difference.
 
@@ -140,7 +140,7 @@ def attribution_patching(
         direction=direction,
         component=component,
         positions="all",
-        effects=effects_of(plain, patched, direction, seed),
+        effects=effects_of(plain, patched, direction, complete=True),
         unit="head" if n_heads == model.cfg.n_heads else "group",
         group_size=model.cfg.n_heads // n_heads,
         pairs=[described(model, pair) for pair in pairs],

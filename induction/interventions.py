@@ -1,14 +1,16 @@
 """What can be changed in a model and how the change is measured: one declaration each.
 
-No torch here: pages and the command line show these names and meanings before any model is loaded.
+A metric and an ablation carry the function that computes them, so that none can be declared without. The functions
+call methods of the tensors they are given; no torch here, because pages and the command line show these names and
+meanings before any model is loaded.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,11 +32,55 @@ class Declaration:
 
 
 @dataclass(frozen=True)
-class Metric(Declaration):
-    """``floor`` is the smallest |clean - corrupted| for which a ratio is computed, in ``unit``."""
+class Scored:
+    """What metrics are computed from: logits at the scored position, tensors ``[row]``.
 
-    unit: str = ""
-    floor: float = 0.0
+    Attributes:
+        answer, distractor: their logits.
+        total: logarithm of the summed exponentials of all logits.
+    """
+
+    answer: Any
+    distractor: Any
+    total: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(Declaration):
+    """How an answer is scored.
+
+    Attributes:
+        unit: of its values.
+        floor: smallest clean - corrupted, in ``unit``, at which the clean prompt counts as better. On average over the
+            pairs it must be, or there is no effect; single pairs where it is not are named and count in the means.
+        of: the value ``[row]`` of a :class:`Scored`.
+    """
+
+    unit: str
+    floor: float
+    of: Callable[[Scored], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss(Declaration):
+    """Mean loss on one copy of a repeated sequence; ``copy`` counts from 0."""
+
+    unit: str
+    copy: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation(Declaration):
+    """What replaces the output of a head.
+
+    Attributes:
+        values: of one layer's outputs on the reference set ``[sequence, pos, head, d_head]`` and the number of the
+            prompt, the replacement ``[1, pos, head, d_head]``.
+        uses_reference: whether the replacement depends on the reference set.
+    """
+
+    values: Callable[[Any, int], Any]
+    uses_reference: bool = True
 
 
 def _by_name(*declarations):
@@ -63,34 +109,43 @@ METRICS: dict[str, Metric] = _by_name(
         "Logit difference",
         "Logit of the answer minus logit of the distractor; linear in what heads write, so it shows heads "
         "that work against the answer too (Zhang & Nanda 2024).",
-        "logits",
-        0.1,
+        unit="logits",
+        floor=0.1,
+        of=lambda logits: logits.answer - logits.distractor,
     ),
     Metric(
         "probability",
         "Probability",
         "Probability of the answer; blind to heads that matter only while the answer is unlikely.",
-        "probability",
-        0.01,
+        unit="probability",
+        floor=0.01,
+        of=lambda logits: (logits.answer - logits.total).exp(),
     ),
     Metric(
-        "log_probability", "Log-probability", "Natural logarithm of the answer's probability.", "nats", 0.1
+        "log_probability",
+        "Log-probability",
+        "Natural logarithm of the answer's probability.",
+        unit="nats",
+        floor=0.1,
+        of=lambda logits: logits.answer - logits.total,
     ),
 )
 
-LOSSES: dict[str, Metric] = _by_name(
-    Metric(
+LOSSES: dict[str, Loss] = _by_name(
+    Loss(
         "first_copy_loss",
         "Loss, first copy",
         "Mean loss on the first copy of a repeated sequence, its first token left out: nothing can be "
         "copied yet, so an increase is damage of another kind.",
-        "nats",
+        unit="nats",
+        copy=0,
     ),
-    Metric(
+    Loss(
         "second_copy_loss",
         "Loss, second copy",
         "Mean loss on the second copy, its first token left out: what induction earns.",
-        "nats",
+        unit="nats",
+        copy=1,
     ),
 )
 
@@ -99,25 +154,39 @@ DIRECTIONS: dict[str, Declaration] = _by_name(
         "denoise",
         "Denoising",
         "The corrupted run with one activation from the clean run: is the head sufficient? "
-        "Effect = (patched - corrupted) / (clean - corrupted), the share of the answer that comes back.",
+        "Effect = (patched - corrupted) / (clean - corrupted), of the means over all prompt pairs: the share of the "
+        "answer that comes back.",
     ),
     Declaration(
         "noise",
         "Noising",
         "The clean run with one activation from the corrupted run: is the head necessary? "
-        "Effect = (clean - patched) / (clean - corrupted), the share of the answer that is lost.",
+        "Effect = (clean - patched) / (clean - corrupted), of the means over all prompt pairs: the share of the answer "
+        "that is lost.",
     ),
 )
 
-ABLATIONS: dict[str, Declaration] = _by_name(
-    Declaration("zero", "Zero", "The head's output is set to 0; far from anything the model ever sees."),
-    Declaration(
+ABLATIONS: dict[str, Ablation] = _by_name(
+    Ablation(
+        "zero",
+        "Zero",
+        "The head's output is set to 0; far from anything the model ever sees.",
+        values=lambda z, prompt: z.new_zeros(z[:1].shape),
+        uses_reference=False,
+    ),
+    Ablation(
         "mean",
         "Mean",
-        "The head's output is replaced, position by position, by its mean over the reference set.",
+        "The head's output is replaced, position by position, by its mean over a reference set; all prompts share "
+        "the set, and intervals take it as given.",
+        values=lambda z, prompt: z.mean(0, keepdim=True),
     ),
-    Declaration(
-        "resample", "Resample", "The head's output is replaced by that of one sequence of the reference set."
+    Ablation(
+        "resample",
+        "Resample",
+        "The head's output is replaced by that of one sequence of a reference set, prompt by prompt the next; "
+        "intervals take the set as given.",
+        values=lambda z, prompt: z[prompt % len(z)][None],
     ),
 )
 
@@ -180,6 +249,12 @@ def check_choice(value: str, choices: Sequence[str], what: str) -> None:
         raise InputError(f"There is no {what} '{value}'; choose one of {', '.join(choices)}.")
 
 
+def check_seed(seed: int) -> None:
+    """Raises InputError where numpy's generator would refuse the seed."""
+    if seed < 0:
+        raise InputError(f"A seed is 0 or more, not {seed}.")
+
+
 def head_name(head: Head) -> str:
     """``(5, 1)`` as ``5.1``."""
     return f"{head[0]}.{head[1]}"
@@ -234,8 +309,9 @@ def random_sets(
         n_sets: how many; sets are drawn independently, so that few heads give repeated sets.
 
     Raises:
-        InputError: a head outside of the model, or ``n_sets`` negative.
+        InputError: a head outside of the model, or ``n_sets`` or ``seed`` negative.
     """
+    check_seed(seed)
     heads = check_heads(heads, n_layers, n_heads)
     if n_sets < 0:
         raise InputError(f"The number of random sets is 0 or more, not {n_sets}.")

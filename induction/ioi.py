@@ -1,19 +1,20 @@
 """Indirect-object identification in GPT-2 small, patched as TransformerLens's documentation does it.
 
 Wang et al. 2022 (arXiv 2211.00593). The published recovery of every head is bundled, so that the patching code can
-be held against the real GPT-2 small wherever its weights can be had.
+be held against the real GPT-2 small wherever its weights can be had. Published and computed here alike, it is the
+ratio of means over all prompts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from induction.interventions import COMPONENTS, PromptPair, head_name
-from induction.results.patching import Effect, Patching, bundled
+from induction.results.patching import Patching, bundled
 from induction.verify import Check
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ SENTENCES = {
     "When Dan and Sid went to the shops,{} gave an apple to": (" Dan", " Sid"),
     "After Martin and Amy went to the park,{} gave a drink to": (" Martin", " Amy"),
 }
+SOURCE = "4 indirect-object sentences, each with both orders of names: no independent draws"
 PUBLISHED_COMPONENTS = ("z", "v", "pattern")
 TOP = 10
 WITHIN = 0.02
@@ -33,6 +35,9 @@ WITHIN = 0.02
 
 def ioi_pairs(model: TransformerBridge) -> list[PromptPair]:
     """The eight prompts; corrupted is the same sentence with the giver and the receiver swapped.
+
+    They are four sentences with both orders of names, no independent draws: intervals over them hold for these
+    sentences at best.
 
     Raises:
         InputError: a name is not one token in this model.
@@ -43,17 +48,9 @@ def ioi_pairs(model: TransformerBridge) -> list[PromptPair]:
     for sentence, names in SENTENCES.items():
         for receiver, giver in (names, names[::-1]):
             clean, corrupted = sentence.format(giver), sentence.format(receiver)
-            found.append(pair_from_texts(model, clean, corrupted, receiver, giver))
+            pair = pair_from_texts(model, clean, corrupted, receiver, giver)
+            found.append(replace(pair, source=SOURCE))
     return found
-
-
-def recovery_of_means(effect: Effect) -> NDArray[np.float64]:
-    """Recovery of the mean logit difference over all prompts, as published: ``[layer, head]``.
-
-    Not the mean of the prompts' recoveries, which this project reports elsewhere.
-    """
-    clean, corrupted = np.mean(effect.clean), np.mean(effect.corrupted)
-    return (np.mean(effect.patched, axis=0) - corrupted) / (clean - corrupted)
 
 
 def verify_ioi(model: TransformerBridge) -> Iterator[Check]:
@@ -69,12 +66,14 @@ def verify_ioi(model: TransformerBridge) -> Iterator[Check]:
         published = bundled(f"gpt2-ioi-{component}")
         assert isinstance(published, Patching)
         then = np.array(published.effect("logit_difference").mean, dtype=float)
-        now = recovery_of_means(patch_heads(model, prompts, component=component).effect("logit_difference"))
+        found = patch_heads(model, prompts, component=component)
+        now = np.array(found.effect("logit_difference").mean, dtype=float)
         strongest = np.argsort(-np.abs(then), axis=None)[:TOP]
         layer, head = np.unravel_index(max(strongest, key=lambda at: abs(now - then).flat[at]), then.shape)
         gap = abs(now - then)[layer, head]
+        worst = f"largest difference {gap:.3f} at {head_name((int(layer), int(head)))}"
         yield Check(
             bool(gap <= WITHIN),
             f"{COMPONENTS[component].title}: the {TOP} strongest heads recover what is published, within {WITHIN}",
-            f"largest difference {gap:.3f} at {head_name((int(layer), int(head)))}",
+            worst if np.isfinite(gap) else found.caveats("logit_difference"),
         )

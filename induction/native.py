@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from induction.errors import InputError
+from induction.errors import InputError, damaged, is_out_of_memory, too_large
 
 if TYPE_CHECKING:
     import torch
@@ -60,13 +60,18 @@ def load_native(folder: Path, device: str = "cpu") -> TransformerBridge:
             TransformerBridgeConfig(**config), tokenizer=tokenizer, device=device
         )
         _fill(model, state)
-    except (OSError, SafetensorError, ValueError, TypeError, RuntimeError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"The files of {folder.name} are damaged or incomplete ({type(error).__name__}); "
-            "train or fetch the model again."
-        ) from error
+    except InputError:
+        raise
+    except (
+        OSError,
+        SafetensorError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+        AttributeError,
+        MemoryError,
+    ) as error:
+        raise (too_large(folder.name) if is_out_of_memory(error) else damaged(folder.name, error)) from error
     model.eval()
     model.requires_grad_(False)
     return model

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from induction.analysis import versions
-from induction.effects import defined, effects_of, measure, shares, summarise
+from induction.effects import effects_of, measure, shares
 from induction.errors import InputError
 from induction.interventions import (
     COMPONENTS,
@@ -57,7 +57,7 @@ def patch_heads(
     direction: Direction = "denoise",
     component: Component = "z",
     positions: Positions = "all",
-    seed: int = 0,
+    seed: int | None = None,
     max_bytes: int = MAX_BYTES,
     on_progress: Callable[[Progress[Patching]], None] | None = None,
 ) -> Patching:
@@ -81,7 +81,7 @@ def iter_patch_heads(
     direction: Direction = "denoise",
     component: Component = "z",
     positions: Positions = "all",
-    seed: int = 0,
+    seed: int | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> Generator[Progress[Patching], None, None]:
     """Patch every head on its own, one layer of one pair per step, last layer first (the cheapest).
@@ -91,11 +91,11 @@ def iter_patch_heads(
         component: a name of :data:`induction.interventions.COMPONENTS`; k and v by group where heads share them.
         positions: ``all`` copies the activation at every position at once, ``each`` at one position at a time
             (for the pattern, one query), which needs pairs of the same length.
-        seed: of the bootstrap.
+        seed: that the pairs were drawn with, if any; stored with the result.
         max_bytes: activations that a batch of patched runs may hold; changes nothing but time.
 
     Yields:
-        Progress, each step with the result so far: the pairs done, and of the present pair the layers done (means
+        Progress, each step with the result so far: the pairs done, and of the present pair the layers done (effects
         over what is there, None elsewhere). The last step's result is complete, with intervals. Closing cancels.
 
     Raises:
@@ -137,7 +137,7 @@ def iter_patch_heads(
                 plain,
                 patched[:, :, :, 0] if positions == "all" else patched,
                 direction,
-                seed if complete else None,
+                complete=complete,
             ),
             unit="head" if n_heads == model.cfg.n_heads else "group",
             group_size=model.cfg.n_heads // n_heads,
@@ -289,7 +289,7 @@ def iter_patch_sets(
     Args:
         sets: with grouped-query attention, k and v are patched for the whole group of each head named.
         n_random: control sets for each set (:func:`induction.interventions.random_sets`).
-        seed: of the random sets and of the bootstrap.
+        seed: of the random sets.
 
     Yields:
         Progress; the last step carries the result. Closing cancels.
@@ -322,13 +322,10 @@ def iter_patch_sets(
             values[which, index] = measure(logits, pair)
 
     measures: list[dict[str, Measure]] = [{} for _ in named]
-    for at, metric in enumerate(METRICS):
-        clean, corrupted = plain[..., at]
-        keep = defined(clean, corrupted, metric)
-        base_values = corrupted if direction == "denoise" else clean
-        share = shares(values[:, keep, at].T, clean[keep], corrupted[keep], direction).T  # [row, pair]
-        for s, found in enumerate(summarise(share, values[..., at], base_values, len(named), n_random, seed)):
-            measures[s][metric] = Measure(**found, unit="share of the answer", undefined=int((~keep).sum()))
+    for at, (name, metric) in enumerate(METRICS.items()):
+        found = shares(values[..., at], *plain[..., at], direction, len(named), n_random, metric)
+        for own, measured in zip(measures, found, strict=True):
+            own[name] = measured
     result = HeadSets(
         model=name_of(model),
         n_layers=model.cfg.n_layers,

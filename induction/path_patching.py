@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from induction.anatomy import added, dissect, normed
-from induction.effects import defined, measure, nested, shares
+from induction.effects import measure, moved, nested, ratio_bounds, ratio_of_means
 from induction.errors import InputError
 from induction.interventions import (
     DIRECTIONS,
@@ -38,8 +38,9 @@ from induction.interventions import (
 from induction.progress import Progress, finish
 from induction.prompt_pairs import check_pairs, in_words
 from induction.results.circuit import INPUTS, MEASURES, MLPS, Mlps, PathEffect, Paths
+from induction.results.patching import not_better
 from induction.scores import induction_mask
-from induction.statistics import bootstrap_interval
+from induction.statistics import Interval, mean_interval
 from induction.sweep import MAX_BYTES, Edit, Run, hook_name, record, run_rows
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def iter_path_patch(
         direction: a name of :data:`induction.interventions.DIRECTIONS`.
         through: names of :data:`induction.results.circuit.INPUTS`.
         mlps: what the MLPs between sender and receiver do, a name of :data:`induction.results.circuit.MLPS`.
-        seed: of the bootstrap.
+        seed: that the pairs were drawn with; stored with the result.
         max_bytes: activations that a batch of patched runs may hold; changes nothing but time.
 
     Yields:
@@ -147,9 +148,7 @@ def iter_path_patch(
             protocol=f"{lengths}; {direction}: each earlier head's change sent into one input of the head alone; "
             f"{MLPS[mlps].title} between them",
             mlps=mlps,
-            effects={
-                name: _effects(plain, patched[at], layer, direction, seed) for at, name in enumerate(through)
-            },
+            effects={name: _effects(plain, patched[at], layer, direction) for at, name in enumerate(through)},
             clean=dict(zip(MEASURES, np.round(clean, DIGITS).tolist(), strict=True)),
             corrupted=dict(zip(MEASURES, np.round(corrupted, DIGITS).tolist(), strict=True)),
             seed=seed,
@@ -393,32 +392,39 @@ def _row_bytes(model: TransformerBridge, n_pos: int) -> int:
 
 
 def _effects(
-    plain: NDArray[np.float64], patched: NDArray[np.float64], layer: int, direction: Direction, seed: int
+    plain: NDArray[np.float64], patched: NDArray[np.float64], layer: int, direction: Direction
 ) -> dict[str, PathEffect]:
-    """Effects on both measures from ``plain`` ``[clean or corrupted, pair, measure]`` and ``patched`` ``[pair, row,
-    measure]``."""
+    """Effects on both measures: a mean change of attention, and a share of the answer as a ratio of means.
+
+    Args:
+        plain: ``[clean or corrupted, pair, measure]``.
+        patched: ``[pair, row, measure]``.
+    """
     effects = {}
     for at, name in enumerate(MEASURES):
         clean, corrupted = plain[..., at]
-        values = patched[..., at]  # [pair, row]
+        change, gap = (
+            moved(patched[..., at], clean, corrupted, direction),
+            clean - corrupted,
+        )  # [pair, row], [pair]
         if name == "answer":
-            keep = defined(clean, corrupted, "logit_difference")
-            effect = shares(values[keep], clean[keep], corrupted[keep], direction)
+            floor = METRICS["logit_difference"].floor
+            mean, bounds = ratio_of_means(change, gap, floor), ratio_bounds(change, gap, floor)
+            effects[name] = _summary(mean, bounds, layer, not_better(nested(clean), nested(corrupted), floor))
         else:
-            keep = np.ones(len(values), dtype=bool)
-            effect = values - corrupted[:, None] if direction == "denoise" else clean[:, None] - values
-        effects[name] = _summary(effect, layer, seed, int((~keep).sum()))
+            bounds = mean_interval(change) if len(change) > 1 else None
+            effects[name] = _summary(change.mean(0), bounds, layer, [])
     return effects
 
 
-def _summary(effect: NDArray[np.float64], layer: int, seed: int, undefined: int) -> PathEffect:
-    def grid(row: NDArray[np.float64]) -> list[list[float | None]]:
-        return nested(np.round(row[:-1], DIGITS).reshape(layer, -1))
+def _summary(
+    mean: NDArray[np.float64], bounds: Interval | None, layer: int, pairs_not_better: list[int]
+) -> PathEffect:
+    """Of means and bounds ``[row]``, whose last row is the whole input."""
 
-    if not len(effect):
-        return PathEffect(grid(np.full(effect.shape[1], np.nan)), None, None, None, undefined)
-    low = high = None
-    if len(effect) > 1:
-        low, high = (grid(bound) for bound in bootstrap_interval(effect, seed))
-    mean = effect.mean(0)
-    return PathEffect(grid(mean), low, high, round(float(mean[-1]), DIGITS), undefined)
+    def grid(row: NDArray[np.float64]) -> list[list[float | None]]:
+        return nested(row[:-1].reshape(layer, -1), DIGITS)
+
+    low, high = (None, None) if bounds is None else map(grid, bounds)
+    (whole,) = nested(mean[-1:], DIGITS)
+    return PathEffect(grid(mean), low, high, whole, pairs_not_better)

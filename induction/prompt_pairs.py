@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from induction.data_gen import generate_repeated_sequence, get_token_set, token_of
 from induction.errors import InputError
-from induction.interventions import PromptPair
+from induction.interventions import PromptPair, check_seed
 from induction.results.patching import Pair
 from induction.sweep import record
 from induction.tokens import encode, labels
@@ -32,6 +32,9 @@ def pairs(
 ) -> list[PromptPair]:
     """``n`` random prompts ``[BOS] prefix A B filler A``, whose answer is B, and their corrupted twins.
 
+    Every pair is drawn from the whole token set with a seed of its own, so that the pairs are independent draws given
+    the set, as intervals over pairs require. Runs with neighbouring seeds share pairs.
+
     Args:
         form: ``first_a`` replaces the first A, ``target`` the first B, by a word that occurs nowhere else;
             that word is the distractor of the logit difference.
@@ -39,8 +42,9 @@ def pairs(
         seed: pair i is drawn with seed + i.
 
     Raises:
-        InputError: unknown form or token set, no pair asked for, or a set too small for the prompt.
+        InputError: unknown form or token set, no pair asked for, a negative seed, or a set too small for the prompt.
     """
+    check_seed(seed)
     if n < 1:
         raise InputError(f"Patching needs at least 1 prompt pair, not {n}.")
     words = get_token_set(vocab, model)

@@ -14,9 +14,20 @@ SPACE, NEWLINE, TAB = "·", "⏎", "⇥"
 
 
 def bos_id(model: TransformerBridge) -> int | None:
-    """The id that marks the start of a text, or None where the model has none."""
-    token = getattr(model.tokenizer, "bos_token_id", None)
-    # TransformerLens registers a token of its own where the tokenizer has none: no embedding belongs to it.
+    """The id that marks the start of a text, or None where the model's tokenizer declares none of its own.
+
+    Where it declares none, TransformerLens sets ``bos_token`` to the end token, or to one that it invents, whose id
+    a padded vocabulary has room for. What the tokenizer was made with is kept in ``init_kwargs`` and tells the two
+    apart; a BOS that somebody set afterwards, and that is not the end token, did not come from TransformerLens.
+    """
+    tokenizer = model.tokenizer
+    if tokenizer is None:
+        return None
+    later = tokenizer.bos_token if tokenizer.bos_token != tokenizer.eos_token else None
+    own = tokenizer.init_kwargs.get("bos_token") or later
+    if own is None:
+        return None
+    token = tokenizer.convert_tokens_to_ids(str(own))
     return token if token is not None and token < model.cfg.d_vocab else None
 
 

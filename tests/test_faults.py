@@ -65,6 +65,12 @@ def test_a_download_that_dies_says_so_and_the_next_try_works(tmp_path):
         assert again.returncode == 0, again.stderr
         assert served.asked == [], "what is in the cache needs no hub"
 
+        for file in cache.rglob("tokenizer*"):
+            file.unlink()
+        whole = scan_gpt2(cache, served.url)
+        assert whole.returncode == 0, whole.stderr
+        assert any("tokenizer.json" in asked for asked in served.asked), "what is missing is fetched"
+
 
 @pytest.mark.browser
 def test_the_page_downloads_with_progress_which_can_be_cancelled(browser, tmp_path):

@@ -140,19 +140,18 @@ def test_texts_of_visitors_are_escaped():
     assert "ip-differs" in cards.prompts(shown_sweep(MINI, sweep))
 
 
-def test_undefined_effects_are_explained():
-    effect = results.Effect(
-        clean=[1.0, 0.5], corrupted=[0.99, 0.0], mean=[[0.5]], floor=0.1, undefined=1, patched=None
-    )
+def test_what_a_reader_has_to_know_is_said_with_the_finding():
+    effect = results.Effect(clean=[2.0, 0.5], corrupted=[0.0, 0.45], mean=[[0.5]], floor=0.1, not_better=[1])
     result = replace(
         results.bundled("mini-2l"), n_layers=1, n_heads=1, effects={"logit_difference": effect}, pairs=[]
     )
     text = cards.verdict(result, "logit_difference")
-    assert "1 of 2 prompt pairs is undefined" in text
-    assert "less than 0.1" in text
-    nothing = replace(effect, mean=[[None]], undefined=2)
+    assert "Largest effects: 0.0 (+0.50)" in text
+    assert "In 1 of 2 pairs (2) the clean prompt is not better than the corrupted one by 0.1 logits" in text
+    nothing = replace(effect, clean=[0.05, 0.5], mean=[[None]], not_better=[0, 1])
     text = cards.verdict(replace(result, effects={"logit_difference": nothing}), "logit_difference")
-    assert "2 of 2 prompt pairs are undefined" in text
+    assert "undefined" in text
+    assert "In all 2 pairs" in text
 
 
 def test_the_meaning_comes_from_the_declarations():
@@ -169,7 +168,7 @@ def test_groups_of_heads_show_as_heads():
         n_heads=4,
         unit="group",
         group_size=2,
-        effects={"logit_difference": results.Effect([1], [0], [[0.1, 0.2, 0.3, 0.4]] * 2, 0.1, 0)},
+        effects={"logit_difference": results.Effect([1], [0], [[0.1, 0.2, 0.3, 0.4]] * 2, 0.1)},
     )
     grid = tab._grid(grouped, "logit_difference", "1.7", "")
     assert grid["values"][0] == [0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0.4, 0.4]

@@ -167,7 +167,7 @@ def test_path_bars_show_effect_interval_and_the_plain_runs():
     assert tip == "0.2 into 1.1: +0.500 [-0.100, +0.100]"
     assert "0.90 in the clean runs, 0.00 in the corrupted" in svg_text(text)
     nothing = {"k": {"answer": replace(paths.effects["k"]["answer"], mean=[[None] * 4])}}
-    with pytest.raises(InputError, match="no effect is defined"):
+    with pytest.raises(InputError, match="undefined"):
         senders.path_bars(replace(paths, effects=nothing), "made-up", measure="answer")
 
 

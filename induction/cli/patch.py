@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from induction.cli.common import Commands, add_model, add_output, add_prompts, deliver, load, with_progress
 from induction.errors import InputError
-from induction.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, METRICS, PromptPair, parse_heads
+from induction.interventions import (
+    ABLATIONS,
+    COMPONENTS,
+    DIRECTIONS,
+    METRICS,
+    PromptPair,
+    check_seed,
+    parse_heads,
+)
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -75,6 +83,7 @@ def _check(options: argparse.Namespace) -> None:
     Raises:
         InputError: options that contradict each other.
     """
+    check_seed(options.seed)
     together = options.heads is not None or options.top is not None
     if (options.clean is None) != (options.corrupt is None):
         raise InputError("A prompt of your own needs both --clean and --corrupt.")
@@ -127,15 +136,16 @@ def _result(
 
     patching = {"direction": options.direction or "denoise", "component": options.component or "z"}
     random = {"n_random": options.random_sets, "seed": options.seed}
+    drawn_with = options.seed if options.clean is None else None
     if options.method == "direct":
-        return direct_logit_attribution(model, pairs, seed=options.seed)
+        return direct_logit_attribution(model, pairs, seed=drawn_with)
     if options.method == "estimate":
-        return attribution_patching(model, pairs, **patching, seed=options.seed)
+        return attribution_patching(model, pairs, **patching, seed=drawn_with)
     if options.ablate:
         steps = iter_ablate(
             model, sets, kind=options.ablate, pairs=pairs, n_prompts=options.prompts, **random
         )
         return with_progress(steps)
     if sets is None:
-        return with_progress(iter_patch_heads(model, pairs, **patching, seed=options.seed))
+        return with_progress(iter_patch_heads(model, pairs, **patching, seed=drawn_with))
     return with_progress(iter_patch_sets(model, pairs, sets, **patching, **random))

@@ -15,14 +15,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from induction.errors import InputError
-from induction.interventions import Declaration, head_name
+from induction.interventions import METRICS, Declaration, head_name
 from induction.kinds import KINDS, kinds_of
 from induction.results import document, read_folder, slug
 from induction.results import published as published_scan
-from induction.results.patching import Attribution, Pair
+from induction.results.patching import (
+    NOT_BOUNDED,
+    Attribution,
+    Bounded,
+    Pair,
+    all_gaps,
+    not_better_in_words,
+    undefined_in_words,
+)
 from induction.results.patching import bundled as bundled_patching
 
-SCHEMA = "induction-circuit/1"
+SCHEMA = "induction-circuit/2"
 FOLDER = Path(__file__).parent / "circuits"
 COMPOSITION = Path(__file__).parent / "composition"
 
@@ -63,12 +71,14 @@ MEASURES: dict[str, Declaration] = {
         Declaration(
             "attention",
             "Attention to the target",
-            "Change of the head's attention from the last token to the token after its earlier copy, 0 to 1.",
+            "Change of the head's attention from the last token to the token after its earlier copy, 0 to 1; mean over "
+            "all prompt pairs.",
         ),
         Declaration(
             "answer",
             "Answer",
-            "Share of the logit difference (answer minus distractor) that comes back, or is lost.",
+            "Share of the logit difference (answer minus distractor) that comes back, or is lost: a ratio of the means "
+            "over all prompt pairs.",
         ),
     )
 }
@@ -111,21 +121,23 @@ class Composition:
 
 
 @dataclass(frozen=True)
-class PathEffect:
+class PathEffect(Bounded):
     """What each sender does through one input of the receiving head, on one measure of :data:`MEASURES`.
 
     Attributes:
-        mean: grid over senders, mean over the prompt pairs where the effect is defined.
-        low, high: 95 % bootstrap interval over pairs; None with fewer than two.
-        whole: the same when everything that this input reads comes from the other run.
-        undefined: pairs left out because clean and corrupted hardly differ.
+        mean: grid over senders: of the attention the mean change over all pairs; of the answer the ratio of means
+            (:class:`induction.results.patching.Effect`), None everywhere where it is undefined.
+        low, high: 95 % interval over pairs, Student's t of the attention, Fieller's of the answer; None with fewer
+            than two pairs, and None for a sender where no bounded interval holds.
+        whole: the same as ``mean`` when everything that this input reads comes from the other run.
+        not_better: of the answer, pairs counted from 0 whose clean prompt is not better; they count in the means.
     """
 
     mean: Grid
     low: Grid | None
     high: Grid | None
     whole: float | None
-    undefined: int = 0
+    not_better: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -159,6 +171,20 @@ class Paths:
                 f"{', '.join(self.effects)} and {', '.join(MEASURES)}."
             )
         return _ranked(self.effects[through][measure].mean)
+
+    def caveats(self) -> str:
+        """What a reader of the effects on the answer has to know, as :meth:`Patching.caveats
+        <induction.results.patching.Patching.caveats>`; the same for every input, which share the plain runs."""
+        effect = next((measures["answer"] for measures in self.effects.values()), None)
+        if effect is None:
+            return ""
+        metric, floor = "logit_difference", METRICS["logit_difference"].floor
+        said = [not_better_in_words(effect.not_better, metric, floor)]
+        if all_gaps(effect.mean):
+            said.insert(0, undefined_in_words(self.clean["answer"], self.corrupted["answer"], metric, floor))
+        elif effect.low is not None and all_gaps(effect.low):
+            said.append(NOT_BOUNDED)
+        return " ".join(filter(None, said))
 
 
 @dataclass(frozen=True)
@@ -352,7 +378,11 @@ def _check(circuit: Circuit) -> None:
             if not INPUTS.keys() >= paths.effects.keys():
                 raise ValueError(f"paths into {receiver.name} through an unknown input")
             for measures in paths.effects.values():
-                grids += [("paths", effect.mean, receiver.layer) for effect in measures.values()]
+                for effect in measures.values():
+                    parts = (effect.mean, effect.low, effect.high)
+                    grids += [("paths", part, receiver.layer) for part in parts if part is not None]
+                    if not all(0 <= pair < len(circuit.pairs) for pair in effect.not_better):
+                        raise ValueError(f"paths into {receiver.name} name a pair that there is not")
     for name, grid, n_layers in grids:
         if len(grid) != n_layers or any(len(row) != circuit.n_heads for row in grid):
             raise ValueError(f"{name} is not {n_layers} x {circuit.n_heads}")
@@ -463,6 +493,8 @@ def to_text(circuit: Circuit, *, top: int = 5) -> str:
             continue
         clean, corrupted = receiver.paths.clean["attention"], receiver.paths.corrupted["attention"]
         lines.append(f"  attention to the target: clean {clean:.2f}, corrupted {corrupted:.2f}")
+        if caveats := receiver.paths.caveats():
+            lines.append(f"  answer: {caveats}")
         lines.append("  through  sender  attention  answer  composition  sender is")
         for through, effects in receiver.paths.effects.items():
             shown = sorted(_ranked(effects["attention"].mean), key=lambda item: -abs(item[2]))

@@ -9,17 +9,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from induction.errors import InputError
 from induction.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS, head_name
 from induction.results import document, types
 
-SCHEMA = "induction-patching/1"
+SCHEMA = "induction-patching/2"
 FOLDER = Path(__file__).parent / "patching"
 UNITS = ("head", "group")  # what a column of a sweep is
 
@@ -37,27 +39,94 @@ class Pair:
     position: int
 
 
+def not_better(clean: Sequence[float], corrupted: Sequence[float], floor: float) -> list[int]:
+    """Pairs, counted from 0, whose clean prompt does not score better than the corrupted one by the floor.
+
+    They count in every mean all the same: leaving them out would select pairs by how they came out.
+    """
+    ends = zip(clean, corrupted, strict=True)
+    return [pair for pair, (better, worse) in enumerate(ends) if better - worse < floor]
+
+
+def not_better_in_words(pairs: Sequence[int], metric: str, floor: float, n_pairs: int | None = None) -> str:
+    """A sentence that names these pairs, counted from 1 as prompts are shown; empty where there are none."""
+    if not pairs:
+        return ""
+    named = ", ".join(str(pair + 1) for pair in pairs)
+    if len(pairs) == n_pairs:
+        where = f"all {n_pairs} pairs" if n_pairs > 1 else "the only pair"
+    elif n_pairs is None:
+        where = f"{len(pairs)} pair{'s' * (len(pairs) > 1)} ({named})"
+    else:
+        where = f"{len(pairs)} of {n_pairs} pairs ({named})"
+    return (
+        f"In {where} the clean prompt is not better than the corrupted one by {_amount(floor, metric)}; "
+        f"{'they count' if len(pairs) > 1 else 'it counts'} in the means."
+    )
+
+
+def undefined_in_words(clean: float, corrupted: float, metric: str, floor: float) -> str:
+    """Why there is no effect, from the means of the two plain runs, and what to do."""
+    return (
+        f"The effect on the {METRICS[metric].title.lower()} is undefined: on average the clean prompts "
+        f"({clean:.3g}) are not better than the corrupted ones ({corrupted:.3g}) by {_amount(floor, metric)}, so there "
+        "is no answer to bring back or to lose; choose prompts that the model answers better when they are clean."
+    )
+
+
+NOT_BOUNDED = (
+    "The 95 % intervals are not bounded: these pairs do not tell the gap between clean and corrupted from 0."
+)
+
+
+def _amount(value: float, metric: str) -> str:
+    unit = METRICS[metric].unit
+    return f"{value:g}" if unit == metric else f"{value:g} {unit}"
+
+
+class Bounded:
+    """Something with an interval for every head."""
+
+    low: Grid | None
+    high: Grid | None
+
+    def interval(self, layer: int, head: int) -> tuple[float, float] | None:
+        """95 % interval of one head (of all positions together); None where there is none or it is not bounded."""
+        if self.low is None or self.high is None:
+            return None
+        low, high = self.low[layer][head], self.high[layer][head]
+        return None if low is None or high is None else (low, high)
+
+
 @dataclass(frozen=True)
-class Effect:
-    """What patching each head does to one metric.
+class Effect(Bounded):
+    """What patching each head does to one metric. Everything is over the same pairs: all of them.
 
     Attributes:
         clean, corrupted: value in the plain runs, per pair.
         patched: value with the head patched, ``[pair][layer][head]``; None where it is published or still running.
-        mean: effect (see :data:`induction.interventions.DIRECTIONS`), mean over the pairs where it is defined.
-        low, high: 95 % bootstrap interval over pairs; None with fewer than two pairs.
-        floor: a pair with |clean - corrupted| below it has no defined effect.
-        undefined: how many pairs are left out of the mean for that.
+        mean: effect (see :data:`induction.interventions.DIRECTIONS`), the ratio of means over the pairs; None
+            everywhere where mean(clean) - mean(corrupted) is below the floor.
+        low, high: its 95 % interval (Fieller) over pairs; None with fewer than two pairs, and None for a head
+            where no bounded interval holds.
+        floor: see :class:`induction.interventions.Metric`.
+        not_better: pairs, counted from 0, with clean - corrupted below the floor; they count in the means.
     """
 
     clean: list[float]
     corrupted: list[float]
     mean: Grid
     floor: float
-    undefined: int
+    not_better: list[int] = field(default_factory=list)
     patched: list[Grid] | None = None
     low: Grid | None = None
     high: Grid | None = None
+
+    @property
+    def plain(self) -> tuple[float, float]:
+        """Mean value of the clean and of the corrupted prompts."""
+        n = len(self.clean)
+        return sum(self.clean) / n, sum(self.corrupted) / n
 
 
 @dataclass(frozen=True)
@@ -101,6 +170,40 @@ class Patching:
             )
         return self.effects[metric]
 
+    def caveats(self, metric: str) -> str:
+        """What a reader of the effects has to know: pairs without an answer to bring back, intervals without bounds,
+        or why there is no effect at all; empty where nothing is amiss."""
+        effect = self.effect(metric)
+        if not effect.clean:
+            return ""
+        said = [not_better_in_words(effect.not_better, metric, effect.floor, len(effect.clean))]
+        if all_gaps(effect.mean):
+            said.insert(0, undefined_in_words(*effect.plain, metric, effect.floor))
+        elif effect.low is not None and all_gaps(effect.low):
+            said.append(NOT_BOUNDED)
+        return " ".join(filter(None, said))
+
+    def mean_of_ratios(self, metric: str = "logit_difference") -> Grid:
+        """A variant of the effect, shown nowhere: the mean of the pairs' own ratios, as of :attr:`Effect.mean`.
+
+        Pairs with ``|clean - corrupted|`` below the floor have no ratio and are left out, which selects on the outcome,
+        and of the others those with the smallest gap decide. None everywhere where no pair is left.
+
+        Raises:
+            InputError: the metric was not measured, or its values per pair are not stored.
+        """
+        effect = self.effect(metric)
+        if effect.patched is None:
+            raise InputError("This result has no values per pair; measure it to have them.")
+        ratios = []
+        for clean, corrupted, patched in zip(effect.clean, effect.corrupted, effect.patched, strict=True):
+            start, end = (corrupted, clean) if self.direction == "denoise" else (clean, corrupted)
+            if abs(end - start) >= effect.floor:
+                ratios.append((np.array(patched, dtype=float) - start) / (end - start))
+        if not ratios:
+            return np.full(np.shape(effect.mean), None).tolist()
+        return np.mean(ratios, axis=0).tolist()
+
     def ranked(self, metric: str = "logit_difference") -> list[tuple[int, int, float]]:
         """``(layer, head, effect)`` of all heads with a defined effect, highest first.
 
@@ -130,10 +233,13 @@ class Measure:
 
     Attributes:
         baseline, edited: mean over prompts of the plain run and with the set edited.
-        effect: patching: share of the answer (see ``DIRECTIONS``); ablation: edited minus baseline, in ``unit``.
-        low, high: 95 % bootstrap interval over prompts.
-        undefined: prompts left out because clean and corrupted lie below the floor.
-        random: effect of each random set.
+        other: patching: mean of the run that activations come from, where the effect is 1; ablation: None.
+        effect: patching: share of the answer, ``(edited - baseline) / (other - baseline)``, None where the clean
+            prompts are not better on average by the metric's floor; ablation: edited minus baseline, in ``unit``.
+        low, high: 95 % interval over prompts, Fieller's of a share, Student's t of a difference; None with one
+            prompt, without an effect, and where no bounded interval holds.
+        not_better: as of :class:`Effect`.
+        random: effect of each random set, over the same prompts; none where the effect is undefined.
         percentile: share of random sets with a smaller effect, 0..100, ties counted half.
     """
 
@@ -143,7 +249,8 @@ class Measure:
     unit: str
     low: float | None = None
     high: float | None = None
-    undefined: int = 0
+    other: float | None = None
+    not_better: list[int] = field(default_factory=list)
     random: list[float] = field(default_factory=list)
     percentile: float | None = None
 
@@ -182,6 +289,26 @@ class HeadSets:
     seconds: float | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
+    def unbounded(self, measure: Measure) -> bool:
+        """Whether a measured effect has no interval although there are pairs enough, because none holds."""
+        return None not in (measure.other, measure.effect) and measure.low is None and len(self.pairs) > 1
+
+    def caveats(self, head_set: HeadSet, metric: str) -> str:
+        """As :meth:`Patching.caveats`, of one set; ablation has none."""
+        measure = head_set.measures[metric]
+        if measure.other is None:
+            return ""
+        floor = METRICS[metric].floor
+        said = [not_better_in_words(measure.not_better, metric, floor, len(self.pairs))]
+        if measure.effect is None:
+            plain = (measure.other, measure.baseline)  # clean, corrupted
+            said.insert(
+                0, undefined_in_words(*plain[:: 1 if self.intervention == "denoise" else -1], metric, floor)
+            )
+        elif self.unbounded(measure):
+            said.append(NOT_BOUNDED)
+        return " ".join(filter(None, said))
+
 
 @dataclass(frozen=True)
 class Attribution:
@@ -189,7 +316,7 @@ class Attribution:
 
     Attributes:
         mean: logit difference that the head's output adds, ``[layer][head]``, mean over pairs.
-        low, high: 95 % bootstrap interval over pairs; None with fewer than two.
+        low, high: 95 % t-interval of the mean over pairs; None with fewer than two.
         total: the logit difference of the clean run, mean over pairs; None where the source does not give it.
         rest: what embedding, MLPs and biases add: total minus the sum over heads.
     """
@@ -262,15 +389,19 @@ def _check(result: Result) -> None:
         shape = (*shape, result.n_positions)
     for metric, effect in result.effects.items():
         _check_numbers(effect.mean, shape, metric)
-        for bound in (effect.low, effect.high):
-            if bound is not None:
-                _check_numbers(bound, shape, metric)
-                if _gaps(bound) != _gaps(effect.mean):
-                    raise ValueError(f"{metric}: intervals and means are of different heads")
+        if (effect.low is None) != (effect.high is None):
+            raise ValueError(f"{metric}: an interval has two ends")
+        if effect.low is not None and effect.high is not None:
+            _check_numbers(effect.low, shape, metric)
+            _check_numbers(effect.high, shape, metric)
+            if _gaps(effect.low) != _gaps(effect.high) or not _covers(effect.mean, effect.low):
+                raise ValueError(f"{metric}: intervals and effects are of different heads")
         if effect.patched is not None:
             _check_numbers(effect.patched, (len(effect.clean), *shape), metric)
         _check_numbers(effect.clean, (len(effect.corrupted),), metric, gaps=False)
         _check_numbers(effect.corrupted, (len(effect.clean),), metric, gaps=False)
+        if effect.not_better != not_better(effect.clean, effect.corrupted, effect.floor):
+            raise ValueError(f"{metric}: the pairs named are not those whose clean prompt is not better")
 
 
 def _check_names(result: Result) -> None:
@@ -298,6 +429,10 @@ def _check_sets(result: HeadSets) -> None:
             _check_numbers(measure.random, (len(measure.random),), name, gaps=False)
             if bool(measure.random) != (measure.percentile is not None):
                 raise ValueError(f"{name}: a percentile comes with random sets")
+            if (measure.low is None) != (measure.high is None):
+                raise ValueError(f"{name}: an interval has two ends")
+            if not all(0 <= pair < len(result.pairs) for pair in measure.not_better):
+                raise ValueError(f"{name}: names a pair that there is not")
 
 
 def _check_numbers(values: Any, shape: tuple[int, ...], what: str, *, gaps: bool = True) -> None:
@@ -319,12 +454,24 @@ def _gaps(values: Any) -> Any:
     return [_gaps(value) for value in values] if isinstance(values, list) else values is None
 
 
+def _covers(values: Any, bounds: Any) -> bool:
+    """Whether there are bounds only where there is a value."""
+    if isinstance(values, list):
+        return all(map(_covers, values, bounds))
+    return values is not None or bounds is None
+
+
+def all_gaps(values: Any) -> bool:
+    """Whether nested lists hold nothing but None."""
+    return all(map(all_gaps, values)) if isinstance(values, list) else values is None
+
+
 def to_csv(result: Result) -> str:
     """Patching and attribution: one row per head (and position); head sets: one row per set and measure."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     if isinstance(result, HeadSets):
-        numbers = ["baseline", "edited", "effect", "low", "high", "percentile"]
+        numbers = ["baseline", "edited", "other", "effect", "low", "high", "percentile"]
         writer.writerow(["set", "heads", "measure", "unit", *numbers])
         for head_set in result.sets:
             heads = " ".join(head_name((layer, head)) for layer, head in head_set.heads)
@@ -344,14 +491,15 @@ def to_csv(result: Result) -> str:
                 )
         return out.getvalue()
     positions = [None] if result.n_positions is None else list(range(result.n_positions))
-    columns = [(metric, part) for metric in result.effects for part in ("mean", "low", "high")]
+    parts = {"effect": "mean", "low": "low", "high": "high"}
+    columns = [(metric, part) for metric in result.effects for part in parts]
     writer.writerow(["layer", result.unit, "position", *(f"{metric}_{part}" for metric, part in columns)])
     for layer in range(result.n_layers):
         for head in range(result.n_heads):
             for position in positions:
                 cells = []
                 for metric, part in columns:
-                    grid = getattr(result.effects[metric], part)
+                    grid = getattr(result.effects[metric], parts[part])
                     cell = None if grid is None else grid[layer][head]
                     cells.append(cell if position is None or cell is None else cell[position])
                 writer.writerow([layer, head, position, *cells])
@@ -373,21 +521,22 @@ def to_text(result: Result, *, metric: str = "logit_difference", top: int = 10) 
     ]
     n = len(effect.clean)
     if n:
-        clean, corrupted = sum(effect.clean) / n, sum(effect.corrupted) / n
-        lines.append(
-            f"clean {clean:.4g}, corrupted {corrupted:.4g}" + (f" (mean of {n} pairs)" if n > 1 else "")
-        )
-    if effect.undefined:
-        lines.append(
-            f"{effect.undefined} of {n} pairs undefined: clean and corrupted differ by less than {effect.floor}"
-        )
+        clean, corrupted = effect.plain
+        lines.append(f"clean {clean:.4g}, corrupted {corrupted:.4g}{_over(n)}")
+    if result.caveats(metric):
+        lines.append(result.caveats(metric))
     lines += ["", f"{result.unit:>8}  effect  95 % interval"]
     for layer, head, value in result.ranked(metric)[:top]:
         row = f"{result.name(layer, head):>8}  {value:+.3f}"
-        if effect.low is not None and effect.high is not None and result.n_positions is None:
-            row += f"  {effect.low[layer][head]:+.3f} to {effect.high[layer][head]:+.3f}"
+        interval = None if result.n_positions is not None else effect.interval(layer, head)
+        if interval:
+            row += f"  {interval[0]:+.3f} to {interval[1]:+.3f}"
         lines.append(row)
     return "\n".join(lines)
+
+
+def _over(n_pairs: int) -> str:
+    return f" (means over {n_pairs} pairs)" if n_pairs > 1 else ""
 
 
 def _sets_text(result: HeadSets, metric: str, top: int) -> str:
@@ -396,7 +545,8 @@ def _sets_text(result: HeadSets, metric: str, top: int) -> str:
     component = COMPONENTS[result.component].title.lower()
     lines = [f"{result.model}: {declared.title.lower()} {what}, {component}", result.protocol]
     if len(result.sets) > 1:
-        return "\n".join([*lines, "", *_sets_table(result.sets, metric, top)])
+        caveats = result.caveats(result.sets[0], metric)  # the pairs and the plain runs are those of all sets
+        return "\n".join([*lines, *filter(None, [caveats]), "", *_sets_table(result.sets, metric, top)])
     for head_set in result.sets:
         heads = " ".join(head_name((layer, head)) for layer, head in head_set.heads)
         lines += ["", f"{head_set.label}: {heads}"]
@@ -405,11 +555,12 @@ def _sets_text(result: HeadSets, metric: str, top: int) -> str:
             if m.low is not None and m.high is not None:
                 shown += f" ({m.low:+.3f} to {m.high:+.3f})"
             row = f"  {name:<22} {m.baseline:8.3f} -> {m.edited:8.3f}   effect {shown}"
-            if m.undefined:
-                row += f"; {m.undefined} pairs undefined"
             if m.random:
                 row += f"; random sets {m.random_in_words()}, percentile {m.percentile:.0f}"
             lines.append(row)
+        for name in head_set.measures:
+            if caveats := result.caveats(head_set, name):
+                lines.append(f"  {name}: {caveats}")
     return "\n".join(lines)
 
 

@@ -78,9 +78,9 @@ def edge_card(circuit: Circuit | None, edge: str, through: str) -> str:
                 cells.append("<td>undefined</td>")
                 continue
             interval = ""
-            if effect.low and effect.high:
-                low, high = effect.low[sender[0]][sender[1]], effect.high[sender[0]][sender[1]]
-                interval = f" <span class='ih-interval'>[{signed(low, 2)}, {signed(high, 2)}]</span>"
+            if bounds := effect.interval(*sender):
+                shown = ", ".join(signed(bound, 2) for bound in bounds)
+                interval = f" <span class='ih-interval'>[{shown}]</span>"
             cells.append(f"<td>{signed(value)}{interval}</td>")
         composed = composition.measured.get(name) if composition else None
         cells.append(f"<td>{composed[sender[0]][sender[1]]:.3f}</td>" if composed else "<td>–</td>")
@@ -99,7 +99,7 @@ def edge_card(circuit: Circuit | None, edge: str, through: str) -> str:
         "<caption class='ih-hidden'>Effects of this path</caption>"
         f"<thead><tr><th scope='col'>Through</th>{titles}<th scope='col'>Composition</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
-        f"<p class='ih-note'>{MLPS[receiver.paths.mlps].meaning}</p>{random}"
+        f"<p class='ih-note'>{MLPS[receiver.paths.mlps].meaning} {escape(receiver.paths.caveats())}</p>{random}"
     )
 
 

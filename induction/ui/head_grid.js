@@ -11,7 +11,8 @@ function words(layer, head, spec) {  // what the tooltip and the screen reader s
   const parts = [`Head ${layer}.${head}`];
   if (value === null || value === undefined) return [parts[0], spec.missing || 'not measured'];
   let figure = `${spec.title} ${short(value)}`;
-  if (spec.low && spec.high) figure += ` [${short(spec.low[layer][head])}, ${short(spec.high[layer][head])}]`;
+  const bounded = spec.low && spec.high && spec.low[layer][head] !== null;
+  if (bounded) figure += ` [${short(spec.low[layer][head])}, ${short(spec.high[layer][head])}]`;
   else if (spec.std) figure += ` ± ${short(spec.std[layer][head])}`;
   parts.push(figure);
   if (spec.chance !== null && spec.chance !== undefined) parts.push(`chance ${short(spec.chance)}`);

@@ -55,31 +55,17 @@ def verdict(result: Patching, metric: str) -> str:
     effect = result.effect(metric)
     ranked = sorted(result.ranked(metric), key=lambda item: -abs(item[2]))
     if not ranked:
-        return undefined(result, metric)
+        return result.caveats(metric)
     leaders = ", ".join(
         f"{result.name(layer, head)} ({value:+.2f})" for layer, head, value in ranked[:LISTED]
     )
     unit = METRICS[metric].unit
-    n = len(effect.clean)
-    clean, corrupted = sum(effect.clean) / n, sum(effect.corrupted) / n
+    clean, corrupted = effect.plain
     text = (
         f"{METRICS[metric].title}: clean {clean:.3g}, corrupted {corrupted:.3g}"
         f"{'' if unit == metric else f' {unit}'}. Largest effects: {leaders}."
     )
-    return f"{text} {undefined(result, metric)}".strip()
-
-
-def undefined(result: Patching, metric: str) -> str:
-    """How many pairs have no defined effect, and why; empty where all have one."""
-    effect = result.effect(metric)
-    if not effect.undefined:
-        return ""
-    pairs = f"{effect.undefined} of {len(effect.clean)} prompt pairs"
-    verb = "is" if effect.undefined == 1 else "are"
-    return (
-        f"{pairs} {verb} undefined and left out: clean and corrupted differ by less than {effect.floor:g} "
-        f"({METRICS[metric].unit}), so the ratio would divide by almost nothing."
-    )
+    return f"{text} {result.caveats(metric)}".strip()
 
 
 def meaning(sweep: Sweep, metric: str) -> str:
@@ -136,8 +122,12 @@ def sets_headline(result: HeadSets | None, together: Together, metric: str) -> s
         return "<p class='ih-verdict'>Nothing was run with these settings yet: press Run on the set.</p>"
     last = result.sets[-1] if together.action == "curve" else result.sets[0]
     measure = last.measures.get(metric)
-    if measure is None or measure.effect is None:
-        return "<p class='ih-verdict'>The effect is undefined here: clean and corrupted hardly differ.</p>"
+    if measure is None:
+        known = ", ".join((METRICS | LOSSES)[name].title.lower() for name in last.measures)
+        return f"<p class='ih-verdict'>Measured here: {escape(known)}; choose that metric, or run anew.</p>"
+    caveats = result.caveats(last, metric)
+    if measure.effect is None:
+        return f"<p class='ih-verdict'>{escape(caveats)}</p>"
     if result.intervention in ABLATIONS:
         loss = last.measures["second_copy_loss"]
         text = (
@@ -155,7 +145,7 @@ def sets_headline(result: HeadSets | None, together: Together, metric: str) -> s
             if measure.percentile is not None
             else "."
         )
-    return f"<p class='ih-verdict'>{escape(text)}</p>"
+    return f"<p class='ih-verdict'>{escape(f'{text} {caveats}'.strip())}</p>"
 
 
 def _lower(metric: str) -> str:
@@ -167,7 +157,7 @@ def sets_table(result: HeadSets | None) -> str:
     if result is None or len(result.sets) != 1:
         return ""
     (head_set,) = result.sets
-    rows = "".join(_measure_row(name, measure) for name, measure in head_set.measures.items())
+    rows = "".join(_measure_row(result, name, measure) for name, measure in head_set.measures.items())
     heads = " ".join(head_name((layer, head)) for layer, head in head_set.heads)
     edited = "ablated" if result.intervention in ABLATIONS else "patched"
     reference = f" Reference: {result.reference}." if result.reference else ""
@@ -180,10 +170,10 @@ def sets_table(result: HeadSets | None) -> str:
     )
 
 
-def _measure_row(name: str, measure: Measure) -> str:
+def _measure_row(result: HeadSets, name: str, measure: Measure) -> str:
     declared = (METRICS | LOSSES)[name]
     title = declared.title if declared.unit == name else f"{declared.title} ({declared.unit})"
-    interval = "–"
+    interval = "not bounded" if result.unbounded(measure) else "–"
     if measure.low is not None and measure.high is not None:
         interval = f"{measure.low:+.2f} to {measure.high:+.2f}"
     effect = "undefined" if measure.effect is None else f"{measure.effect:+.3f}"

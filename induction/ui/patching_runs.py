@@ -45,7 +45,8 @@ def _sweep(model: str, sweep: Sweep) -> Iterator[Progress[Patching]]:
 
     loaded = load_model(model, zero_gpu.DEVICE)
     pairs = prompt_pairs(loaded, model, sweep)
-    copied = {"direction": sweep.direction, "component": sweep.component, "seed": sweep.seed}
+    drawn_with = None if sweep.form == "own" else sweep.seed
+    copied = {"direction": sweep.direction, "component": sweep.component, "seed": drawn_with}
     if sweep.method == "estimate":
         yield Progress(1, 1, "done", attribution_patching(loaded, pairs, **copied))
     else:

@@ -21,6 +21,11 @@ def origin_line(result: Patching | HeadSets) -> str:
     return f"{result.model}. {who}.{estimate} {result.protocol.rstrip('.')}."
 
 
+def _caption(result: Patching | HeadSets, caveats: str) -> str:
+    """:func:`origin_line`, and what a reader of the metric on show has to know."""
+    return f"{origin_line(result)} {caveats}".strip()
+
+
 def _estimated(result: Patching | HeadSets) -> bool:
     return isinstance(result, Patching) and result.method == "estimate"
 
@@ -78,7 +83,9 @@ def head_map(
         note=f"1 = all of it; layers down, {result.unit}s across",
     )
     title = f"{title_of(result, metric)} of every head of {result.model}"
-    return svg.figure(parts, palette, title=title, caption=origin_line(result), height=height)
+    return svg.figure(
+        parts, palette, title=title, caption=_caption(result, result.caveats(metric)), height=height
+    )
 
 
 def bars(
@@ -93,17 +100,14 @@ def bars(
     Probability where it was measured, because it reads without explanation; heads are those that lead by ``metric``.
 
     Raises:
-        InputError: the metric was not measured.
+        InputError: the metric was not measured, or the effect on it is undefined.
     """
     shown = "probability" if "probability" in result.effects else metric
     effect = result.effect(shown)
-    clean, corrupted = sum(effect.clean) / len(effect.clean), sum(effect.corrupted) / len(effect.corrupted)
+    clean, corrupted = effect.plain
     ranked = sorted(result.ranked(metric), key=lambda item: -abs(item[2]))[:BARS]
     if not ranked:
-        raise InputError(
-            f"No head has a defined effect: clean and corrupted differ by less than {effect.floor} "
-            f"{METRICS[metric].unit} in every pair. Choose prompts that the model answers differently."
-        )
+        raise InputError(result.caveats(metric))
     bars_of = [(layer, head, _patched_mean(result, shown, layer, head)) for layer, head, _ in ranked]
     values = [value for _, _, value in bars_of if value is not None]
     low, high = min(0.0, clean, corrupted, *values), max(clean, corrupted, *values)
@@ -152,7 +156,7 @@ def bars(
         text_y = y + (-apart if y == ends[0] else apart)
         parts.append(svg.label(axes.right + 6, text_y + 4, f"{name} {value:.2f}", colour, font_weight=600))
     n = len(effect.clean)
-    caption = (f"Means over {n} prompt pairs. " if n > 1 else "") + origin_line(result)
+    caption = (f"Means over {n} prompt pairs. " if n > 1 else "") + _caption(result, result.caveats(shown))
     title = f"{y_name}: clean {clean:.3f}, corrupted {corrupted:.3f}, and with each head patched"
     return svg.figure(parts, palette, title=title, caption=caption)
 
@@ -166,7 +170,7 @@ def _patched_mean(result: Patching, metric: str, layer: int, head: int) -> float
     share = effects(result, metric)[layer][head]
     if share is None:
         return None
-    clean, corrupted = sum(effect.clean) / len(effect.clean), sum(effect.corrupted) / len(effect.corrupted)
+    clean, corrupted = effect.plain
     start, end = (corrupted, clean) if result.direction == "denoise" else (clean, corrupted)
     return start + share * (end - start)
 
@@ -205,12 +209,15 @@ def curve(result: HeadSets, metric: str = "logit_difference", *, palette: Palett
     """The effect of the first 1, 2, ... k heads together, and of random sets of the same size.
 
     Raises:
-        InputError: the metric was not measured, or its effect is defined for no pair.
+        InputError: the metric was not measured, or the effect on it is undefined.
     """
     points = [(at + 1, _measure(head_set, metric)) for at, head_set in enumerate(result.sets)]
     own = [(k, measure.effect) for k, measure in points if measure.effect is not None]
+    caveats = result.caveats(
+        result.sets[0], metric
+    )  # sets share pairs and plain runs, and so what is to be said
     if not own:
-        raise InputError("The effect is undefined: clean and corrupted hardly differ in any pair.")
+        raise InputError(caveats)
     bands = [(k, *_band(measure.random)) for k, measure in points if measure.random]
     everything = [value for _, value in own] + [value for _, *values in bands for value in values]
     low, high = min(0.0, *everything), max(1.0, *everything)
@@ -259,7 +266,7 @@ def curve(result: HeadSets, metric: str = "logit_difference", *, palette: Palett
         )
     last = own[-1]
     title = f"{last[0]} heads together: {effect_name(result, metric)} {last[1]:.2f}"
-    return svg.figure(parts, palette, title=title, caption=origin_line(result))
+    return svg.figure(parts, palette, title=title, caption=_caption(result, caveats))
 
 
 def distribution(result: HeadSets, metric: str = "logit_difference", *, palette: Palette = LIGHT) -> str:
@@ -269,8 +276,9 @@ def distribution(result: HeadSets, metric: str = "logit_difference", *, palette:
         InputError: no random sets were run, or the effect is undefined.
     """
     measure = _measure(result.sets[0], metric)
+    caveats = result.caveats(result.sets[0], metric)
     if measure.effect is None:
-        raise InputError("The effect is undefined: clean and corrupted hardly differ in any pair.")
+        raise InputError(caveats)
     if not measure.random:
         raise InputError("No random sets were run; ask for some to see where this set falls among them.")
     values = [*measure.random, measure.effect]
@@ -318,7 +326,7 @@ def distribution(result: HeadSets, metric: str = "logit_difference", *, palette:
         f"This set: {measure.effect:.3f}; {len(measure.random)} random sets: mean "
         f"{sum(measure.random) / len(measure.random):.3f}"
     )
-    return svg.figure(parts, palette, title=title, caption=origin_line(result))
+    return svg.figure(parts, palette, title=title, caption=_caption(result, caveats))
 
 
 def _measure(head_set: HeadSet, metric: str) -> Measure:

@@ -77,18 +77,13 @@ def path_bars(
     """Effect of the path from the strongest earlier heads, with 95 % intervals over prompt pairs.
 
     Raises:
-        InputError: that input was not patched, or no pair has a defined effect.
+        InputError: that input was not patched, or the effect is undefined.
     """
     ranked = sorted(paths.ranked(through, measure), key=lambda cell: -abs(cell[2]))[:BARS]
     if not ranked:
-        raise InputError(
-            "Clean and corrupted prompts give nearly the same answer, so no effect is defined; choose other prompts."
-        )
+        raise InputError(paths.caveats())
     effect = paths.effects[through][measure]
-    rows = []
-    for layer, head, value in ranked:
-        interval = (effect.low[layer][head], effect.high[layer][head]) if effect.low and effect.high else None
-        rows.append(((layer, head), value, interval))
+    rows = [((layer, head), value, effect.interval(layer, head)) for layer, head, value in ranked]
     name = head_name((paths.layer, paths.head))
     what = "attention to the target" if measure == "attention" else "share of the answer"
     ends = [abs(end) for _, value, interval in rows for end in (value, *(interval or ()))]
@@ -106,9 +101,14 @@ def path_bars(
     )
     clean, corrupted = paths.clean[measure], paths.corrupted[measure]
     unit = "attention" if measure == "attention" else "logit difference"
+    bars = "means, lines 95 % t-intervals"
+    caveats = ""
+    if measure == "answer":
+        bars = "ratios of means over the pairs, lines their 95 % intervals (Fieller)"
+        caveats = paths.caveats() and f" {paths.caveats()}"
     caption = (
-        f"{model}, head {name}. {paths.protocol}; bars are means, lines 95 % bootstrap intervals. {unit.capitalize()} "
-        f"{clean:.2f} in the clean runs, {corrupted:.2f} in the corrupted ones.{whole}"
+        f"{model}, head {name}. {paths.protocol}; bars are {bars}. {unit.capitalize()} {clean:.2f} in the clean runs, "
+        f"{corrupted:.2f} in the corrupted ones.{whole}{caveats}"
     )
     title = f"Path patching into head {name} of {model} through {INPUTS[through].title.lower()}"
     return svg.figure(parts, palette, title=title, caption=caption, height=axes.bottom + 42)
