@@ -375,7 +375,7 @@ def readout(model: TransformerBridge, raw: torch.Tensor, logits: torch.Tensor) -
 def _sentence(model: TransformerBridge, what: str) -> str:
     return (
         f"What heads write cannot be traced to the logits of {name_of(model)}: {what}; "
-        "scan, patching and ablation do not need it."
+        "the scan does not need it."
     )
 
 

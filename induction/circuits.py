@@ -84,7 +84,7 @@ def iter_circuit(
         direction: of the path patching, a name of :data:`induction.interventions.DIRECTIONS`.
         through: inputs that are patched, names of :data:`induction.results.circuit.INPUTS`.
         mlps: what MLPs between sender and receiver do, a name of :data:`induction.results.circuit.MLPS`.
-        seed: of prompts, bootstrap, random baseline and token draw.
+        seed: of prompts, random baseline and token draw.
 
     Yields:
         Progress in per cent; the last step carries the result. Closing cancels. What cannot be verified on the model

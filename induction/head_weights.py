@@ -346,5 +346,5 @@ _PAIRINGS = (
 def _sentence(model: TransformerBridge, what: str) -> str:
     return (
         f"The weights of {name_of(model)} do not tell what its heads do: {what}; "
-        "use scan, patching or path patching, which run the model."
+        "the scan does not need them."
     )

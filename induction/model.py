@@ -15,10 +15,11 @@ import textwrap
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from induction import gguf_file, hub
@@ -362,7 +363,14 @@ def _take_apart(
             raise _CannotTakeApart(architecture, _in_short(error)) from error
     if not torch.allclose(computed, expected, rtol=0, atol=PROBE_PRECISION * float(expected.abs().max())):
         raise _CannotTakeApart(architecture, "it computes other logits than transformers does")
+    if not all("attn" in block.submodules and "o" in block.attn.submodules for block in _blocks(model)):
+        raise _CannotTakeApart(architecture, "it does not show attention heads in every layer")
     return model
+
+
+def _blocks(model: TransformerBridge) -> Sequence[Any]:
+    """The layers; one that is nothing where TransformerLens shows none."""
+    return getattr(model, "blocks", None) or [SimpleNamespace(submodules=())]
 
 
 def _refuse_what_has_no_heads(config: Any, source: str) -> None:
@@ -389,7 +397,9 @@ def _refuse_what_has_no_heads(config: Any, source: str) -> None:
         )
     layers = set(getattr(config, "layer_types", None) or ())
     # A hybrid layer has attention beside something else.
-    other = {kind for kind in layers if kind == "linear_attention" or not kind.endswith(("attention", "hybrid"))}
+    other = {
+        kind for kind in layers if kind == "linear_attention" or not kind.endswith(("attention", "hybrid"))
+    }
     if other or getattr(config, "num_attention_heads", None) is None:
         raise InputError(
             f"{source} is a {config.model_type} model, in which not every layer has attention heads; "
