@@ -2,7 +2,8 @@
 
 Each family of :mod:`families` is saved to a folder and loaded twice: by :func:`induction.model.load_model` (the
 product's path) and as the plain Hugging Face model, on which :mod:`oracle` computes every quantity
-again, with none of this package's code. ``python tests/architectures.py [family ...]`` prints the table.
+again, with none of this package's code. ``python tests/architectures.py [family ...]`` prints the table, ``--readme``
+the short form that the README shows.
 """
 
 from __future__ import annotations
@@ -357,7 +358,29 @@ def table(found: dict[str, dict[str, Outcome]]) -> str:
     return "\n".join([*lines, "", *(f"{number}. {text}" for text, number in notes.items())])
 
 
+def summary() -> str:
+    """The table as the README shows it, from :data:`families.REFUSED`, which the test holds to the runs."""
+    whole = [name for name in FAMILIES if name not in REFUSED]
+    lines = [
+        f"All {len(QUANTITIES)} quantities are equal to the oracle's on {len(whole)} variants: {'; '.join(whole)}.",
+        "",
+        "| refused in words | quantities | why |",
+        "|---|---|---|",
+    ]
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name, refused in REFUSED.items():
+        for why in dict.fromkeys(refused.values()):
+            quantities = [quantity for quantity in QUANTITIES if refused.get(quantity) == why]
+            which = "all (not loaded)" if len(quantities) == len(QUANTITIES) else "; ".join(quantities)
+            alike.setdefault((which, why), []).append(name)
+    lines += [f"| {'; '.join(names)} | {which} | {why} |" for (which, why), names in alike.items()]
+    return "\n".join(lines)
+
+
 def main(names: list[str]) -> None:
+    if names == ["--readme"]:
+        print(summary())
+        return
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     found: dict[str, dict[str, Outcome]] = {}

@@ -761,6 +761,8 @@ AFTER_ROTARY = (
     "queries and keys are normed behind the rotary embedding: their product depends on both positions"
 )
 POST_NORM = "every norm sits on the residual stream itself: each later layer rescales what a head wrote"
+WIDER_HEAD = "a projection stands between the final norm and the unembedding"
+TWO_MLPS = "TransformerLens does not show what the MLP adds to the residual stream"
 NONLINEAR_HEAD = "a nonlinear layer stands between the final norm and the unembedding"
 LATENT_HEADS = "queries, keys and values are low-rank products whose hook points are not per head"
 READ_ONLY = "hook points show the pattern and do not take it back, and z is not pattern times values"
@@ -777,6 +779,7 @@ def _refuse(why: str, *quantities: str) -> dict[str, str]:
 # Family -> quantity -> why. "logits" refused: the model may not be loaded at all.
 REFUSED: dict[str, dict[str, str]] = {
     "OpenAI-GPT": _refuse(POST_NORM, *DIRECT, *MAPS, "paths"),
+    "OPT, projected": _refuse(WIDER_HEAD, *DIRECT, "copying"),
     "OLMo, clipped": _refuse(CLAMPED, *MAPS),
     "HunYuan": _refuse(AFTER_ROTARY, "composition"),
     "NanoChat": _refuse(AFTER_ROTARY, "composition"),
@@ -786,12 +789,13 @@ REFUSED: dict[str, dict[str, str]] = {
     "AFMoE": _refuse(READ_ONLY, "pattern") | _refuse(GATED, *MAPS),
     "Laguna": _refuse(READ_ONLY, "pattern") | _refuse(GATED, *MAPS),
     **{
-        name: _refuse(LATENT_HEADS, "q", "k", "v", "estimate", *MAPS, *PATHS)
+        name: _refuse(LATENT_HEADS, "z", "q", "k", "v", "estimate", "ablation", *DIRECT, *MAPS, *PATHS)
         for name in ("DeepSeek-V2", "DeepSeek-V3", "Youtu")
     },
     "Gemma-4": _refuse(READ_ONLY, "pattern") | _refuse(OTHER_WRITER, *DIRECT, *MAPS, "paths"),
     "Gemma-4, shared keys": _refuse(NO_KEYS, "pattern", "k", "v", "estimate", *MAPS, *PATHS)
     | _refuse(OTHER_WRITER, *DIRECT),
+    "Granite-hybrid, attention only": _refuse(TWO_MLPS, *DIRECT, "copying", "paths"),
     "Falcon-H1": _refuse(OTHER_WRITER, *DIRECT, "copying", "paths"),
     **{
         name: _refuse(UNREAD)

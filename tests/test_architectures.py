@@ -7,6 +7,7 @@ import pytest
 import torch
 from families import DIRECT, EVERYTHING, FAMILIES, REFUSED, build, reference
 from oracle import Oracle
+from running import ROOT
 
 DISSECTED = [name for name in FAMILIES if not set(DIRECT) & set(REFUSED.get(name, {}))]
 
@@ -14,6 +15,10 @@ DISSECTED = [name for name in FAMILIES if not set(DIRECT) & set(REFUSED.get(name
 def test_the_lists_name_what_there_is():
     assert tuple(architectures.QUANTITIES) == EVERYTHING
     assert set(REFUSED) <= set(FAMILIES)
+
+
+def test_the_readme_shows_the_table():
+    assert architectures.summary() in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", FAMILIES)
