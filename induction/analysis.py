@@ -82,7 +82,7 @@ def iter_scan(
         length: mean L (default 50, less for small token sets); L varies by a fifth around it.
         vocab: a token set of :data:`induction.data_gen.TOKEN_SETS`.
         scores: names from :data:`induction.scores.SCORES`. ``prefix_matching`` adds a second set of prompts,
-            Olsson's 25 tokens times 4.
+            Olsson's 25 tokens times 4, each the mean of three sequences.
         loss: also measure the loss on both copies (of the prompts of two), which costs an unembedding.
 
     Yields:
@@ -97,25 +97,32 @@ def iter_scan(
     if loss or any(SCORES[name].copies == 2 for name in scores):
         batches[2] = repeated_batch(model, n_prompts=n_prompts, length=length, vocab=vocab, seed=seed)
     if any(SCORES[name].copies == 4 for name in scores):
+        sequences = max(SCORES[name].sequences for name in scores)
         batches[4] = repeated_batch(
-            model, n_prompts=n_prompts, length=OLSSON_LENGTH, vocab=vocab, seed=seed, copies=4, spread=0
+            model,
+            n_prompts=n_prompts * sequences,
+            length=OLSSON_LENGTH,
+            vocab=vocab,
+            seed=seed,
+            copies=4,
+            spread=0,
         )
 
-    total = n_prompts * len(batches)
+    total = sum(len(batch.lengths) for batch in batches.values())
     measured: dict[str, HeadScores] = {}
     repeat_loss = None
     done = 0
     for copies, batch in batches.items():
         names = tuple(name for name in scores if SCORES[name].copies == copies)
         with_loss = loss and copies == 2
-        prompts = [batch.prompt(row) for row in range(n_prompts)]
+        prompts = [batch.prompt(row) for row in range(len(batch.lengths))]
         parts = []
         for rows in _batches(model, batch, with_loss):
-            label = f"prompts {rows.start + 1} to {rows.stop} of {n_prompts}"
+            label = f"sequences {rows.start + 1} to {rows.stop} of {len(prompts)}"
             yield Progress(done + rows.start, total, label)
             parts.append(_measure(model, prompts[rows], names, with_loss))
-        done += n_prompts
-        measured |= _head_scores(names, prompts, parts, str(batch))
+        done += len(prompts)
+        measured |= _head_scores(names, prompts, parts, str(batch), together=len(prompts) // n_prompts)
         if with_loss:
             repeat_loss = _repeat_loss([row for part in parts for row in part.nll], batch, str(batch))
     result = Scan(
@@ -326,18 +333,31 @@ def _loss(logits: torch.Tensor, ids: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _head_scores(
-    names: tuple[str, ...], prompts: list[NDArray[np.int64]], parts: list[_Part], protocol: str
+    names: tuple[str, ...],
+    prompts: list[NDArray[np.int64]],
+    parts: list[_Part],
+    protocol: str,
+    *,
+    together: int = 1,
 ) -> dict[str, HeadScores]:
-    """Means and intervals over prompts, and what they can be read against there."""
+    """Means and intervals over prompts, and what they can be read against there.
+
+    Args:
+        together: so many sequences are averaged to one prompt.
+    """
+    if together > 1:
+        protocol += f", averaged {together} by {together}"
     found = {name: [cells(score, ids) for ids in prompts] for name, score in SCORES.items()}
     measured = {}
     for name in names:
-        values = np.concatenate([part.scores[name] for part in parts])  # [prompt, layer, head]
+        values = np.concatenate([part.scores[name] for part in parts])  # [sequence, layer, head]
+        values = values.reshape(-1, together, *values.shape[1:]).mean(1)  # [prompt, layer, head]
         reach = np.concatenate([part.reach[name] for part in parts])  # [prompt, layer]
         ceiling = float(np.mean([of_prompt.ceiling for of_prompt in found[name]]))
         low = high = None
         if len(values) > 1:
-            low, high = (_rounded(bound.clip(0, ceiling)) for bound in mean_interval(values))
+            bounds = mean_interval(values, stratified=SCORES[name].varied)
+            low, high = (_rounded(bound.clip(0, ceiling)) for bound in bounds)
         measured[name] = HeadScores(
             mean=_rounded(values.mean(0)),
             low=low,

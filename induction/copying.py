@@ -78,7 +78,8 @@ def copying(
         top5=round(float((ranks < 5).double().mean()), DIGITS),
         eigenvalue=round(float(eigenvalues.sum().real / magnitude), DIGITS) if magnitude > 0 else 0.0,
         n_tokens=len(chosen),
-        definition=f"{'W_E + MLP0(W_E)' if _has_mlp(model) else 'W_E'} to logits; norms handled, biases left out",
+        definition=f"{'W_E + MLP0(W_E)' if _has_mlp(model) else 'W_E'} to logits; weights of all norms on the way "
+        "folded in, biases left out",
     )
 
 

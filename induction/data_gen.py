@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from induction.errors import InputError
+from induction.interventions import check_seed
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -200,10 +201,11 @@ def generate_repeated_sequence(
         corruption: ``first_a`` replaces the first A, ``target`` the first B.
 
     Raises:
-        InputError: the set is too small for a prompt of distinct words, or a length is negative.
+        InputError: the set is too small for a prompt of distinct words, or a length or the seed is negative.
     """
     if prefix_length < 0 or filler_length < 0:
         raise InputError("prefix_length and filler_length count words: give 0 or more.")
+    check_seed(seed)
     if corruption not in ("first_a", "target"):
         raise InputError(f"The corruption is 'first_a' or 'target', not '{corruption}'.")
     words = list(dict.fromkeys(vocab))
@@ -289,8 +291,7 @@ def repeated_batch(
         raise InputError(f"A scan needs at least 1 prompt, not {n_prompts}.")
     if copies < 2:
         raise InputError(f"A repeated prompt has at least 2 copies, not {copies}.")
-    if seed < 0:
-        raise InputError(f"A seed is 0 or more, not {seed}.")
+    check_seed(seed)
     if length is not None and length < 2:
         raise InputError(f"A repeated prompt needs a length of at least 2 tokens, not {length}.")
     rng = np.random.default_rng(seed)

@@ -345,6 +345,5 @@ _PAIRINGS = (
 
 def _sentence(model: TransformerBridge, what: str) -> str:
     return (
-        f"The weights of {name_of(model)} do not tell what its heads do: {what}; "
-        "the scan does not need them."
+        f"The weights of {name_of(model)} do not tell what its heads do: {what}; the scan does not need them."
     )

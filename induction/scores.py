@@ -71,8 +71,9 @@ class Score:
     ``reduction`` is ``"mean"`` (over all cells of the mask) or ``"row_sum"`` (sum
     over keys, then mean over the queries that have a cell). ``copies`` is the
     prompt it is defined on: 2 for the scan's varied-length repeats, 4 for
-    Olsson's 25 tokens times 4. ``by_position``: the mask is the same whatever
-    the tokens are.
+    Olsson's 25 tokens times 4. ``sequences``: how many sequences a prompt of a scan
+    stands for, their mean being its score. ``by_position``: the mask is the same
+    whatever the tokens are.
     """
 
     name: str
@@ -82,7 +83,13 @@ class Score:
     source: str
     reduction: Reduction = "mean"
     copies: int = 2
+    sequences: int = 1
     by_position: bool = False
+
+    @property
+    def varied(self) -> bool:
+        """Whether the lengths of its prompts run evenly over a range, so that they are a stratified sample."""
+        return self.copies == 2
 
 
 SCORES: dict[str, Score] = {
@@ -135,6 +142,7 @@ SCORES: dict[str, Score] = {
             "Olsson et al. 2022",
             reduction="row_sum",
             copies=4,
+            sequences=3,  # few heads do it at all: one sequence leaves the rest too skewed for an interval
         ),
     )
 }

@@ -14,7 +14,7 @@ NEGLIGIBLE = 1e-6  # skewness below which there is nothing to correct
 Interval = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def mean_interval(values: NDArray[np.float64], *, among: int = 1) -> Interval:
+def mean_interval(values: NDArray[np.float64], *, among: int = 1, stratified: bool = False) -> Interval:
     """Student's t interval (95 %) of the mean over the first axis, corrected for skewness.
 
     Hall 1992, On the Removal of Skewness by Transformation: instead of the t statistic T a cubic in T, from which the
@@ -22,14 +22,18 @@ def mean_interval(values: NDArray[np.float64], *, among: int = 1) -> Interval:
 
     Args:
         values: ``[sample, ...]``, at least two samples, no NaN. With two there is no skewness to correct.
+        stratified: the samples run evenly over a range (of lengths). Their spread then overstates the error of the
+            mean, which makes up for the skewness: nothing is corrected.
         among: of how many means the one on hand was picked. More than 1 widens the interval until all of them hold
-            together with 95 % (Bonferroni), so that it also holds for the largest.
+            together with 95 % (Bonferroni), so that it also holds for the largest. So far out in the tails the
+            skewness of a few samples is too uncertain to correct with, and is not.
 
     Returns:
         ``(low, high)``, each ``[...]``.
     """
     n, mean, error = len(values), values.mean(0), standard_error(values)
-    quantile, skewness = _quantile(n, among), _skewness(values)
+    quantile = _quantile(n, among)
+    skewness = np.zeros_like(error) if stratified or among > 1 else _skewness(values)
 
     def t_of(cubic: float) -> NDArray[np.float64]:
         bent = np.cbrt(1 + skewness * (cubic / np.sqrt(n) - skewness / (6 * n))) - 1

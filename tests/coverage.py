@@ -70,7 +70,7 @@ def of_scores(model, n_samples: dict[int, int]) -> dict[int, dict[str, Coverage]
 
     def held(sample: np.ndarray, name: str, margin: float) -> np.ndarray:  # [layer, head]
         true = (total[name] - sample.sum(0)) / (n_prompts - len(sample))
-        low, high = (bound.clip(0, 1) for bound in mean_interval(sample))
+        low, high = (bound.clip(0, 1) for bound in mean_interval(sample, stratified=SCORES[name].varied))
         return (low - margin <= true) & (true <= high + margin)
 
     return {

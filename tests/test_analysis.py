@@ -96,7 +96,7 @@ def test_splitting_the_batch_changes_nothing(monkeypatch):
     whole = analysis.scan(model, n_prompts=5, scores=tuple(SCORES))
     monkeypatch.setattr(analysis, "BATCH_BYTES", 1)
     steps = list(analysis.iter_scan(model, n_prompts=5, scores=tuple(SCORES)))
-    assert len(steps) == 2 * 5 + 1
+    assert len(steps) == 5 * (1 + SCORES["prefix_matching"].sequences) + 1
     for name, scores in whole.scores.items():
         split = steps[-1].result.scores[name].per_prompt
         assert np.allclose(split, scores.per_prompt, atol=2e-5)

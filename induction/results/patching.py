@@ -183,6 +183,13 @@ class Patching:
             said.append(NOT_BOUNDED)
         return " ".join(filter(None, said))
 
+    @property
+    def pick(self) -> str:
+        """What the strongest head of a sweep is, in words: the intervals say nothing of that."""
+        unit = "heads" if self.unit == "head" else "groups"
+        n = self.n_layers * self.n_heads
+        return f"The strongest of {n} {unit} is partly luck; the intervals do not allow for the pick."
+
     def mean_of_ratios(self, metric: str = "logit_difference") -> Grid:
         """A variant of the effect, shown nowhere: the mean of the pairs' own ratios, as of :attr:`Effect.mean`.
 
@@ -532,7 +539,7 @@ def to_text(result: Result, *, metric: str = "logit_difference", top: int = 10) 
         if interval:
             row += f"  {interval[0]:+.3f} to {interval[1]:+.3f}"
         lines.append(row)
-    return "\n".join(lines)
+    return "\n".join([*lines, result.pick])
 
 
 def _over(n_pairs: int) -> str:

@@ -76,7 +76,8 @@ def selection(scan: Scan, score: str = "induction", threshold: float = STRIPE) -
     if measured.per_prompt and len(measured.per_prompt) > 1:
         values = np.array(measured.per_prompt)  # [prompt, layer, head]
         most = np.inf if measured.ceiling is None else measured.ceiling
-        bounds = mean_interval(values[:, layer, head], among=len(ranked))
+        stratified = SCORES[score].varied
+        bounds = mean_interval(values[:, layer, head], among=len(ranked), stratified=stratified)
         low, high = (float(np.clip(bound, 0, most)) for bound in bounds)
         if measured.chance is not None:
             expected = expected_passes(values, measured.chance, mark)

@@ -27,7 +27,7 @@ def headline(model: str, sweep: Sweep, result: Patching | None, metric: str) -> 
         kind, word = "computed", "Bundled"
     else:
         kind, word = "live", "Estimated live" if result.method == "estimate" else "Measured live"
-    details = f"{result.origin}. {result.protocol.rstrip('.')}."
+    details = f"{result.origin}. {result.protocol.rstrip('.')}. {result.pick}"
     if result.seconds is not None:
         details += f" {result.seconds:.1f} s."
     if result.versions:
