@@ -118,7 +118,8 @@ def iter_scan(
         prompts = [batch.prompt(row) for row in range(len(batch.lengths))]
         parts = []
         for rows in _batches(model, batch, with_loss):
-            label = f"sequences {rows.start + 1} to {rows.stop} of {len(prompts)}"
+            what = "prompts" if len(prompts) == n_prompts else "sequences"
+            label = f"{what} {rows.start + 1} to {rows.stop} of {len(prompts)}"
             yield Progress(done + rows.start, total, label)
             parts.append(_measure(model, prompts[rows], names, with_loss))
         done += len(prompts)

@@ -381,4 +381,5 @@ def _sentence(model: TransformerBridge, what: str) -> str:
 
 def near(found: torch.Tensor, expected: torch.Tensor) -> bool:
     """Equal up to rounding, on the scale of the largest value."""
-    return bool((found - expected).abs().max() <= TOLERANCE * max(float(expected.abs().max()), 1e-6))
+    apart, largest = (float(values.detach().abs().max()) for values in (found - expected, expected))
+    return apart <= TOLERANCE * max(largest, 1e-6)

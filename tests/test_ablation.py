@@ -152,13 +152,14 @@ def test_requests_that_cannot_be_carried_out_say_so(planted, arguments, message)
 def test_direct_logit_attribution_equals_transformer_lens(name):
     model = models.BUILDERS[name]()
     model.ln_final.original_component.weight.data.fill_(1.0)  # TransformerLens leaves the norm's weight out
-    model.cfg.use_attn_result = True
     for pair in pairs(model, 2):
+        model.cfg.use_attn_result = True
         _, cache = model.run_with_cache(torch.tensor([pair.clean]))
         written = cache.stack_head_results(layer=-1, pos_slice=-1)
         expected = cache.logit_attrs(
             written, tokens=pair.answer, incorrect_tokens=pair.distractor, pos_slice=-1
         )
+        model.cfg.use_attn_result = False  # there the output projection is another one
         found = np.ravel(direct_logit_attribution(model, [pair]).mean)
         np.testing.assert_allclose(found, expected.flatten().numpy(), atol=1e-5)
 

@@ -40,7 +40,7 @@ def made_up(n_layers=2, n_heads=4, receivers=((1, 1), (1, 2))) -> Circuit:
             Composition(
                 layer, head, "computed", "made up", "norms", dict.fromkeys("qkv", composed), 0.1, 0.01
             ),
-            Paths(layer, head, "denoise", "made up", effects, ends, dict.fromkeys(ends, 0.0), 0),
+            Paths(layer, head, "denoise", "frozen", "made up", effects, ends, dict.fromkeys(ends, 0.0), 0),
             Copying(0.5, 0.9, 0.8, 100, "W_E"),
         )
 
