@@ -127,6 +127,6 @@ def test_the_endpoints_are_mcp_tools_when_gradios_switch_is_on():
         tools, result, refused = asyncio.run(call(url))
     assert set(tools) == {"models", "scan", "attention", "patch"}
     assert tools["scan"].inputSchema["properties"]["length"]["description"]
-    assert "'schema': 'induction-scan/1'" in result.content[0].text
+    assert f"'schema': '{results.SCHEMA}'" in result.content[0].text
     assert refused.isError
     assert refused.content[0].text == "The number of prompts goes from 1 to 64 here, not 99."

@@ -14,6 +14,7 @@ import torch
 from transformer_lens import patching as oracle
 
 from induction import ioi, sweep
+from induction import results as scans
 from induction.effects import measure
 from induction.errors import InputError
 from induction.interventions import METRICS, PromptPair, parse_heads, random_sets
@@ -463,7 +464,7 @@ def test_results_survive_the_trip(stored, name, rows):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda d: d.update(schema="induction-scan/1"), "not a result of schema"),
+        (lambda d: d.update(schema=scans.SCHEMA), "not a result of schema"),
         (lambda d: d.update(type="other"), "type other"),
         (lambda d: d.pop("pairs"), "pairs"),
         (lambda d: d.update(n_heads=5), "misshapen"),
