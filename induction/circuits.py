@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -103,6 +104,7 @@ def iter_circuit(
     check_choice(direction, tuple(DIRECTIONS), "direction")
     for name in through:
         check_choice(name, tuple(INPUTS), "input of a head")
+    check_choice(mlps, tuple(MLPS), "treatment of the MLPs")
     chosen = list(prompts) if prompts is not None else pairs(model, n_pairs, vocab=vocab, seed=seed)
     check_pairs(model, chosen)
     example = _example(model, chosen[0])
@@ -120,31 +122,13 @@ def iter_circuit(
     strongest = [(layer, index) for layer, index, _ in scan.ranked() if kinds[layer][index] == "induction"]
     receivers = []
     heads = strongest[:n_receivers] if head is None else [head]
+    settings = {"direction": direction, "through": through, "mlps": mlps, "max_bytes": max_bytes}
     for number, receiver in enumerate(heads):
         width = (100 - DIRECT_SHARE) / len(heads)
         low = DIRECT_SHARE + number * width
         yield Progress(round(low), 100, f"composition and copying of {head_name(receiver)}")
-        copies = _unless_refused(refused, "copying", partial(copying, model, receiver, seed=seed))
-        composed = paths = None
-        if receiver[0] > 0:
-            composed = _unless_refused(
-                refused, "composition", partial(composition, model, receiver, seed=seed)
-            )
-            steps = iter_path_patch(
-                model,
-                receiver,
-                chosen,
-                direction=direction,
-                through=through,
-                mlps=mlps,
-                seed=seed,
-                max_bytes=max_bytes,
-            )
-            try:
-                paths = yield from _share(steps, low, low + width)
-            except Refused as error:
-                refused.setdefault("paths", str(error))
-        receivers.append(Receiver(*receiver, composition=composed, paths=paths, copying=copies))
+        steps = _fed(model, receiver, chosen, refused, seed=seed, **settings)
+        receivers.append((yield from _share(steps, low, low + width)))
     result = Circuit(
         model=name_of(model),
         **shape,
@@ -163,6 +147,29 @@ def iter_circuit(
         versions=versions(),
     )
     yield Progress(100, 100, "done", result)
+
+
+def _fed(
+    model: TransformerBridge,
+    head: Head,
+    prompts: Sequence[PromptPair],
+    refused: dict[str, str],
+    *,
+    seed: int,
+    **settings: Any,
+) -> Iterator[Progress[Receiver]]:
+    """Everything about one receiving head; what cannot be verified goes with its reason into ``refused``."""
+    copies = _unless_refused(refused, "copying", partial(copying, model, head, seed=seed))
+    composed = paths = None
+    if head[0] > 0:
+        composed = _unless_refused(refused, "composition", partial(composition, model, head, seed=seed))
+        try:
+            for step in iter_path_patch(model, head, prompts, seed=seed, **settings):
+                paths = step.result
+                yield replace(step, result=None)
+        except Refused as error:
+            refused.setdefault("paths", str(error))
+    yield Progress(1, 1, "done", Receiver(*head, composition=composed, paths=paths, copying=copies))
 
 
 def _unless_refused(refused: dict[str, str], quantity: str, compute: Callable[[], Result]) -> Result | None:

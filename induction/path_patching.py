@@ -102,18 +102,7 @@ def iter_path_patch(
         Refused: with frozen MLPs, a model whose parts do not sum to what it computes.
     """
     pairs = list(pairs)
-    check_pairs(model, pairs)
-    check_choice(direction, tuple(DIRECTIONS), "direction")
-    for name in through:
-        check_choice(name, tuple(INPUTS), "input of a head")
-    check_choice(mlps, tuple(MLPS), "treatment of the MLPs")
-    ((layer, index),) = check_heads([head], model.cfg.n_layers, model.cfg.n_heads)
-    if layer == 0:
-        raise InputError(
-            f"Head {layer}.{index} is in the first layer, which no earlier head feeds; choose a later layer."
-        )
-    for component in {"z", "pattern", *through}:
-        check_component(model, component)
+    layer, index = _checked(model, head, pairs, direction, through, mlps)
     attended = [targets(pair) for pair in pairs]
     n_senders = layer * model.cfg.n_heads
     # Per pair: the senders in order of layer and head, and last the whole input.
@@ -156,6 +145,30 @@ def iter_path_patch(
             seed=seed,
         ),
     )
+
+
+def _checked(
+    model: TransformerBridge,
+    head: Head,
+    pairs: Sequence[PromptPair],
+    direction: Direction,
+    through: Sequence[str],
+    mlps: Mlps,
+) -> Head:
+    """The receiving head, after all arguments were checked against the model and each other."""
+    check_pairs(model, pairs)
+    check_choice(direction, tuple(DIRECTIONS), "direction")
+    for name in through:
+        check_choice(name, tuple(INPUTS), "input of a head")
+    check_choice(mlps, tuple(MLPS), "treatment of the MLPs")
+    ((layer, index),) = check_heads([head], model.cfg.n_layers, model.cfg.n_heads)
+    if layer == 0:
+        raise InputError(
+            f"Head {layer}.{index} is in the first layer, which no earlier head feeds; choose a later layer."
+        )
+    for component in {"z", "pattern", *through}:
+        check_component(model, component)
+    return layer, index
 
 
 def targets(pair: PromptPair) -> NDArray[np.int64]:
