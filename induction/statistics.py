@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
+ENOUGH = 10  # samples from which on their skewness is corrected for
 NEGLIGIBLE = 1e-6  # skewness below which there is nothing to correct
 Interval = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -21,19 +22,21 @@ def mean_interval(values: NDArray[np.float64], *, among: int = 1, stratified: bo
     skewness is gone to first order, is held between the quantiles; the cubic has one inverse.
 
     Args:
-        values: ``[sample, ...]``, at least two samples, no NaN. With two there is no skewness to correct.
+        values: ``[sample, ...]``, at least two samples, no NaN. With fewer than :data:`ENOUGH` the skewness is too
+            uncertain to correct for: intervals would grow out of all proportion.
         stratified: the samples run evenly over a range (of lengths). Their spread then overstates the error of the
             mean, which makes up for the skewness: nothing is corrected.
         among: of how many means the one on hand was picked. More than 1 widens the interval until all of them hold
-            together with 95 % (Bonferroni), so that it also holds for the largest. So far out in the tails the
-            skewness of a few samples is too uncertain to correct with, and is not.
+            together with 95 % (Bonferroni), so that it also holds for the largest. So far out in the tails
+            no skewness is corrected either.
 
     Returns:
         ``(low, high)``, each ``[...]``.
     """
     n, mean, error = len(values), values.mean(0), standard_error(values)
     quantile = _quantile(n, among)
-    skewness = np.zeros_like(error) if stratified or among > 1 else _skewness(values)
+    known = n >= ENOUGH and among == 1 and not stratified
+    skewness = _skewness(values) if known else np.zeros_like(error)
 
     def t_of(cubic: float) -> NDArray[np.float64]:
         bent = np.cbrt(1 + skewness * (cubic / np.sqrt(n) - skewness / (6 * n))) - 1
@@ -89,10 +92,10 @@ def standard_error(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _skewness(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of the samples along the first axis, ``[...]``; 0 where they are all alike or only two."""
+    """Of three samples or more along the first axis, ``[...]``; 0 where they are all alike."""
     n, deviation = len(values), values.std(0, ddof=1)
-    third = ((values - values.mean(0)) ** 3).sum(0) * (n / ((n - 1) * max(n - 2, 1)))
-    return np.divide(third, deviation**3, out=np.zeros_like(deviation), where=(deviation > 0) & (n > 2))
+    third = ((values - values.mean(0)) ** 3).sum(0) * (n / ((n - 1) * (n - 2)))
+    return np.divide(third, deviation**3, out=np.zeros_like(deviation), where=deviation > 0)
 
 
 def _quantile(n: int, among: int = 1) -> float:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from induction.scores import SCORES
-from induction.statistics import mean_interval
+from induction.statistics import ENOUGH, mean_interval
 
 
 def covered(samples: np.ndarray, truth: float, **settings) -> float:
@@ -19,9 +19,9 @@ def test_intervals_of_a_mean_hold_for_normal_and_for_skewed_values(n):
     normal, skewed = rng.normal(0.5, 0.1, (n, 20_000)), rng.exponential(0.5, (n, 20_000))
     assert covered(normal, 0.5, stratified=True) == pytest.approx(0.95, abs=0.006)  # Student's t is exact
     assert covered(normal, 0.5) == pytest.approx(0.95, abs=0.025)
-    if n >= 10:
+    if n >= ENOUGH:
         assert covered(skewed, 0.5) == pytest.approx(0.95, abs=0.015)
-    assert covered(skewed, 0.5) > covered(skewed, 0.5, stratified=True)
+        assert covered(skewed, 0.5) > covered(skewed, 0.5, stratified=True)
 
 
 def test_among_many_all_intervals_hold_together():
