@@ -5,6 +5,7 @@ import io
 import json
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from types import SimpleNamespace
 
 import models
 import numpy as np
@@ -239,3 +240,19 @@ def test_what_a_head_of_mini_2l_writes_names_real_tokens(mini, seen):
     written = attention.written(mini, seen, 1, 2)
     everything = set(labels(mini, range(mini.cfg.d_vocab)))
     assert {label for row in written.promoted for label, _ in row} <= everything
+
+
+def test_what_a_head_writes_is_refused_in_its_place(seen):
+    """Of a model whose way to the logits could not be verified, the view shows attention and one sentence."""
+    key, (_, prompt) = tuple(REQUEST.values()), tab.kept.get(tuple(REQUEST.values()))
+    strange = replace(
+        seen, way=None, refused="Its way to the logits is not known; the scan does not need it."
+    )
+    tab.kept.put(key, (strange, prompt))
+    try:
+        event = SimpleNamespace(_data={"layer": 1, "head": 3})
+        told = tab.need(event, *key).props["written"]
+    finally:
+        tab.kept.put(key, (seen, prompt))
+    assert told == {"request": REQUEST, "head": "1.3", "error": strange.refused}
+    assert view_of(strange)["tiles"] == view_of(seen)["tiles"]

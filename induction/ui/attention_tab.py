@@ -14,7 +14,8 @@ from induction import attention
 from induction import model as models
 from induction.attention import Attention, Written
 from induction.data_gen import TOKEN_SETS
-from induction.errors import InputError
+from induction.errors import InputError, Refused
+from induction.interventions import head_name
 from induction.ui import jobs, links, status
 from induction.ui.attention_view import attention_view, missing_value, tiles_value, view_value, written_value
 from induction.ui.exports import exports
@@ -161,10 +162,13 @@ def need(event: gr.EventData, model: str, prompt: str, text: str) -> Any:
     found, place = kept.get(key), links.parse_head(picked(event))
     if found is None or place is None:
         return gr.skip()
+    request = dict(zip(("model", "prompt", "text"), key, strict=True))
     if wrote.get((key, place)) is None:
         loaded = models.load_model(checked_model(model))
-        wrote.put((key, place), attention.written(loaded, found[0], *place))
-    request = dict(zip(("model", "prompt", "text"), key, strict=True))
+        try:
+            wrote.put((key, place), attention.written(loaded, found[0], *place))
+        except Refused as error:
+            return gr.HTML(written={"request": request, "head": head_name(place), "error": str(error)})
     written = wrote.get((key, place))
     return gr.HTML(written=written_value(request, written)) if written else gr.skip()
 

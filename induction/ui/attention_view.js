@@ -320,7 +320,7 @@ function drawWritten() {
   else if (next) words = `The prompt ends here. Induction continues with ${token(latestTarget(row))}: ${gets}.`;
   const lists = make('div', 'ia-lists');
   lists.append(list('Promoted', found.promoted[row], next ? next[1] - 1 : -1), list('Suppressed', found.suppressed[row], -1));
-  const how = 'Logits above the mean of the vocabulary, by the direct path alone: head output through the final norm and the unembedding.';
+  const how = 'Logits above the mean of the vocabulary, by the direct path alone: head output through the norms on its way and the unembedding.';
   place.replaceChildren(make('p', 'ia-follow', words), lists, make('p', 'ih-caption', how));
 }
 
