@@ -12,7 +12,7 @@ from pathlib import Path
 
 import models
 import pytest
-from running import running_app
+from running import restored, running_app
 
 
 @pytest.fixture(scope="module", params=models.BUILDERS)
@@ -124,8 +124,7 @@ def visit(browser, app_url):
         )
         page.goto(app_url + query)
         page.wait_for_selector(ready)
-        # The address is written once everything was restored.
-        page.wait_for_function("document.querySelector('#link textarea, #link input')?.value.includes('?')")
+        restored(page)
         return page
 
     yield open_page

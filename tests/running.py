@@ -51,3 +51,8 @@ def running_app(**environment: str) -> Iterator[str]:
 def address(page) -> dict[str, str]:
     """The parameters that a page's address holds."""
     return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def restored(page) -> None:
+    """Waits until a page answers: its address is written once everything it asks for was put back."""
+    page.wait_for_function("document.querySelector('#link textarea, #link input')?.value.includes('?')")

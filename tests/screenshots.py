@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
-from running import ROOT, running_app
+from running import ROOT, restored, running_app
 
 VIEWS = {"compare": "?model=gpt2&compare=distilgpt2"}
 WIDTHS = (1280, 390)
@@ -30,8 +30,7 @@ def settled(page: Page, address: str) -> None:
     page.goto(address)
     page.wait_for_selector("[role=tabpanel]:visible")
     page.wait_for_load_state("networkidle")
-    # The address is written once everything was restored; runs show their state.
-    page.wait_for_function("document.querySelector('#link textarea, #link input')?.value.includes('?')")
+    restored(page)
     page.wait_for_function(
         "!document.querySelector('.ih-status:is([data-state=running], [data-state=waiting])')"
     )

@@ -190,7 +190,8 @@ def test_a_long_text_is_cut_in_tokens_and_in_the_link(visit):
     expect(page.locator(".ia-token")).to_have_count(256)
     painted(page, address(page)["head"])
     too_long = "a b " * 1_100
-    cut = visit("?" + urlencode({"model": "mini-2l", "tab": "attention", "prompt": "own", "text": too_long}))
+    query = {"model": "mini-2l", "tab": "attention", "prompt": "own", "text": too_long}
+    cut = visit("?" + urlencode(query), ready=".ia-token")
     expect(cut.locator("#notice")).to_contain_text("cut")
     expect(cut.locator(".ia-token")).to_have_count(256)
 

@@ -10,6 +10,8 @@ import pytest
 from playwright.sync_api import expect
 from running import address
 
+from induction.results import circuit as circuits
+
 pytestmark = pytest.mark.browser
 
 MINI = "?model=mini-2l&tab=circuit"
@@ -104,7 +106,7 @@ def test_exports_are_what_is_shown(visit):
     with page.expect_download() as download:
         page.locator("#circuit-export [data-kind=json]").click()
     found = json.loads(download.value.path().read_text())
-    assert (found["schema"], found["model"]) == ("induction-circuit/1", "mini-2l")
+    assert (found["schema"], found["model"]) == (circuits.SCHEMA, "mini-2l")
     with page.expect_download() as download:
         page.locator("#circuit-export [data-kind=csv]").click()
     assert download.value.path().read_text().startswith("receiver,sender,")

@@ -13,7 +13,7 @@ import models
 import pytest
 from fake_hub import hub
 from playwright.sync_api import expect
-from running import ROOT, app_process
+from running import ROOT, app_process, restored
 
 from induction import history, results
 from induction.cli import main
@@ -231,6 +231,7 @@ def test_two_tabs_of_one_visitor_do_not_disturb_each_other(visit):
     second = first.context.new_page()
     second.goto(first.url.replace("head=1.2", "head=0.3"))
     second.wait_for_selector(GRID)
+    restored(second)
     second.locator("#scan-grid [data-l='1'][data-h='5']").click()
     second.wait_for_url("**head=1.5*")
     first.locator("#run-scan").click()
@@ -249,6 +250,7 @@ def test_an_open_page_works_on_when_the_server_was_restarted(browser):
         with app_process() as (url, _):
             page.goto(f"{url}?model=mini-2l")
             page.wait_for_selector(GRID)
+            restored(page)
             page.locator("#scan-grid [data-l='1'][data-h='2']").click()
             page.wait_for_url("**head=1.2*")
         port = int(url.rsplit(":", 1)[1].strip("/"))
@@ -257,6 +259,7 @@ def test_an_open_page_works_on_when_the_server_was_restarted(browser):
         with app_process(port):
             page.reload()
             page.wait_for_selector(GRID)
+            restored(page)
             assert "head=1.2" in page.url, "the address restores what was on show"
             page.locator("#scan-grid [data-l='1'][data-h='5']").click()
             page.wait_for_url("**head=1.5*")
