@@ -22,17 +22,15 @@ from induction.composition import composition
 from induction.copying import copying
 from induction.errors import InputError, Refused
 from induction.interventions import (
-    DIRECTIONS,
     Direction,
     Head,
     PromptPair,
-    check_choice,
     check_heads,
     head_name,
 )
 from induction.kinds import KINDS, kinds_of
 from induction.model import name_of, origin
-from induction.path_patching import iter_path_patch, targets
+from induction.path_patching import check_path_settings, iter_path_patch, targets
 from induction.progress import Progress, finish
 from induction.prompt_pairs import check_pairs, described, in_words, pairs
 from induction.results import Scan
@@ -101,10 +99,7 @@ def iter_circuit(
         (head,) = check_heads([head], **shape)
     if scan is not None and (scan.n_layers, scan.n_heads) != tuple(shape.values()):
         raise InputError(f"The scan is of {scan.model} and does not fit this model; scan it again.")
-    check_choice(direction, tuple(DIRECTIONS), "direction")
-    for name in through:
-        check_choice(name, tuple(INPUTS), "input of a head")
-    check_choice(mlps, tuple(MLPS), "treatment of the MLPs")
+    check_path_settings(direction, through, mlps)
     chosen = list(prompts) if prompts is not None else pairs(model, n_pairs, vocab=vocab, seed=seed)
     check_pairs(model, chosen)
     example = _example(model, chosen[0])

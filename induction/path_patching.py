@@ -147,6 +147,14 @@ def iter_path_patch(
     )
 
 
+def check_path_settings(direction: str, through: Sequence[str], mlps: str) -> None:
+    """Raises InputError where a name is none of those that are declared."""
+    check_choice(direction, tuple(DIRECTIONS), "direction")
+    for name in through:
+        check_choice(name, tuple(INPUTS), "input of a head")
+    check_choice(mlps, tuple(MLPS), "treatment of the MLPs")
+
+
 def _checked(
     model: TransformerBridge,
     head: Head,
@@ -157,10 +165,7 @@ def _checked(
 ) -> Head:
     """The receiving head, after all arguments were checked against the model and each other."""
     check_pairs(model, pairs)
-    check_choice(direction, tuple(DIRECTIONS), "direction")
-    for name in through:
-        check_choice(name, tuple(INPUTS), "input of a head")
-    check_choice(mlps, tuple(MLPS), "treatment of the MLPs")
+    check_path_settings(direction, through, mlps)
     ((layer, index),) = check_heads([head], model.cfg.n_layers, model.cfg.n_heads)
     if layer == 0:
         raise InputError(
