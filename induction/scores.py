@@ -88,8 +88,9 @@ class Score:
 
     @property
     def varied(self) -> bool:
-        """Whether the lengths of its prompts run evenly over a range, so that they are a stratified sample."""
-        return self.copies == 2
+        """Whether its prompts are a stratified sample: their lengths run evenly over a range, and the score looks a
+        length back. What looks at a position whatever the length is does not vary with it."""
+        return self.copies == 2 and not self.by_position
 
 
 SCORES: dict[str, Score] = {

@@ -29,7 +29,7 @@ SHOWN = 0.005
 SIZES = (3, 5, 10, 20)
 # Samples of each size. SmolLM2 takes a second for a prompt.
 SAMPLES = {3: 150, 5: 100, 10: 150, 20: 40}
-SLOW_SAMPLES = {3: 10, 5: 10, 10: 20, 20: 3}
+SLOW_SAMPLES = {3: 8, 5: 8, 10: 30, 20: 3}
 Values = dict[str, np.ndarray]  # of every score, [prompt, layer, head]
 
 
