@@ -36,7 +36,7 @@ class HeadScores:
     """One score of every head.
 
     ``mean`` is ``[layer][head]``; ``low`` and ``high`` bound the 95 % interval over
-    prompts (Student's t, within what a score can be); ``per_prompt`` is
+    prompts (:func:`induction.statistics.mean_interval`, within what a score can be); ``per_prompt`` is
     ``[prompt][layer][head]``. Published results may have ``std`` over runs instead.
 
     What a score is read against, all on the same prompts, None where the source

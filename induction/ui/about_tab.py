@@ -33,7 +33,7 @@ READING = """
 <li><strong>Grid.</strong> One cell per head, layers down, heads across. The darker (on a dark page: the
 lighter) the cell, the more of the head's attention goes where the score looks. The tick on the scale is
 chance: what a head scores that looks everywhere evenly.</li>
-<li><strong>Ranking.</strong> The same figures in order. Brackets hold the 95 % interval over prompts (Student's t);
+<li><strong>Ranking.</strong> The same figures in order. Brackets hold the 95 % interval over prompts;
 ± is the standard deviation over published runs. The leader is the highest of many heads, and the highest of many is
 partly luck: the line above the ranking gives its interval with that allowed for, and how many heads would reach the
 threshold by chance.</li>
