@@ -9,18 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from induction import history as histories
 from induction import results
-from induction.errors import InputError
-from induction.history import History
-from induction.interventions import METRICS
-from induction.progress import Progress
+from induction.analysis.scores import SCORES
+from induction.base import InputError, Progress
+from induction.circuit import results as circuits
+from induction.circuit.results import Circuit
+from induction.patching import results as patchings
+from induction.patching.interventions import METRICS
+from induction.patching.results import HeadSets, Patching
 from induction.results import Scan, slug
-from induction.results import circuit as circuits
-from induction.results import patching as patchings
-from induction.results.circuit import Circuit
-from induction.results.patching import HeadSets, Patching
-from induction.scores import SCORES
+from induction.training import history as histories
+from induction.training.history import History
 from induction.viz import circuit as draw_circuit
 from induction.viz import patching as draw_patching
 from induction.viz import scan as draw_scan
@@ -30,7 +29,7 @@ from induction.viz import training as draw_training
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-    from induction.attention import Attention
+    from induction.analysis.attention import Attention
 
 ZOOM = 2  # pixels of a PNG per unit of its SVG
 PROMPT_LENGTH = 24  # tokens in each copy of the prompt whose attention is shown
@@ -90,11 +89,11 @@ def iter_results(
     Raises:
         InputError: the vocabulary lacks what the prompts need, or a number is out of range.
     """
-    from induction.analysis import iter_scan
-    from induction.circuits import iter_circuit
+    from induction.analysis.scanning import iter_scan
+    from induction.circuit.trace import iter_circuit
+    from induction.data_gen.pairs import pairs
     from induction.model import name_of
-    from induction.patching import iter_patch_heads, iter_patch_sets, top_k_sets
-    from induction.prompt_pairs import pairs
+    from induction.patching.heads import iter_patch_heads, iter_patch_sets, top_k_sets
 
     scan = yield from _part(
         iter_scan(model, n_prompts=n_prompts, vocab=vocab, scores=tuple(SCORES), seed=seed), "scan"
@@ -131,8 +130,8 @@ def attention_on_repetition(model: TransformerBridge, *, vocab: str = "random", 
     Raises:
         InputError: the vocabulary lacks what the prompt needs.
     """
-    from induction.attention import attend
-    from induction.data_gen import repeated_batch
+    from induction.analysis.attention import attend
+    from induction.data_gen.sequences import repeated_batch
 
     batch = repeated_batch(model, n_prompts=1, length=PROMPT_LENGTH, vocab=vocab, seed=seed, spread=0)
     return attend(model, batch.prompt(0).tolist())

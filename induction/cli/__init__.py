@@ -11,8 +11,8 @@ import sys
 import warnings
 
 import induction
+from induction.base import InputError
 from induction.cli import circuit, figures, history, models, patch, scan, train
-from induction.errors import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:

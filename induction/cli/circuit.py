@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from induction.circuit.results import MLPS, to_csv, to_json, to_text
 from induction.cli.common import Commands, add_model, add_output, add_prompts, deliver, load, with_progress
-from induction.interventions import DIRECTIONS, parse_heads
-from induction.results.circuit import MLPS, to_csv, to_json, to_text
+from induction.patching.interventions import DIRECTIONS, parse_heads
 
 
 def add(commands: Commands) -> None:
@@ -27,8 +27,8 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from induction.circuits import iter_circuit
-    from induction.errors import InputError
+    from induction.base import InputError
+    from induction.circuit.trace import iter_circuit
 
     model = load(options)
     head = None

@@ -9,9 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from induction.data_gen import TOKEN_SETS
-from induction.errors import InputError
-from induction.progress import Progress, finish
+from induction.base import InputError, Progress, finish
+from induction.data_gen.sequences import TOKEN_SETS
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

@@ -29,10 +29,10 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from induction.checkpoints import STEPS, iter_history
-    from induction.history import FOLDER, to_csv, to_json, to_text
     from induction.model import resolve
     from induction.results import slug
+    from induction.training.checkpoints import STEPS, iter_history
+    from induction.training.history import FOLDER, to_csv, to_json, to_text
 
     file = options.out or FOLDER / f"{slug(resolve(options.model))}.json"
     steps = iter_history(
@@ -59,7 +59,7 @@ def _steps(text: str) -> list[int]:
     Raises:
         InputError: not whole numbers separated by commas.
     """
-    from induction.errors import InputError
+    from induction.base import InputError
 
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):

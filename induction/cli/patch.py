@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from induction.base import InputError
 from induction.cli.common import Commands, add_model, add_output, add_prompts, deliver, load, with_progress
-from induction.errors import InputError
-from induction.interventions import (
+from induction.patching.interventions import (
     ABLATIONS,
     COMPONENTS,
     DIRECTIONS,
@@ -20,8 +20,8 @@ from induction.interventions import (
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-    from induction.patching import NamedSet
-    from induction.results.patching import Result
+    from induction.patching.heads import NamedSet
+    from induction.patching.results import Result
 
 METHODS = {
     "exact": "one forward pass per head, or the same numbers faster",
@@ -70,7 +70,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from induction.results.patching import to_csv, to_json, to_text
+    from induction.patching.results import to_csv, to_json, to_text
 
     _check(options)
     model = load(options)
@@ -101,8 +101,8 @@ def _check(options: argparse.Namespace) -> None:
 
 def _sets(options: argparse.Namespace, model: TransformerBridge) -> list[NamedSet] | None:
     """The heads to edit together; None for every head on its own."""
-    from induction.analysis import iter_scan
-    from induction.patching import NamedSet, top_k_sets
+    from induction.analysis.scanning import iter_scan
+    from induction.patching.heads import NamedSet, top_k_sets
 
     if options.heads is not None:
         heads = parse_heads(options.heads, model.cfg.n_layers, model.cfg.n_heads)
@@ -117,7 +117,7 @@ def _sets(options: argparse.Namespace, model: TransformerBridge) -> list[NamedSe
 
 
 def _pairs(options: argparse.Namespace, model: TransformerBridge) -> list[PromptPair]:
-    from induction.prompt_pairs import pair_from_texts, pairs
+    from induction.data_gen.pairs import pair_from_texts, pairs
 
     if options.clean is not None:
         return [pair_from_texts(model, options.clean, options.corrupt, options.answer, options.distractor)]
@@ -130,9 +130,9 @@ def _result(
     sets: list[NamedSet] | None,
     pairs: list[PromptPair],
 ) -> Result:
-    from induction.ablation import iter_ablate
-    from induction.attribution import attribution_patching, direct_logit_attribution
-    from induction.patching import iter_patch_heads, iter_patch_sets
+    from induction.patching.ablation import iter_ablate
+    from induction.patching.attribution import attribution_patching, direct_logit_attribution
+    from induction.patching.heads import iter_patch_heads, iter_patch_sets
 
     patching = {"direction": options.direction or "denoise", "component": options.component or "z"}
     random = {"n_random": options.random_sets, "seed": options.seed}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from induction.analysis.scores import SCORES
+from induction.base import InputError
 from induction.cli.common import Commands, add_model, add_output, add_prompts, deliver, load, with_progress
-from induction.errors import InputError
 from induction.results import Scan, remarks, selection, to_csv, to_json, verdict
-from induction.scores import SCORES
 from induction.viz.scan import levels
 
 BAR_WIDTH = 24
@@ -31,7 +31,7 @@ def add(commands: Commands) -> None:
 
 
 def run_scan(options: argparse.Namespace) -> None:
-    from induction.analysis import DEFAULT_SCORES
+    from induction.analysis.scanning import DEFAULT_SCORES
 
     if options.top < 1:
         raise InputError(f"--top counts heads: give 1 or more, not {options.top}.")
@@ -43,7 +43,7 @@ def run_scan(options: argparse.Namespace) -> None:
 def run_verify(options: argparse.Namespace) -> int:
     """Exit code 0 where every line passes."""
     from induction.model import load_model, resolve
-    from induction.verify import verifiable, verify
+    from induction.results.verify import verifiable, verify
 
     name = resolve(options.model)
     if name not in verifiable():
@@ -52,7 +52,7 @@ def run_verify(options: argparse.Namespace) -> int:
         )
     checks = list(verify(_scan(options, ("induction", "previous_token"))))
     if name == "gpt2":
-        from induction.ioi import verify_ioi
+        from induction.results.ioi import verify_ioi
 
         checks += verify_ioi(load_model(name, options.device))
     for check in checks:
@@ -61,7 +61,7 @@ def run_verify(options: argparse.Namespace) -> int:
 
 
 def _scan(options: argparse.Namespace, scores: tuple[str, ...]) -> Scan:
-    from induction.analysis import iter_scan
+    from induction.analysis.scanning import iter_scan
 
     steps = iter_scan(
         load(options),

@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Ctrl-C ends the run and keeps the best state, like the end of the time."""
-    from induction.training import iter_train
+    from induction.training.train import iter_train
 
     steps = iter_train(
         options.corpus, options.out, layers=options.layers, minutes=options.minutes, seed=options.seed

@@ -16,9 +16,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
 
-from induction.errors import InputError
+from induction.analysis.reading import Selection, remarks, selection, verdict
+from induction.base import InputError
 from induction.results import document
-from induction.results.reading import Selection, remarks, selection, verdict
 
 __all__ = ["Selection", "remarks", "selection", "verdict"]  # what a scan says, beside the names defined here
 
@@ -36,7 +36,7 @@ class HeadScores:
     """One score of every head.
 
     ``mean`` is ``[layer][head]``; ``low`` and ``high`` bound the 95 % interval over
-    prompts (:func:`induction.statistics.mean_interval`, within what a score can be); ``per_prompt`` is
+    prompts (:func:`induction.base.mean_interval`, within what a score can be); ``per_prompt`` is
     ``[prompt][layer][head]``. Published results may have ``std`` over runs instead.
 
     What a score is read against, all on the same prompts, None where the source

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from induction.errors import InputError
+from induction.base import InputError
 from induction.results import types
 
 Result = TypeVar("Result")

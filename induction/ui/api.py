@@ -13,14 +13,13 @@ from typing import Any
 
 import gradio as gr
 
-from induction import attention as seen_by
 from induction import model as catalogue
 from induction import results
-from induction.errors import InputError
-from induction.interventions import parse_heads
-from induction.progress import Progress
-from induction.results import circuit as circuits
-from induction.results import patching as patchings
+from induction.analysis import attention as seen_by
+from induction.base import InputError, Progress
+from induction.circuit import results as circuits
+from induction.patching import results as patchings
+from induction.patching.interventions import parse_heads
 from induction.ui import jobs, received
 from induction.ui.live_scan import Settings, measure
 from induction.ui.names import checked_model, known_models
@@ -93,7 +92,7 @@ def attention(
         head: The head as layer.head, for example 1.7.
         hide_first: Leave out the first key and renormalise the rows.
     """
-    from induction.ui.attention_tab import kept, read, request_key
+    from induction.ui.tabs.attention import kept, read, request_key
 
     name = checked_model(str(model))
     own = Prompt("own")

@@ -17,9 +17,8 @@ from typing import Any, Generic, TypeVar
 
 import gradio as gr
 
-from induction.errors import InputError
-from induction.progress import Progress
-from induction.ui import status
+from induction.base import InputError, Progress
+from induction.ui.components import status
 
 #: Whatever touches a model queues up, one at a time.
 TURNS: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
@@ -142,8 +141,8 @@ def long_run(
 ) -> None:
     """Wire a generator that works on a model to its two buttons; ``run`` may be another component's event.
 
-    ``outputs[0]`` is a :func:`induction.ui.status.status`; the function's steps keep it up to date, and here it
-    says what they cannot: that the run waits for its turn, was cancelled, or did not come through.
+    ``outputs[0]`` is a :func:`induction.ui.components.status.status`; the function's steps keep it up to date, and
+    here it says what they cannot: that the run waits for its turn, was cancelled, or did not come through.
     """
     state = outputs[0]
     waiting = status.waiting("Waiting for a free turn…")

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from induction import results as scans
-from induction.data_gen import TOKEN_SETS
-from induction.errors import InputError
-from induction.interventions import check_choice
-from induction.progress import Progress
-from induction.results import circuit as results
-from induction.results.circuit import MLPS, Circuit
+from induction.base import InputError, Progress
+from induction.circuit import results
+from induction.circuit.results import MLPS, Circuit
+from induction.data_gen.sequences import TOKEN_SETS
+from induction.patching.interventions import check_choice
 from induction.ui import jobs, links, zero_gpu
 from induction.ui.received import SEED, accepted, check_limits
 
@@ -74,7 +73,7 @@ def trace(model: str, settings: Settings) -> Iterator[Progress[Circuit]]:
 
 @zero_gpu.borrowed
 def _trace(model: str, settings: Settings) -> Iterator[Progress[Circuit]]:
-    from induction.circuits import iter_circuit
+    from induction.circuit.trace import iter_circuit
     from induction.model import load_model
 
     scan = scans.bundled(model) if model in scans.bundled_names() else None

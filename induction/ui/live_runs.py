@@ -12,9 +12,9 @@ from typing import Any
 import gradio as gr
 
 from induction import model as models
-from induction.errors import InputError
-from induction.progress import Progress
-from induction.ui import jobs, status
+from induction.base import InputError, Progress
+from induction.ui import jobs
+from induction.ui.components import status
 from induction.ui.loading import loading
 from induction.ui.names import checked_model
 from induction.ui.received import Asked

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from induction import results
-from induction.data_gen import TOKEN_SETS
-from induction.interventions import check_choice
-from induction.progress import Progress
+from induction.analysis.scores import SCORES
+from induction.base import Progress
+from induction.data_gen.sequences import TOKEN_SETS
+from induction.patching.interventions import check_choice
 from induction.results import Scan
-from induction.scores import SCORES
 from induction.ui import jobs, links, zero_gpu
 from induction.ui.received import SEED, accepted, check_limits
 
@@ -63,7 +63,7 @@ def measure(model: str, settings: Settings) -> Iterator[Progress[Scan]]:
 
 @zero_gpu.borrowed
 def _scan(model: str, settings: Settings) -> Iterator[Progress[Scan]]:
-    from induction.analysis import iter_scan
+    from induction.analysis.scanning import iter_scan
     from induction.model import load_model
 
     yield from iter_scan(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from induction import model as models
-from induction.ui import status
+from induction.ui.components import status
 from induction.ui.names import short_name
 
 

@@ -6,7 +6,7 @@ import os
 
 from induction import model as models
 from induction import results
-from induction.errors import InputError
+from induction.base import InputError
 from induction.ui.live_scan import is_live
 
 

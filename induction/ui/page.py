@@ -32,10 +32,11 @@ Adding a tab is one file ``<name>_tab.py`` with ``def build(page: Page) -> None`
   with layer and head) selects that head everywhere. ``page.opens_attention(button)``: shows the
   selected head in the Attention tab. ``page.chooses_model(event, fn)`` opens the model that ``fn`` names.
 * Long work: ``jobs.long_run(run, cancel, generator, inputs, outputs)``; the first output is a
-  :func:`induction.ui.status.status`.
+  :func:`induction.ui.components.status.status`.
 * All events are ``api_visibility="private"``; the named public endpoints are in :mod:`induction.ui.api`.
-* Figures: :func:`induction.ui.figure.figure` shows the SVG of :mod:`induction.viz` (hover, click, export);
-  :func:`induction.ui.head_grid.head_grid` shows numbers per head; :mod:`induction.ui.note` holds text.
+* Figures: :func:`induction.ui.components.figure.figure` shows the SVG of :mod:`induction.viz` (hover, click, export);
+  :func:`induction.ui.components.head_grid.head_grid` shows numbers per head; :mod:`induction.ui.components.note` holds
+  text.
 * Text from visitors reaches HTML only through ``props.value`` and ``textContent``, or ``html.escape``.
 """
 
@@ -54,10 +55,10 @@ import gradio as gr
 from induction import model as models
 from induction import results
 from induction.ui import api, jobs, links, theme
-from induction.ui.head_grid import picked
+from induction.ui.components.head_grid import picked
+from induction.ui.components.note import html, note
 from induction.ui.live_scan import shown_scan
 from induction.ui.names import checked_model, default_model, facts, hosted, known_models, short_name
-from induction.ui.note import html, note
 
 TITLE = "Induction Head Explorer"
 TAGLINE = (
@@ -226,7 +227,12 @@ def choose(model: str) -> tuple[Any, ...]:
 
 def build() -> gr.Blocks:
     """Lay out and wire the whole page. Imports no torch."""
-    from induction.ui import about_tab, attention_tab, circuit_tab, patching_tab, scan_tab, training_tab
+    from induction.ui.tabs import about as about_tab
+    from induction.ui.tabs import attention as attention_tab
+    from induction.ui.tabs import circuit as circuit_tab
+    from induction.ui.tabs import patching as patching_tab
+    from induction.ui.tabs import scan as scan_tab
+    from induction.ui.tabs import training as training_tab
 
     start = default_model()
     scan = shown_scan(start, "")

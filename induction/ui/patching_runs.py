@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from induction.errors import InputError
-from induction.interventions import PromptPair, parse_heads
-from induction.progress import Progress
+from induction.base import InputError, Progress
+from induction.patching.interventions import PromptPair, parse_heads
+from induction.patching.results import HeadSets, Patching
 from induction.results import bundled, bundled_names
-from induction.results.patching import HeadSets, Patching
 from induction.ui import patching_settings as settings
 from induction.ui import zero_gpu
 from induction.ui.patching_settings import Sweep, Together
@@ -17,7 +16,7 @@ from induction.ui.patching_settings import Sweep, Together
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-    from induction.patching import NamedSet
+    from induction.patching.heads import NamedSet
 
 
 def sweep_steps(model: str, sweep: Sweep) -> Iterator[Progress[Patching]]:
@@ -39,9 +38,9 @@ def sweep_steps(model: str, sweep: Sweep) -> Iterator[Progress[Patching]]:
 
 @zero_gpu.borrowed
 def _sweep(model: str, sweep: Sweep) -> Iterator[Progress[Patching]]:
-    from induction.attribution import attribution_patching
     from induction.model import load_model
-    from induction.patching import iter_patch_heads
+    from induction.patching.attribution import attribution_patching
+    from induction.patching.heads import iter_patch_heads
 
     loaded = load_model(model, zero_gpu.DEVICE)
     pairs = prompt_pairs(loaded, model, sweep)
@@ -67,9 +66,9 @@ def sets_steps(model: str, sweep: Sweep, together: Together) -> Iterator[Progres
 
 @zero_gpu.borrowed
 def _sets(model: str, sweep: Sweep, together: Together) -> Iterator[Progress[HeadSets]]:
-    from induction.ablation import iter_ablate
     from induction.model import load_model
-    from induction.patching import iter_patch_sets
+    from induction.patching.ablation import iter_ablate
+    from induction.patching.heads import iter_patch_sets
 
     loaded = load_model(model, zero_gpu.DEVICE)
     named = yield from _named_sets(loaded, model, together)
@@ -88,9 +87,9 @@ def prompt_pairs(model: TransformerBridge, name: str, sweep: Sweep) -> list[Prom
     Raises:
         InputError: texts that do not make a pair, or a token set that does not suit the model.
     """
-    from induction.bundle import prompts_of
-    from induction.prompt_pairs import pair_from_texts, pairs
-    from induction.tokens import encode
+    from induction.data_gen.pairs import pair_from_texts, pairs
+    from induction.model.tokens import encode
+    from induction.results.bundle import prompts_of
 
     if sweep.form == "bundled":
         return prompts_of(model, name)
@@ -110,8 +109,8 @@ def _named_sets(
     model: TransformerBridge, name: str, together: Together
 ) -> Generator[Progress[Any], None, list[NamedSet]]:
     """The sets to edit; the bundled scan ranks the heads, and a model without one is scanned first."""
-    from induction.analysis import iter_scan
-    from induction.patching import NamedSet, top_k_sets
+    from induction.analysis.scanning import iter_scan
+    from induction.patching.heads import NamedSet, top_k_sets
 
     if together.action != "curve":
         return [NamedSet("the set", parse_heads(together.heads, model.cfg.n_layers, model.cfg.n_heads))]

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from induction.data_gen import TOKEN_SETS
-from induction.errors import InputError
-from induction.interventions import (
+from induction.base import InputError
+from induction.data_gen.sequences import TOKEN_SETS
+from induction.patching import results
+from induction.patching.interventions import (
     ABLATIONS,
     COMPONENTS,
     DIRECTIONS,
@@ -21,9 +22,8 @@ from induction.interventions import (
     check_choice,
     parse_heads,
 )
-from induction.results import patching as results
+from induction.patching.results import HeadSets, Patching
 from induction.results import slug
-from induction.results.patching import HeadSets, Patching
 from induction.ui import jobs, links, received
 
 # Limits of a live run: shown beside the controls, enforced in the checks.

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from induction.data_gen import TOKEN_SETS
-from induction.errors import InputError
-from induction.interventions import check_choice
+from induction.base import InputError
+from induction.data_gen.sequences import TOKEN_SETS
+from induction.patching.interventions import check_choice
 from induction.ui import links
 from induction.ui.received import SEED, accepted, check_limits
 
@@ -118,8 +118,8 @@ def token_ids(model: TransformerBridge, prompt: Prompt, text: str) -> tuple[list
     Raises:
         InputError: nothing to show, or settings that this model's vocabulary or context does not allow.
     """
-    from induction.data_gen import repeated_batch
-    from induction.tokens import encode
+    from induction.data_gen.sequences import repeated_batch
+    from induction.model.tokens import encode
 
     if prompt.kind in ("repeat", "ab"):
         prompt.check()
@@ -144,7 +144,7 @@ def token_ids(model: TransformerBridge, prompt: Prompt, text: str) -> tuple[list
 
 
 def _ab_ids(model: TransformerBridge, prompt: Prompt) -> list[int]:
-    from induction.data_gen import generate_repeated_sequence, get_token_set, random_ids
+    from induction.data_gen.sequences import generate_repeated_sequence, get_token_set, random_ids
 
     if prompt.vocab == "random":
         rng = np.random.default_rng(prompt.seed)

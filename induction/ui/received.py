@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Protocol, TypeVar
 
-from induction.errors import InputError
+from induction.base import InputError
 
 SEED = (0, 2**31 - 1)
 

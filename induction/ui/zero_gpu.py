@@ -3,7 +3,7 @@
 ZeroGPU runs a decorated function in a process of its own, with arguments, steps and results pickled on the way, and
 refuses a Space that decorates none. So what is decorated here takes names and settings, never a model, and what must
 last (kept results) stays with the caller. Written after the documentation of the ``spaces`` package and not yet run
-on such a Space; ``tests/test_space.py`` runs it against a stand-in that pickles as ZeroGPU does.
+on such a Space; ``tests/page/test_browser_space.py`` runs it against a stand-in that pickles as ZeroGPU does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from induction.errors import InputError
+from induction.base import InputError
 
 HERE = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 DEVICE = "cuda" if HERE else "cpu"  # for models loaded inside of a borrowed run

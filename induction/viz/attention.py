@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 
-from induction.attention import Attention, without_first
+from induction.analysis.attention import Attention, without_first
 from induction.viz import svg
 from induction.viz.theme import LIGHT, Palette
 

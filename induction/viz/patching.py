@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from induction.errors import InputError
-from induction.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS
-from induction.results.patching import HeadSet, HeadSets, Measure, Patching
+from induction.base import InputError
+from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS
+from induction.patching.results import HeadSet, HeadSets, Measure, Patching
 from induction.viz import svg
 from induction.viz.heat_map import heat_map
 from induction.viz.theme import LIGHT, Palette

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from induction.errors import InputError
+from induction.analysis.scores import SCORES
+from induction.base import InputError
 from induction.results import HeadScores, Scan
-from induction.scores import SCORES
 from induction.viz import svg
 from induction.viz.heat_map import heat_map
 from induction.viz.theme import LIGHT, Palette

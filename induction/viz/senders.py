@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from induction.errors import InputError
-from induction.interventions import Head, head_name
-from induction.results.circuit import INPUTS, Composition, Paths, signed
+from induction.base import InputError
+from induction.circuit.results import INPUTS, Composition, Paths, signed
+from induction.patching.interventions import Head, head_name
 from induction.viz import svg
 from induction.viz.theme import LIGHT, MONO, Palette
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from operator import attrgetter
 
-from induction.errors import InputError
-from induction.history import Checkpoint, History, phase_change
-from induction.interventions import Head, head_name
-from induction.kinds import STRIPE
+from induction.analysis.kinds import STRIPE
+from induction.base import InputError
+from induction.patching.interventions import Head, head_name
+from induction.training.history import Checkpoint, History, phase_change
 from induction.viz import svg
 from induction.viz.theme import LIGHT, Palette
 
@@ -137,7 +137,9 @@ def ranked(history: History, score: str) -> list[tuple[Head, float]]:
 
 
 def first_to_form(history: History, score: str) -> tuple[Head, int] | None:
-    """The head whose ``score`` reached :data:`induction.kinds.STRIPE` first and the index of that checkpoint."""
+    """The head whose ``score`` reached :data:`induction.analysis.kinds.STRIPE` first and the index of that
+    checkpoint.
+    """
     for index, point in enumerate(history.checkpoints):
         grid = getattr(point, score)
         value, head = max(

@@ -1,0 +1,367 @@
+"""One prompt, all heads: where each head looks, and what it would write there.
+
+    Attention.patterns    [layer, head, query, key]     rows sum to 1, nothing above the diagonal
+    Attention.way.z       [layer, pos, head, d_head]    head outputs before the output projection
+
+What a head writes at a position is its direct logit attribution (Elhage et al. 2021): its output there, by the way
+of :mod:`induction.model.anatomy` through norms with the scales that they had, onto the unembedding of every token,
+minus the mean over the vocabulary. Only the direct path from the head to the logits counts, and a soft cap after it
+does not.
+
+Torch is imported when a model runs, not before.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from induction.analysis import scores
+from induction.analysis.scores import SCORES
+from induction.base import InputError, Refused
+
+if TYPE_CHECKING:
+    import torch
+    from transformer_lens.model_bridge import TransformerBridge
+
+    from induction.model.anatomy import Dissection, Frozen
+
+SCHEMA = "induction-attention/1"
+SHOWN_SCORES = tuple(name for name, score in SCORES.items() if score.reduction == "mean")
+DIGITS = 5
+ROWS_AT_ONCE = 64  # positions unembedded together
+NOTHING_LEFT = 1e-6  # attention outside the first column, below which a row is not renormalised
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """What a run fixes of the way from its head outputs to the logits.
+
+    Attributes:
+        z: head outputs, ``[layer, pos, head, d_head]``.
+        exits: scale of the norm after each layer's attention, ``[layer, pos]``; 1 where there is none.
+        final: scale of the final norm, ``[pos]``; 1 where there is none.
+        factor: by which the model multiplies its logits.
+    """
+
+    z: NDArray[np.float32]
+    exits: NDArray[np.float32]
+    final: NDArray[np.float32]
+    factor: float
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Attention of every head of a model on one prompt, with everything needed to repeat it.
+
+    ``way`` is how each layer's heads reach the logits; where that could not be verified it is None and ``refused``
+    says why.
+    """
+
+    model: str
+    origin: str
+    ids: tuple[int, ...]
+    labels: tuple[str, ...]
+    has_bos: bool
+    patterns: NDArray[np.float32]
+    way: Way | None
+    refused: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def n_layers(self) -> int:
+        return self.patterns.shape[0]
+
+    @property
+    def n_heads(self) -> int:
+        return self.patterns.shape[1]
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.ids)
+
+    @property
+    def targets(self) -> scores.Mask:
+        """Induction targets, bool ``[query, key]``: what followed an earlier copy of the query's token."""
+        return SCORES["induction"].mask(np.asarray(self.ids))
+
+    @property
+    def protocol(self) -> str:
+        bos = "the first one BOS" if self.has_bos else "no BOS in front"
+        return f"One prompt of {self.n_tokens} tokens, {bos}"
+
+    def scores(self) -> dict[str, NDArray[np.float64]]:
+        """The scores of every head on this prompt, ``[layer, head]`` each; NaN where nothing repeats."""
+        ids = np.asarray(self.ids)
+        return {name: scores.apply(SCORES[name], self.patterns, ids) for name in SHOWN_SCORES}
+
+    def ceilings(self) -> dict[str, float]:
+        """The most that a head can score on this prompt, below 1 where one query has several cells; NaN as above."""
+        ids = np.asarray(self.ids)
+        return {name: scores.cells(SCORES[name], ids).ceiling for name in SHOWN_SCORES}
+
+    def pattern(self, layer: int, head: int) -> NDArray[np.float32]:
+        """Attention of one head, ``[query, key]``.
+
+        Raises:
+            InputError: the model has no such head.
+        """
+        if not (0 <= layer < self.n_layers and 0 <= head < self.n_heads):
+            raise InputError(
+                f"{self.model} has layers 0..{self.n_layers - 1} and heads 0..{self.n_heads - 1}, "
+                f"not head {layer}.{head}."
+            )
+        return self.patterns[layer, head]
+
+
+def attend(model: TransformerBridge, ids: Sequence[int]) -> Attention:
+    """Run a prompt once and keep every head's attention and output.
+
+    Args:
+        ids: token ids ``[pos]``, the model's BOS in front where it shall be there.
+
+    Raises:
+        InputError: no tokens, ids outside the vocabulary, or more tokens than the model's context.
+    """
+    from induction.base import versions
+    from induction.model import name_of, origin
+    from induction.model.anatomy import dissect
+    from induction.model.tokens import bos_id, labels
+
+    ids = [int(token) for token in ids]
+    if not ids:
+        raise InputError("The prompt has no tokens; write at least one word.")
+    if len(ids) > model.cfg.n_ctx:
+        raise InputError(
+            f"The prompt has {len(ids)} tokens and the model's context is {model.cfg.n_ctx}; shorten it."
+        )
+    if min(ids) < 0 or max(ids) >= model.cfg.d_vocab:
+        raise InputError(f"Token ids of this model go from 0 to {model.cfg.d_vocab - 1}.")
+    patterns: list[NDArray[np.float32]] = []
+
+    def keep(activation: torch.Tensor, hook: Any) -> None:
+        patterns.append(activation[0].float().cpu().numpy().copy())
+
+    hooks = [(f"blocks.{layer}.attn.hook_pattern", keep) for layer in range(model.cfg.n_layers)]
+    way, refused = None, ""
+    try:
+        way = _way(dissect(model, ids, also=hooks))
+    except Refused as error:
+        if len(patterns) < model.cfg.n_layers:
+            raise
+        refused = str(error)
+    start = bos_id(model)
+    return Attention(
+        model=name_of(model),
+        origin=origin(model),
+        ids=tuple(ids),
+        labels=tuple(labels(model, ids)),
+        has_bos=start is not None and ids[0] == start,
+        patterns=np.stack(patterns),
+        way=way,
+        refused=refused,
+        versions=versions(),
+    )
+
+
+def _way(run: Dissection) -> Way:
+    n_pos = len(run.z[0])
+
+    def scales(step: Frozen) -> NDArray[np.float32]:
+        if step.scale is None:
+            return np.ones(n_pos, np.float32)
+        return step.scale[:, 0].float().cpu().numpy()
+
+    z = np.stack([part.float().cpu().numpy() for part in run.z])
+    return Way(z, np.stack([scales(step) for step in run.exits]), scales(run.final), run.final.factor)
+
+
+def without_first(patterns: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Attention without the first column, every row made to sum to 1 again.
+
+    Heads rest on the first token when they have nothing to do, which drowns the rest of the scale. A row
+    with nothing left (the first, and rows that look at the first token alone) becomes zeros.
+
+    Args:
+        patterns: ``[..., query, key]``.
+    """
+    kept = patterns.copy()
+    kept[..., 0] = 0
+    left = kept.sum(-1, keepdims=True)
+    return np.divide(kept, left, out=np.zeros_like(kept), where=left > NOTHING_LEFT)
+
+
+# -- what a head writes --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one head adds to the logits at every position, in logits above the mean over the vocabulary.
+
+    ``promoted`` and ``suppressed`` are ``[pos][rank]`` pairs of token label and logits, strongest first.
+    ``following`` is, per position, what the head adds to the token that does come next and that token's
+    rank among all (1 = most promoted). At the last position it is the token that induction would continue
+    with, the one after the latest earlier copy, and None where there is no earlier copy.
+    """
+
+    layer: int
+    head: int
+    promoted: list[list[tuple[str, float]]]
+    suppressed: list[list[tuple[str, float]]]
+    following: list[tuple[float, int] | None]
+
+
+def written(model: TransformerBridge, seen: Attention, layer: int, head: int, *, k: int = 5) -> Written:
+    """Direct logit attribution of one head at every position of a prompt.
+
+    Args:
+        model: the model that ``seen`` came from.
+        k: tokens named on either side.
+
+    Raises:
+        InputError: the model has no such head.
+        Refused: the way from its heads to its logits could not be verified.
+    """
+    import torch
+
+    from induction.model.tokens import labels
+
+    seen.pattern(layer, head)  # checks the head
+    if seen.way is None:
+        raise Refused(seen.refused)
+    n_vocab = min(model.cfg.d_vocab, len(model.tokenizer))  # embeddings may be padded
+    completed = np.flatnonzero(seen.targets[-1])[-1:]  # position of the token that induction continues with
+    following = [*seen.ids[1:], *(seen.ids[key] for key in completed)]
+    best: list[tuple[list[int], list[float]]] = []
+    worst: list[tuple[list[int], list[float]]] = []
+    next_token: list[tuple[float, int] | None] = []
+    with torch.no_grad():
+        output = _before_unembedding(model, seen.way, layer, head)  # [pos, d_model]
+        unembedding = model.W_U[:, :n_vocab]
+        for start in range(0, len(output), ROWS_AT_ONCE):
+            logits = output[start : start + ROWS_AT_ONCE] @ unembedding  # [pos, vocab]
+            logits = logits - logits.mean(-1, keepdim=True)
+            for into, largest in ((best, True), (worst, False)):
+                values, tokens = logits.topk(min(k, n_vocab), largest=largest)
+                into += zip(tokens.tolist(), values.tolist(), strict=True)
+            for row, token in zip(logits, following[start : start + ROWS_AT_ONCE], strict=False):
+                next_token.append((round(float(row[token]), DIGITS), int((row > row[token]).sum()) + 1))
+    if not len(completed):
+        next_token.append(None)
+
+    def named(found: list[tuple[list[int], list[float]]]) -> list[list[tuple[str, float]]]:
+        return [
+            [(label, round(value, DIGITS)) for label, value in zip(labels(model, ids), values, strict=True)]
+            for ids, values in found
+        ]
+
+    return Written(layer, head, named(best), named(worst), next_token)
+
+
+def _before_unembedding(model: TransformerBridge, way: Way, layer: int, head: int) -> torch.Tensor:
+    """What one head's output is where it meets the unembedding, logits' factor included: ``[pos, d_model]``."""
+    import torch
+
+    from induction.model.anatomy import Frozen, exit_norm, factor_of, final_norm, projected
+
+    def at(scales: NDArray[np.float32]) -> torch.Tensor:
+        return torch.from_numpy(scales).to(model.cfg.device)[:, None]  # [pos, 1]
+
+    block = model.blocks[layer]
+    z = torch.from_numpy(way.z[layer]).to(model.cfg.device)  # [pos, head, d_head]
+    alone = torch.zeros_like(z)
+    alone[:, head] = z[:, head]
+    leave = Frozen(exit_norm(model, layer), at(way.exits[layer]), factor_of(block))
+    arrive = Frozen(final_norm(model), at(way.final), way.factor)
+    return arrive(leave(projected(block, alone)))
+
+
+# -- pictures: one byte per cell, tiles under each other in a grey PNG ----------------------------------------
+
+
+def atlas(patterns: NDArray[np.floating]) -> bytes:
+    """Attention of several heads as one grey PNG, a tile per head from top to bottom, 255 for weight 1.
+
+    Args:
+        patterns: ``[head, query, key]`` in 0..1.
+    """
+    from PIL import Image
+
+    tiles = np.rint(np.clip(patterns, 0, 1) * 255).astype(np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(tiles.reshape(-1, tiles.shape[-1])).save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def pooled(patterns: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    """The largest weight of every ``factor`` x ``factor`` block, so that thin stripes survive.
+
+    Args:
+        patterns: ``[..., query, key]``; the last blocks may be smaller.
+    """
+    starts = np.arange(0, patterns.shape[-1], factor)
+    return np.maximum.reduceat(np.maximum.reduceat(patterns, starts, axis=-2), starts, axis=-1)
+
+
+# -- results that travel --------------------------------------------------------------------------------------
+
+
+def head_json(seen: Attention, layer: int, head: int, *, hide_first: bool = False) -> str:
+    """One head's attention on the prompt as a JSON document.
+
+    Raises:
+        InputError: the model has no such head.
+    """
+    pattern = _chosen(seen, layer, head, hide_first)
+    measured = {name: float(values[layer, head]) for name, values in seen.scores().items()}
+
+    def defined(figures: dict[str, float]) -> dict[str, float | None]:
+        return {name: None if np.isnan(value) else round(value, DIGITS) for name, value in figures.items()}
+
+    return json.dumps(
+        {
+            "schema": SCHEMA,
+            "model": seen.model,
+            "origin": seen.origin,
+            "layer": layer,
+            "head": head,
+            "protocol": seen.protocol,
+            "first_column": "left out, rows renormalised" if hide_first else "kept",
+            "ids": seen.ids,
+            "tokens": seen.labels,
+            "attention": np.round(pattern.astype(float), DIGITS).tolist(),
+            "induction_targets": np.argwhere(seen.targets).tolist(),
+            "scores": defined(measured),
+            "ceilings": defined(seen.ceilings()),
+            "versions": seen.versions,
+        },
+        allow_nan=False,
+    )
+
+
+def head_csv(seen: Attention, layer: int, head: int, *, hide_first: bool = False) -> str:
+    """One head's attention as a table: a row per query, a column per key, named ``position token``.
+
+    Raises:
+        InputError: the model has no such head.
+    """
+    pattern = _chosen(seen, layer, head, hide_first)
+    names = [f"{position} {label}" for position, label in enumerate(seen.labels)]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["query", *names])
+    for name, row in zip(names, pattern.astype(float), strict=True):
+        writer.writerow([name, *(round(value, DIGITS) for value in row.tolist())])
+    return out.getvalue()
+
+
+def _chosen(seen: Attention, layer: int, head: int, hide_first: bool) -> NDArray[np.float32]:
+    pattern = seen.pattern(layer, head)
+    return without_first(pattern) if hide_first else pattern

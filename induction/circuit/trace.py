@@ -1,0 +1,205 @@
+"""The circuit behind an induction head: what each head is, what feeds it, and whether the link is causal.
+
+scan, direct effect on the answer   ->  the kind of every head        (:mod:`induction.analysis.kinds`)
+weights                             ->  composition and copying       (:mod:`induction.circuit.composition`, `.copying`)
+path patching                       ->  which earlier head feeds it, through which input
+                                                                      (:mod:`induction.circuit.paths`)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from induction.analysis.kinds import KINDS, kinds_of
+from induction.analysis.scanning import iter_scan
+from induction.base import InputError, Progress, Refused, finish, versions
+from induction.circuit.composition import composition
+from induction.circuit.copying import copying
+from induction.circuit.paths import check_path_settings, iter_path_patch, targets
+from induction.circuit.results import INPUTS, MLPS, Circuit, Example, Mlps, Receiver
+from induction.data_gen.pairs import check_pairs, described, in_words, pairs
+from induction.model import name_of, origin
+from induction.patching.attribution import direct_logit_attribution
+from induction.patching.interventions import Direction, Head, PromptPair, check_heads, head_name
+from induction.patching.sweep import MAX_BYTES, hook_name
+from induction.results import Scan
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+Result = TypeVar("Result")
+SCORES = tuple(kind.score for kind in KINDS.values() if kind.score and not kind.against)
+SCAN_SHARE, DIRECT_SHARE = 25, 30  # per cent of the progress bar done after each
+
+
+def circuit(
+    model: TransformerBridge,
+    head: Head | None = None,
+    *,
+    on_progress: Callable[[Progress[Circuit]], None] | None = None,
+    **settings: Any,
+) -> Circuit:
+    """The circuit of one head, or of the strongest induction heads; settings as of :func:`iter_circuit`."""
+    return finish(iter_circuit(model, head, **settings), on_progress)
+
+
+def iter_circuit(
+    model: TransformerBridge,
+    head: Head | None = None,
+    *,
+    scan: Scan | None = None,
+    prompts: Sequence[PromptPair] | None = None,
+    n_receivers: int = 3,
+    n_pairs: int = 10,
+    vocab: str = "random",
+    direction: Direction = "denoise",
+    through: Sequence[str] = tuple(INPUTS),
+    mlps: Mlps = "frozen",
+    seed: int = 0,
+    max_bytes: int = MAX_BYTES,
+) -> Generator[Progress[Circuit], None, None]:
+    """Name the kind of every head, and measure what feeds one of them or the strongest induction heads.
+
+    Args:
+        head: the receiving head; default the strongest heads of the kind induction, none where there is
+            none.
+        n_receivers: how many of them.
+        scan: scores of this model, to save measuring them again; measured anew where it lacks one.
+        prompts: prompt pairs ``.. A B .. A``; default ``n_pairs`` of :func:`induction.data_gen.pairs.pairs` from the
+            token set ``vocab``.
+        direction: of the path patching, a name of :data:`induction.patching.interventions.DIRECTIONS`.
+        through: inputs that are patched, names of :data:`induction.circuit.results.INPUTS`.
+        mlps: what MLPs between sender and receiver do, a name of :data:`induction.circuit.results.MLPS`.
+        seed: of prompts, random baseline and token draw.
+
+    Yields:
+        Progress in per cent; the last step carries the result. Closing cancels. What cannot be verified on the model
+        is absent from it, with the reason in its place.
+
+    Raises:
+        InputError: a head outside of the model, an unknown name, prompts that do not end on a repeated token, or a
+            scan of another model.
+    """
+    started = time.perf_counter()
+    shape = {"n_layers": model.cfg.n_layers, "n_heads": model.cfg.n_heads}
+    if head is not None:
+        (head,) = check_heads([head], **shape)
+    if scan is not None and (scan.n_layers, scan.n_heads) != tuple(shape.values()):
+        raise InputError(f"The scan is of {scan.model} and does not fit this model; scan it again.")
+    check_path_settings(direction, through, mlps)
+    chosen = list(prompts) if prompts is not None else pairs(model, n_pairs, vocab=vocab, seed=seed)
+    check_pairs(model, chosen)
+    example = _example(model, chosen[0])
+    if scan is None or not set(SCORES) <= scan.scores.keys():
+        steps = iter_scan(model, scores=SCORES, loss=False, seed=seed)
+        scan = yield from _share(steps, 0, SCAN_SHARE)
+    yield Progress(SCAN_SHARE, 100, "direct effect of every head")
+    refused: dict[str, str] = {}
+    attribution = _unless_refused(
+        refused, "direct", lambda: direct_logit_attribution(model, chosen, seed=seed)
+    )
+    direct = attribution.mean if attribution else None
+    scores = {name: scan.scores[name].mean for name in SCORES}
+    kinds = kinds_of(scores, direct)
+    strongest = [(layer, index) for layer, index, _ in scan.ranked() if kinds[layer][index] == "induction"]
+    receivers = []
+    heads = strongest[:n_receivers] if head is None else [head]
+    settings = {"direction": direction, "through": through, "mlps": mlps, "max_bytes": max_bytes}
+    for number, receiver in enumerate(heads):
+        width = (100 - DIRECT_SHARE) / len(heads)
+        low = DIRECT_SHARE + number * width
+        yield Progress(round(low), 100, f"composition and copying of {head_name(receiver)}")
+        steps = _fed(model, receiver, chosen, refused, seed=seed, **settings)
+        receivers.append((yield from _share(steps, low, low + width)))
+    result = Circuit(
+        model=name_of(model),
+        **shape,
+        origin=origin(model),
+        scan_protocol=scan.scores["induction"].protocol,
+        protocol=f"{in_words(chosen)}; {direction}, {MLPS[mlps].title}",
+        scores=scores,
+        direct=direct,
+        kinds=kinds,
+        receivers=receivers,
+        example=example,
+        pairs=[described(model, pair) for pair in chosen],
+        refused=refused,
+        seed=seed,
+        seconds=round(time.perf_counter() - started, 2),
+        versions=versions(),
+    )
+    yield Progress(100, 100, "done", result)
+
+
+def _fed(
+    model: TransformerBridge,
+    head: Head,
+    prompts: Sequence[PromptPair],
+    refused: dict[str, str],
+    *,
+    seed: int,
+    **settings: Any,
+) -> Iterator[Progress[Receiver]]:
+    """Everything about one receiving head; what cannot be verified goes with its reason into ``refused``."""
+    copies = _unless_refused(refused, "copying", partial(copying, model, head, seed=seed))
+    composed = paths = None
+    if head[0] > 0:
+        composed = _unless_refused(refused, "composition", partial(composition, model, head, seed=seed))
+        try:
+            for step in iter_path_patch(model, head, prompts, seed=seed, **settings):
+                paths = step.result
+                yield replace(step, result=None)
+        except Refused as error:
+            refused.setdefault("paths", str(error))
+    yield Progress(1, 1, "done", Receiver(*head, composition=composed, paths=paths, copying=copies))
+
+
+def _unless_refused(refused: dict[str, str], quantity: str, compute: Callable[[], Result]) -> Result | None:
+    """A quantity, or None and its reason under its name where it cannot be verified on this model."""
+    try:
+        return compute()
+    except Refused as error:
+        refused.setdefault(quantity, str(error))
+        return None
+
+
+def _share(
+    steps: Iterator[Progress[Result]], low: float, high: float
+) -> Generator[Progress[Any], None, Result]:
+    """Pass on the steps of a part as ``low`` to ``high`` per cent of the whole; returns the part's result."""
+    result = None
+    for step in steps:
+        result = step.result
+        yield Progress(round(low + (high - low) * step.done / max(step.total, 1)), 100, step.label)
+    if result is None:
+        raise RuntimeError("the work ended without a result")
+    return result
+
+
+def _example(model: TransformerBridge, pair: PromptPair) -> Example:
+    """Where every head looks in one clean prompt: back from B to A, and on from the second A to B."""
+    first_b = int(targets(pair)[-1])
+    last = pair.scored
+    step_back: list[list[float]] = []
+    step_on: list[list[float]] = []
+
+    def look(pattern: torch.Tensor, hook: Any) -> None:  # [1, head, query, key]
+        step_back.append([round(value, 6) for value in pattern[0, :, first_b, first_b - 1].tolist()])
+        step_on.append([round(value, 6) for value in pattern[0, :, last, first_b].tolist()])
+
+    layers = range(model.cfg.n_layers)
+    with torch.no_grad():
+        model.run_with_hooks(
+            torch.tensor([pair.clean[: last + 1]], device=model.cfg.device),
+            fwd_hooks=[(hook_name("pattern", layer), look) for layer in layers],
+            stop_at_layer=model.cfg.n_layers,
+            return_type=None,
+        )
+    shown = described(model, pair)
+    return Example(shown.clean[: last + 1], first_b - 1, first_b, shown.answer, step_back, step_on)

@@ -1,0 +1,243 @@
+"""Ablation: what is lost when heads are switched off, on their own or together.
+
+A head's output z is replaced by zero, by its mean over a named reference set (position by position), or by that
+of one sequence of the set. Measured: the answer of the clean prompts, and the loss on both copies of repeated
+sequences. Both copies are always shown: "second minus first" can be improved by damaging the first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from induction.base import Progress, finish, versions
+from induction.data_gen.pairs import check_pairs, described, in_words
+from induction.data_gen.pairs import pairs as make_pairs
+from induction.data_gen.sequences import random_ids, repeated_batch
+from induction.model import name_of, origin
+from induction.model.tokens import bos_id
+from induction.patching.effects import changes, measure
+from induction.patching.heads import NamedSet, controls_in_words, rows_of, set_rows
+from induction.patching.interventions import (
+    ABLATIONS,
+    LOSSES,
+    METRICS,
+    AblationKind,
+    Head,
+    PromptPair,
+    check_choice,
+    check_seed,
+    head_name,
+)
+from induction.patching.results import HeadSet, HeadSets, Measure
+from induction.patching.sweep import MAX_BYTES, check_component, hook_name, record
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+N_REFERENCE = 16
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Sequences without any repetition, on which induction heads have nothing to do."""
+
+    name: str
+    z: list[torch.Tensor]  # per layer [sequence, pos, head, d_head]
+
+    def values(self, kind: AblationKind, prompt: int, n_pos: int) -> list[torch.Tensor]:
+        """What replaces z in a prompt of ``n_pos`` tokens, per layer ``[1, pos, head, d_head]``."""
+        return [ABLATIONS[kind].values(z[:, :n_pos], prompt) for z in self.z]
+
+
+def reference_set(model: TransformerBridge, length: int, *, n: int = N_REFERENCE, seed: int = 0) -> Reference:
+    """``n`` sequences of ``length`` tokens: BOS where the model has one, then distinct random tokens.
+
+    All prompts of a run share the set, so intervals over prompts are conditional on it.
+    """
+    check_seed(seed)
+    check_component(model, "z")
+    rng = np.random.default_rng(seed)
+    pool = random_ids(model, rng, 4 * length)
+    start = [] if bos_id(model) is None else [bos_id(model)]
+    n_random = length - len(start)
+    rows = [[*start, *rng.choice(pool, n_random, replace=n_random > len(pool)).tolist()] for _ in range(n)]
+    outputs: list[torch.Tensor] = []
+
+    def keep(z: torch.Tensor, hook: Any) -> None:
+        outputs.append(z.clone())
+
+    def cut(resid: torch.Tensor, hook: Any) -> torch.Tensor:
+        return resid[:, :1]
+
+    hooks = [(hook_name("z", layer), keep) for layer in range(model.cfg.n_layers)]
+    with torch.no_grad():
+        tokens = torch.tensor(rows, device=model.cfg.device)
+        model.run_with_hooks(tokens, fwd_hooks=[*hooks, ("unembed.hook_in", cut)])
+    bos = "BOS and " if start else ""
+    return Reference(f"{n} sequences of {bos}{n_random} distinct random tokens, seed {seed}", outputs)
+
+
+def ablate(
+    model: TransformerBridge,
+    sets: Sequence[NamedSet] | None = None,
+    *,
+    kind: AblationKind = "mean",
+    pairs: Sequence[PromptPair] | None = None,
+    n_prompts: int = 5,
+    length: int | None = None,
+    n_random: int = 0,
+    seed: int = 0,
+    max_bytes: int = MAX_BYTES,
+) -> HeadSets:
+    """Ablate heads; see :func:`iter_ablate` for the arguments."""
+    steps = iter_ablate(
+        model,
+        sets,
+        kind=kind,
+        pairs=pairs,
+        n_prompts=n_prompts,
+        length=length,
+        n_random=n_random,
+        seed=seed,
+        max_bytes=max_bytes,
+    )
+    return finish(steps)
+
+
+def ablate_set(model: TransformerBridge, heads: Sequence[Head], **settings: Any) -> HeadSets:
+    """Ablate one set of heads together; settings as of :func:`iter_ablate`."""
+    label = ", ".join(head_name(head) for head in heads)
+    return ablate(model, [NamedSet(label, tuple(heads))], **settings)
+
+
+def single_heads(model: TransformerBridge) -> list[NamedSet]:
+    """Every head of the model as a set of its own."""
+    heads = [(layer, head) for layer in range(model.cfg.n_layers) for head in range(model.cfg.n_heads)]
+    return [NamedSet(head_name(head), (head,)) for head in heads]
+
+
+def iter_ablate(
+    model: TransformerBridge,
+    sets: Sequence[NamedSet] | None = None,
+    *,
+    kind: AblationKind = "mean",
+    pairs: Sequence[PromptPair] | None = None,
+    n_prompts: int = 5,
+    length: int | None = None,
+    n_random: int = 0,
+    seed: int = 0,
+    max_bytes: int = MAX_BYTES,
+) -> Generator[Progress[HeadSets], None, None]:
+    """Ablate each set of heads, all its heads together, and random sets of the same shape.
+
+    Args:
+        sets: default every head on its own.
+        kind: a name of :data:`induction.patching.interventions.ABLATIONS`.
+        pairs: whose clean prompts are answered; default ``n_prompts`` of :func:`induction.data_gen.pairs.pairs`.
+        n_prompts: repeated sequences for the losses.
+        length: their mean period (default as in the scan).
+        n_random: control sets for each set, of other heads in the same layers.
+        seed: of prompts, reference set and random sets.
+
+    Yields:
+        Progress; the last step carries the result, whose measures are those of ``METRICS`` and ``LOSSES``, effect =
+        mean over prompts of ablated minus intact, with a t-interval given the reference set. Closing cancels.
+
+    Raises:
+        InputError: an unknown kind, no sets or pairs, a head outside of the model, or a count out of range.
+    """
+    check_choice(kind, tuple(ABLATIONS), "ablation")
+    if pairs is not None:
+        check_pairs(model, pairs)
+    started = time.perf_counter()
+    named, rows = rows_of(model, single_heads(model) if sets is None else sets, n_random, seed)
+    asked = make_pairs(model, n_prompts, seed=seed) if pairs is None else list(pairs)
+    batch = repeated_batch(model, n_prompts=n_prompts, length=length, seed=seed)
+    longest = max(*batch.lengths, *(pair.scored + 1 for pair in asked))
+    reference = reference_set(model, longest, seed=seed)
+
+    answers = np.empty((1 + len(rows), len(asked), len(METRICS)))  # [intact and rows, pair, metric]
+    losses = np.empty((1 + len(rows), n_prompts, len(LOSSES)))  # [intact and rows, prompt, copy]
+    total = (len(asked) + n_prompts) * len(rows)
+    done = 0
+    direct = True
+    for index, pair in enumerate(asked):
+        run = record(model, pair.clean[: pair.scored + 1])
+        direct = direct and run.direct
+        answers[0, index] = measure(run.logits[None], pair)[0]
+        values = reference.values(kind, index, run.n_pos)
+        for which, logits in set_rows(model, run, rows, "z", values, max_bytes=max_bytes):
+            answers[1 + np.array(which), index] = measure(logits, pair)
+            done += len(which)
+            yield Progress(done, total, f"prompt {index + 1} of {len(asked)}")
+    for index in range(n_prompts):
+        run = record(model, tuple(batch.prompt(index).tolist()))
+        direct = direct and run.direct
+        period = batch.periods[index]
+        with torch.no_grad():
+            losses[0, index] = _copy_losses(model(run.tokens), run.tokens, period)[0]
+        values = reference.values(kind, index, run.n_pos)
+        for which, logits in set_rows(
+            model, run, rows, "z", values, max_bytes=max_bytes, every_position=True
+        ):
+            losses[1 + np.array(which), index] = _copy_losses(logits, run.tokens, period)
+            done += len(which)
+            if done < total:
+                yield Progress(done, total, f"repeated sequence {index + 1} of {n_prompts}")
+
+    measures: list[dict[str, Measure]] = [{} for _ in named]
+    for table, declared in ((answers, METRICS), (losses, LOSSES)):
+        for at, (name, metric) in enumerate(declared.items()):
+            found = changes(table[1:, :, at], table[0, :, at], len(named), n_random, metric.unit)
+            for own, measured in zip(measures, found, strict=True):
+                own[name] = measured
+    result = HeadSets(
+        model=name_of(model),
+        n_layers=model.cfg.n_layers,
+        n_heads=model.cfg.n_heads,
+        origin=origin(model),
+        protocol=f"answer: clean prompts of {in_words(asked)}; losses: {batch}; {controls_in_words(n_random)}",
+        intervention=kind,
+        component="z",
+        sets=[
+            HeadSet(item.label, [list(head) for head in item.heads], found)
+            for item, found in zip(named, measures, strict=True)
+        ],
+        n_random=n_random,
+        reference=reference.name if ABLATIONS[kind].uses_reference else None,
+        pairs=[described(model, pair) for pair in asked],
+        engine="direct" if direct else "hooked",
+        seed=seed,
+        seconds=round(time.perf_counter() - started, 2),
+        versions=versions(),
+    )
+    yield Progress(total, total, "done", result)
+
+
+def _copy_losses(logits: torch.Tensor, tokens: torch.Tensor, period: int) -> NDArray[np.float64]:
+    """Mean loss on each copy without its first token, in nats and in the order of ``LOSSES``.
+
+    Args:
+        logits: ``[row, pos, d_vocab]``.
+        tokens: ``[1, pos]``, two copies of ``period`` tokens after an optional BOS.
+
+    Returns:
+        ``[row, copy]``.
+    """
+    nll = torch.stack([_nll(row, tokens[0]) for row in logits]).double().cpu().numpy()  # [row, pos - 1]
+    n_pos = tokens.shape[1]
+    begins = [
+        n_pos - (2 - loss.copy) * period for loss in LOSSES.values()
+    ]  # entry i is the loss on token i + 1
+    return np.stack([nll[:, begin : begin + period - 1].mean(1) for begin in begins], 1)
+
+
+def _nll(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(logits[:-1], tokens[1:], reduction="none")

@@ -1,0 +1,1 @@
+"""How heads form: training a small model, and measuring the checkpoints of training runs."""

@@ -1,0 +1,42 @@
+"""All models with a bundled result as small grids; a click opens one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from induction import results
+from induction.ui.components import script
+from induction.ui.names import known_models, short_name
+
+_JS = script.read("gallery.js")
+_HTML = '<ul class="ih-gallery"></ul>'
+
+
+def gallery(**options: Any) -> gr.HTML:
+    """One card per bundled model. Fires ``pick``; read the model with :func:`picked_model`."""
+    return gr.HTML(_cards(), html_template=_HTML, js_on_load=_JS, apply_default_css=False, **options)
+
+
+def picked_model(event: gr.EventData) -> str:
+    """The model of a ``pick`` event, or an empty string where the client sent nonsense."""
+    index = event._data.get("model")
+    names = _names()
+    return names[index] if isinstance(index, int) and 0 <= index < len(names) else ""
+
+
+def _names() -> list[str]:
+    there = results.bundled_names()
+    return [name for name in known_models() if name in there and "induction" in results.bundled(name).scores]
+
+
+def _cards() -> list[dict[str, Any]]:
+    cards = []
+    for name in _names():
+        scan = results.bundled(name)
+        layer, head, best = scan.ranked("induction")[0]
+        values = [[round(value, 2) for value in row] for row in scan.scores["induction"].mean]
+        text = f"{scan.n_layers} × {scan.n_heads}, strongest {layer}.{head} at {best:.2f}"
+        cards.append({"name": short_name(name), "values": values, "text": text})
+    return cards

@@ -1,0 +1,91 @@
+"""The clickable grid of heads, layers down and heads across, as a Gradio component.
+
+``grid.pick(fn, ...)`` fires when a cell is clicked or entered; read the head with :func:`picked`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import gradio as gr
+
+from induction.ui import links
+from induction.ui.components import script
+
+Grid = list[list[float]] | list[list[float | None]]
+
+_JS = script.read("head_grid.js")
+_HTML = (
+    '<div class="ih-grid"></div><div class="ih-legend" hidden></div>'
+    '<div class="ih-tip" role="tooltip" hidden></div>'
+)
+
+
+def head_grid(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
+    """A grid of real buttons with arrow keys and tooltips; its value comes from :func:`grid_value`.
+
+    A function and not a subclass of ``gr.HTML``: Gradio writes a ``.pyi`` file beside every subclass.
+    """
+    return gr.HTML(
+        value,
+        html_template=_HTML,
+        js_on_load=_JS,
+        apply_default_css=False,
+        elem_classes=["ih-grid-block"],
+        **options,
+    )
+
+
+def grid_value(
+    values: Grid | None,
+    *,
+    title: str,
+    selected: str = "",
+    low: Grid | None = None,
+    high: Grid | None = None,
+    std: Grid | None = None,
+    chance: float | None = None,
+    scale: Literal["sequential", "diverging"] = "sequential",
+    limit: float = 1.0,
+    marked: list[str] | None = None,
+    notes: dict[str, str] | None = None,
+    missing: str = "not measured",
+) -> dict[str, Any]:
+    """What a :func:`head_grid` shows.
+
+    Args:
+        values: ``[layer][head]``; None entries are drawn as not measured. None: an empty grid that says ``missing``.
+        title: name of the figure, for tooltips and screen readers.
+        selected: the one selected head, ``"5.1"``.
+        low, high: 95 % interval per head; ``std`` is shown where there is no interval.
+        chance: level of uniform attention.
+        scale: ``sequential`` for 0..limit, ``diverging`` for -limit..limit.
+        marked: heads of a set, outlined.
+        notes: one more line in the tooltip of a head.
+    """
+    if not values:
+        return {"missing": missing}
+    return {
+        "n_layers": len(values),
+        "n_heads": len(values[0]),
+        "values": values,
+        "low": low,
+        "high": high,
+        "std": std,
+        "chance": chance,
+        "title": title,
+        "selected": selected,
+        "scale": scale,
+        "limit": limit,
+        "marked": marked or [],
+        "notes": notes or {},
+        "missing": missing,
+    }
+
+
+def picked(event: gr.EventData) -> str:
+    """The head of a ``pick`` event as ``"5.1"``, or an empty string where the client sent nonsense."""
+    layer, head = event._data.get("layer"), event._data.get("head")
+    if not all(isinstance(index, int) and 0 <= index < 1000 for index in (layer, head)):
+        return ""
+    return links.format_head(layer, head)

@@ -1,0 +1,366 @@
+"""Attention: every head on one prompt, what a query token looks at and what the head writes there."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from induction import model as models
+from induction.analysis import attention
+from induction.analysis.attention import Attention, Written
+from induction.base import InputError, Refused
+from induction.data_gen.sequences import TOKEN_SETS
+from induction.patching.interventions import head_name
+from induction.ui import jobs, links
+from induction.ui.components import status
+from induction.ui.components.attention_view import (
+    attention_view,
+    missing_value,
+    tiles_value,
+    view_value,
+    written_value,
+)
+from induction.ui.components.exports import exports
+from induction.ui.components.head_grid import picked
+from induction.ui.components.note import html
+from induction.ui.loading import loading
+from induction.ui.names import checked_model, short_name
+from induction.ui.prompts import DEFAULTS, EXAMPLES, KINDS, LENGTH, TOKENS, Prompt, parameter, token_ids
+
+if TYPE_CHECKING:
+    from induction.ui.page import Page
+
+TEXT = links.text("text")
+NOTHING = "Attention appears here when the prompt has been read. Show attention starts that."
+Key = tuple[str, str, str]  # model, prompt, own text
+
+kept: jobs.Cache[tuple[Attention, str]] = jobs.Cache(
+    6
+)  # with the notice where a text was cut; up to 100 MB each
+wrote: jobs.Cache[Written] = jobs.Cache(256)
+
+
+def request_key(model: str, prompt: str, text: str) -> Key:
+    """What a result depends on; the text counts only where it is the prompt."""
+    return models.resolve(model), prompt, text if prompt == "own" else ""
+
+
+# -- what is shown -------------------------------------------------------------------------------------------
+
+
+def ask(
+    model: str, prompt: str, text: str, done: str, on_show: str, head: str, row: float, hide_first: bool
+) -> tuple[Any, Any, Any]:
+    """``(view, status, on_show)``: what is kept, at once; else the view asks for the work, or says what it needs."""
+    key = request_key(model, prompt, text)
+    mark = json.dumps(key)
+    idle = status.stopped("idle", "")
+    if on_show == mark:
+        return gr.skip(), gr.skip(), gr.skip()
+    if kept.get(key) is not None:
+        return shown(key, head, row, hide_first), idle, mark
+    if on_show == f"asked {mark}":
+        return gr.skip(), gr.skip(), gr.skip()
+    try:
+        name = checked_model(model)
+    except InputError as error:
+        return missing_value(str(error)), idle, ""
+    if models.availability(name) == "download":
+        return missing_value(out_of_reach(name)), idle, ""
+    return missing_value(NOTHING, run=now(), model=key[0]), gr.skip(), f"asked {mark}"
+
+
+def out_of_reach(model: str) -> str:
+    """What attention on this model needs, for the empty state."""
+    card = models.CATALOGUE.get(model)
+    size = f" ({card.download_mb} MB)" if card else ""
+    offline = ", ".join(short_name(name) for name in models.offline_models())
+    return (
+        f"Attention needs the weights of {short_name(model)}, which are not on this machine. Show attention fetches "
+        f"them{size} from the Hugging Face Hub. Without a download: {offline}."
+    )
+
+
+def now() -> int:
+    """A number that is new every time: the same wish twice is two wishes."""
+    return time.time_ns() // 1_000_000
+
+
+def shown(key: Key, head: str, row: float, hide_first: bool) -> dict[str, Any]:
+    """The view of a kept result."""
+    seen, notice = kept.get(key) or _gone()
+    place = links.parse_head(head) or (0, 0)
+    return view_value(
+        seen,
+        dict(zip(("model", "prompt", "text"), key, strict=True)),
+        name=short_name(key[0]),
+        head=links.format_head(*place),
+        row=int(row if row is not None else -1),
+        hide_first=bool(hide_first),
+        notice=notice,
+    )
+
+
+def _gone() -> tuple[Attention, str]:
+    raise InputError("This prompt is no longer kept; press Show attention to read it again.")
+
+
+def read(model: str, prompt: Prompt, text: str) -> tuple[Attention, str]:
+    """Attention on a prompt, with a notice where the text was cut.
+
+    Raises:
+        InputError: the model or the prompt is refused.
+    """
+    loaded = models.load_model(model)
+    ids, notice = token_ids(loaded, prompt, text)
+    return attention.attend(loaded, ids), notice
+
+
+def run(model: str, prompt: str, text: str) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """Steps of reading a prompt: ``(status, view, on_show, done)``.
+
+    The result is kept, and ``done`` makes :func:`ask` show what is wanted by then.
+    """
+    key = request_key(model, prompt, text)
+    try:
+        name = checked_model(model)
+        for state in loading(name):
+            yield state, gr.skip(), gr.skip(), gr.skip()
+        models.load_model(name)
+        yield status.waiting("Reading the prompt…"), gr.skip(), gr.skip(), gr.skip()
+        kept.put(key, read(name, Prompt.parse(prompt) or DEFAULTS["repeat"], text))
+    except InputError as error:
+        yield status.stopped("error", str(error)), missing_value(NOTHING), gr.skip(), gr.skip()
+        return
+    yield status.stopped("idle", ""), gr.skip(), "", str(now())
+
+
+def tiles(asked: dict[str, Any]) -> dict[str, Any]:
+    """Attention of one layer or of all, for the view; the request comes from a browser."""
+    key = request_key(*(str(asked.get(name, "")) for name in ("model", "prompt", "text")))
+    found = kept.get(key)
+    if found is None:
+        return {"gone": True}
+    seen, layer = found[0], asked.get("layer")
+    if layer == "all":
+        return tiles_value(seen, None, bool(asked.get("hide_first")))
+    if not isinstance(layer, int) or not 0 <= layer < seen.n_layers:
+        return {"gone": True}
+    return tiles_value(seen, layer, bool(asked.get("hide_first")))
+
+
+def need(event: gr.EventData, model: str, prompt: str, text: str) -> Any:
+    """What the head that the view asks for writes, at every position."""
+    key = request_key(model, prompt, text)
+    found, place = kept.get(key), links.parse_head(picked(event))
+    if found is None or place is None:
+        return gr.skip()
+    request = dict(zip(("model", "prompt", "text"), key, strict=True))
+    if wrote.get((key, place)) is None:
+        loaded = models.load_model(checked_model(model))
+        try:
+            wrote.put((key, place), attention.written(loaded, found[0], *place))
+        except Refused as error:
+            return gr.HTML(written={"request": request, "head": head_name(place), "error": str(error)})
+    written = wrote.get((key, place))
+    return gr.HTML(written=written_value(request, written)) if written else gr.skip()
+
+
+def export(kind: str, asked: dict[str, Any]) -> tuple[str, str]:
+    """File name and text of one head's attention.
+
+    Raises:
+        InputError: the prompt is no longer kept, or the model has no such head.
+    """
+    from induction.viz.attention import head_figure
+
+    key = request_key(*(str(asked.get(name, "")) for name in ("model", "prompt", "text")))
+    seen, _ = kept.get(key) or _gone()
+    layer, head = links.parse_head(str(asked.get("head"))) or (-1, -1)
+    hide_first = asked.get("hide_first") is True
+    make = {"json": attention.head_json, "csv": attention.head_csv, "svg": head_figure}[kind]
+    prompt = Prompt.parse(key[1]) or DEFAULTS["own"]
+    name = f"attention-{short_name(key[0])}-{layer}.{head}-{prompt}"
+    return f"{name}.{kind}", make(seen, layer, head, hide_first=hide_first)
+
+
+# -- the controls --------------------------------------------------------------------------------------------
+
+
+def commit(
+    pressed: bool,
+    kind: str,
+    length: float,
+    vocab: str,
+    seed: float,
+    example: int,
+    own: str,
+    model: str,
+    prompt: str,
+    text: str,
+    state: dict[str, Any],
+) -> tuple[Any, ...]:
+    """``(prompt, text, row, view, on_show, status)`` after a setting was changed or Show attention was pressed."""
+    wished = Prompt(kind, int(length or 0), vocab, int(seed or 0), int(example or 0))
+    if kind in ("repeat", "ab"):
+        try:
+            wished.check()
+        except InputError as error:
+            return *[gr.skip()] * 5, status.stopped("error", str(error))
+    own, notice = TEXT.read(own or "")
+    if notice:
+        gr.Warning(notice)
+    wished_text = own if kind == "own" else text
+    changed = (str(wished), wished_text) != (prompt, text)
+    # A changed prompt is asked for by itself, unless the weights have to be fetched first.
+    wish = pressed and not (changed and models.availability(model) != "download")
+    view = missing_value(NOTHING, run=now(), model=models.resolve(model)) if wish else gr.skip()
+    kept_row = -1 if changed else gr.skip()
+    # Two events may come with one click; the status of a run that began meanwhile stays.
+    told = status.stopped("idle", "") if state["state"] == "error" else gr.skip()
+    return str(wished), wished_text, kept_row, view, "" if wish else gr.skip(), told
+
+
+def choose_kind(kind: str, own: str, prompt: str, text: str) -> tuple[Any, ...]:
+    """``(prompt, row, *visibility of the controls)``; own text waits for the button."""
+    if kind == "own" and not (own or "").strip():
+        return prompt, gr.skip(), *_visible(kind)
+    return str(DEFAULTS[kind]), -1, *_visible(kind)
+
+
+def _visible(kind: str) -> list[Any]:
+    generated = kind in ("repeat", "ab")
+    return [
+        gr.update(visible=there)
+        for there in (generated, generated, generated, kind == "natural", kind == "own")
+    ]
+
+
+def refill(prompt: str, text: str) -> list[Any]:
+    """The controls follow the prompt on show."""
+    wished = Prompt.parse(prompt) or DEFAULTS["repeat"]
+    generated, natural, own = wished.kind in ("repeat", "ab"), wished.kind == "natural", wished.kind == "own"
+    info = "Tokens per copy" if wished.kind == "repeat" else "Words before A B and again before A"
+    return [
+        wished.kind,
+        gr.Number(wished.length, info=info, visible=generated) if generated else gr.Number(visible=False),
+        gr.Dropdown(value=wished.vocab, visible=generated) if generated else gr.Dropdown(visible=False),
+        gr.Number(wished.seed, visible=generated) if generated else gr.Number(visible=False),
+        gr.Dropdown(value=wished.example, visible=True) if natural else gr.Dropdown(visible=False),
+        gr.Textbox(text, visible=True) if own else gr.Textbox(visible=False),
+    ]
+
+
+def _state(event: gr.EventData) -> tuple[int, bool]:
+    row = event._data.get("row")
+    fits = isinstance(row, int) and 0 <= row < TOKENS
+    return (row if fits else -1), event._data.get("hide_first") is True
+
+
+def build(page: Page) -> None:
+    first = DEFAULTS["repeat"]
+    with page.tab("attention", "Attention"):
+        with gr.Column(elem_classes=["ih-panel"], elem_id="attention-prompt"):
+            html("<h2>Prompt</h2>")
+            kind = gr.Radio(
+                [(title, name) for name, title in KINDS.items()],
+                value=first.kind,
+                show_label=False,
+                container=False,
+                elem_id="prompt-kind",
+            )
+            own = gr.Textbox(
+                label="Text",
+                info=f"The first {TOKENS} tokens are shown; at most {links.PROMPT_LIMIT:,} characters",
+                placeholder="Write or paste a text in which something comes again.",
+                lines=3,
+                max_lines=6,
+                max_length=links.PROMPT_LIMIT,
+                visible=False,
+                elem_id="own-text",
+            )
+            with gr.Row():
+                length = gr.Number(
+                    first.length,
+                    label=f"Length ({LENGTH[0]} to {LENGTH[1]})",
+                    info="Tokens per copy",
+                    precision=0,
+                    min_width=140,
+                )
+                vocab = gr.Dropdown(
+                    list(TOKEN_SETS),
+                    value=first.vocab,
+                    label="Token set",
+                    info="What is drawn from",
+                    min_width=160,
+                )
+                seed = gr.Number(
+                    first.seed, label="Seed", info="Same seed, same prompt", precision=0, min_width=120
+                )
+                example = gr.Dropdown(
+                    [(title, index) for index, (title, _) in enumerate(EXAMPLES)],
+                    value=0,
+                    label="Example",
+                    visible=False,
+                    min_width=220,
+                )
+            with gr.Row():
+                show = gr.Button("Show attention", variant="primary", elem_id="show-attention")
+                cancel = gr.Button("Cancel", elem_id="cancel-attention")
+                state = status.status(status.stopped("idle", ""), elem_id="attention-status")
+        with gr.Column(elem_classes=["ih-panel"]):
+            view = attention_view(tiles, elem_id="attention-view")
+            html("<h2>Export this head</h2>")
+            files = exports(
+                export,
+                {"model": page.model.value, "prompt": str(first), "head": page.head.value},
+                elem_id="attention-export",
+            )
+        prompt = gr.Textbox(str(first), visible=False)
+        text = gr.Textbox("", visible=False)
+        row = gr.Number(-1, visible=False, precision=0)
+        hide_first = gr.Checkbox(False, visible=False)
+        on_show = gr.Textbox("", visible=False)
+        done = gr.Textbox("", visible=False)
+
+    page.link(parameter(), prompt)
+    page.link(TEXT, text)
+    page.link(links.integer("row", -1, low=-1, high=TOKENS - 1), row)
+    page.link(links.flag("hide_first"), hide_first)
+
+    request = [page.model, prompt, text]
+    restored = [page.head, row, hide_first]
+    page.show("attention", ask, [*request, done], [view, state, on_show], also=[on_show, *restored])
+    page.show("attention", lambda head: gr.HTML(selected=head), [page.head], [view])
+    # Without the server: what is exported keeps up with the address.
+    page.changed([*request, page.head, hide_first])(
+        None,
+        [*request, page.head, hide_first],
+        files,
+        js="(model, prompt, text, head, hide_first) => ({ model, prompt, text, head, hide_first })",
+        **jobs.QUICK,
+    )
+    jobs.long_run(view.run, cancel, run, request, [state, view, on_show, done])
+    page.selects_head(view)
+    view.state(_state, None, [row, hide_first], **jobs.QUICK)
+    view.need(jobs.on_model(need), request, view, trigger_mode="always_last", **jobs.MODEL)
+
+    settings = [kind, length, vocab, seed, example, own]
+    kind.input(
+        choose_kind, [kind, own, prompt, text], [prompt, row, length, vocab, seed, example, own], **jobs.QUICK
+    )
+    changes = [length.submit, length.blur, seed.submit, seed.blur, vocab.input, example.input]
+    for events, pressed in ((changes, False), ([show.click, own.submit], True)):
+        gr.on(
+            events,
+            partial(commit, pressed),
+            [*settings, *request, state],
+            [prompt, text, row, view, on_show, state],
+            **jobs.QUICK,
+        )
+    page.changed([prompt, text])(refill, [prompt, text], settings, trigger_mode="always_last", **jobs.QUICK)

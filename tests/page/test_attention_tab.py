@@ -1,0 +1,258 @@
+"""The Attention tab without a browser: what it ships, what it accepts from links and clients, its exports."""
+
+import base64
+import io
+import json
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from types import SimpleNamespace
+
+import models
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from induction.analysis import attention
+from induction.base import InputError
+from induction.model import CATALOGUE
+from induction.model.tokens import encode, labels
+from induction.ui import links
+from induction.ui.components.attention_view import OVERVIEW_CELLS, tiles_value, view_value, written_value
+from induction.ui.prompts import DEFAULTS, EXAMPLES, TOKENS, Prompt, parameter, token_ids
+from induction.ui.tabs import attention as tab
+from induction.viz.attention import head_figure
+
+IDLE = {"state": "idle", "share": 0, "text": ""}
+REQUEST = {"model": "mini-2l", "prompt": "repeat-31-random-0", "text": ""}
+
+
+def first(steps):
+    *_, last = steps
+    return last
+
+
+@pytest.fixture
+def seen(mini):
+    """The prompt of REQUEST (63 tokens), kept as a visit keeps it."""
+    assert first(tab.run(*REQUEST.values()))[0]["state"] == "idle"
+    return tab.kept.get(tuple(REQUEST.values()))[0]
+
+
+def drawn(tiles):
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(tiles["png"]))))
+    return pixels.reshape(-1, tiles["size"], tiles["size"]) / 255
+
+
+def view_of(seen, **changes):
+    options = {"name": "m", "head": "1.2", "row": -1, "hide_first": False, "notice": ""} | changes
+    return view_value(seen, REQUEST, **options)
+
+
+def test_the_view_carries_the_patterns_to_within_a_grey_level(seen):
+    value = view_of(seen)
+    np.testing.assert_allclose(drawn(value["tiles"]), seen.patterns[1], atol=0.5 / 255 + 1e-6)
+    mask = drawn({"png": value["targets"], "size": seen.n_tokens})[0]
+    assert (mask == seen.targets).all()
+    hidden = view_of(seen, hide_first=True)["tiles"]
+    np.testing.assert_allclose(
+        drawn(hidden), attention.without_first(seen.patterns[1]), atol=0.5 / 255 + 1e-6
+    )
+    assert value["scores"][0]["values"][1][2] == round(float(seen.scores()["induction"][1, 2]), 3)
+    assert value["scores"][0]["ceiling"] == round(seen.ceilings()["induction"], 3)
+
+
+def test_64_tokens_of_mini_2l_cost_little(mini, seen):
+    written = written_value(REQUEST, attention.written(mini, seen, 1, 2))
+    assert len(json.dumps((view_of(seen), tiles_value(seen, None, False), written))) < 50_000
+
+
+@pytest.mark.parametrize("card", CATALOGUE.values(), ids=list(CATALOGUE))
+def test_64_tokens_cost_less_than_300_kb_in_every_model_even_if_attention_were_noise(seen, card):
+    noise = np.tril(np.random.default_rng(0).random((card.n_layers, card.n_heads, 64, 64), np.float32))
+    worst = replace(seen, ids=tuple(range(64)), labels=("·longtoken",) * 64, patterns=noise)
+    rows = [[("·longtoken", -10.25)] * 5] * 64
+    written = attention.Written(0, 0, rows, rows, [(-10.25, 50_000)] * 64)
+    shipped = view_of(worst, head="0.0"), tiles_value(worst, None, False), written_value(REQUEST, written)
+    assert len(json.dumps(shipped)) < 300_000
+
+
+def test_the_overview_of_all_heads_is_bounded_and_keeps_the_largest_weights(seen):
+    whole = tiles_value(seen, None, False)
+    assert whole["size"] == seen.n_tokens
+    many = np.tril(np.random.default_rng(0).random((30, 9, 64, 64), np.float32))
+    overview = drawn(tiles_value(replace(seen, ids=tuple(range(64)), patterns=many), None, False))
+    assert overview.size <= OVERVIEW_CELLS
+    np.testing.assert_allclose(overview.max((1, 2)), many.reshape(270, -1).max(-1), atol=0.01)
+
+
+def test_tiles_come_only_for_what_is_kept_and_exists(seen):
+    np.testing.assert_allclose(drawn(tab.tiles({**REQUEST, "layer": 0})), seen.patterns[0], atol=0.003)
+    wrong = (
+        {},
+        {**REQUEST, "layer": 9},
+        {**REQUEST, "layer": "0"},
+        {**REQUEST, "text": "x", "prompt": "own", "layer": 0},
+    )
+    for asked in wrong:
+        assert tab.tiles(asked) == {"gone": True}
+
+
+def test_what_is_kept_is_shown_once_and_the_rest_is_asked_for_once(seen):
+    key = tuple(REQUEST.values())
+    view, _, on_show = tab.ask(*key, "", "", "1.2", 5, True)
+    assert (view["head"], view["row"], view["hide_first"]) == ("1.2", 5, True)
+    again = tab.ask(*key, "", on_show, "1.2", 5, True)
+    assert not any(isinstance(part, dict) and "tokens" in part for part in again)
+    other = ("mini-2l", "natural-1", "")
+    view, _, on_show = tab.ask(*other, "", on_show, "1.2", -1, False)
+    assert view["run"]
+    assert not isinstance(tab.ask(*other, "", on_show, "1.2", -1, False)[0].get("run"), int)
+
+
+def test_a_model_out_of_reach_says_what_it_needs():
+    view, _, on_show = tab.ask("gpt2-medium", "natural-0", "", "", "", "0.0", -1, False)
+    assert "1520 MB" in view["missing"]
+    assert "mini-2l" in view["missing"]
+    assert not view["run"]
+    assert on_show == ""
+
+
+def test_errors_are_one_sentence_in_the_status():
+    state, view, *_ = first(tab.run("mini-2l", "own", "  "))
+    assert state == {
+        "state": "error",
+        "share": 0,
+        "text": "Write or paste a text, then press Show attention.",
+    }
+    assert "tokens" not in view
+
+
+@pytest.mark.parametrize(
+    "prompt", [*DEFAULTS.values(), Prompt("ab", 3, "random", 7), Prompt("natural", example=3)]
+)
+def test_prompts_are_written_and_read_back(prompt):
+    written = str(prompt)
+    assert parameter().read(written) == (written, None)
+    assert Prompt.parse(written) == prompt
+
+
+@given(
+    st.one_of(
+        st.text(max_size=60),
+        st.from_regex(r"(repeat|ab|natural)-\d{1,12}(-[a-z]+-\d{1,12})?", fullmatch=True),
+    )
+)
+def test_hostile_prompts_fall_back_to_the_default(text):
+    value, notice = parameter().read(text)
+    prompt = Prompt.parse(value)
+    prompt.check()
+    fallback = str(DEFAULTS["repeat"])
+    sentence = f"The link's prompt is not written as in {fallback}; showing that one instead."
+    assert (value, notice) in ((text, None), (fallback, sentence)) or str(Prompt.parse(text)) == value
+
+
+@pytest.mark.parametrize("kind", DEFAULTS)
+def test_generated_prompts_repeat_something(mini, kind):
+    ids, notice = token_ids(mini, DEFAULTS[kind], "one two three, one two three")
+    assert notice == ""
+    assert attention.attend(mini, ids).targets.any()
+    assert ids == token_ids(mini, DEFAULTS[kind], "one two three, one two three")[0]
+
+
+def test_every_example_has_something_to_find(mini):
+    for index in range(len(EXAMPLES)):
+        ids, notice = token_ids(mini, Prompt("natural", example=index), "")
+        assert notice == ""
+        assert attention.attend(mini, ids).targets.sum() > 5
+
+
+def test_long_texts_are_cut_and_say_so():
+    model = models.gpt2()
+    text = " the cat" * 200
+    ids, notice = token_ids(model, Prompt("own"), text)
+    assert ids == encode(model, text)[:TOKENS]
+    assert notice == "The text has 401 tokens; shown are the first 256, the limit of this view."
+
+
+def test_settings_out_of_range_are_refused():
+    *_, state = tab.commit(True, "repeat", 500, "random", 0, 0, "", "mini-2l", "own", "", IDLE)
+    assert state["state"] == "error"
+    assert "length goes from 2 to 120" in state["text"]
+
+
+def test_the_client_cannot_send_a_row_or_head_of_its_own_making():
+    class Event:
+        def __init__(self, data):
+            self._data = data
+
+    assert tab._state(Event({"row": 5, "hide_first": True})) == (5, True)
+    for row in (-3, 256, "5", None, 1.5, [1]):
+        assert tab._state(Event({"row": row, "hide_first": "yes"})) == (-1, False)
+
+
+def test_own_text_is_cleaned_like_that_of_a_link():
+    prompt, text, *_ = tab.commit(
+        True, "own", 24, "random", 0, 0, "a\x00b\ud800c", "mini-2l", "own", "", IDLE
+    )
+    assert (prompt, text) == ("own", "abc")
+    assert links.text("text").read(text) == (text, None)
+
+
+def test_exports_hold_the_head_on_show(seen):
+    asked = {**REQUEST, "head": "1.2", "hide_first": False}
+    name, text = tab.export("json", asked)
+    assert name == "attention-mini-2l-1.2-repeat-31-random-0.json"
+    np.testing.assert_allclose(json.loads(text)["attention"], seen.patterns[1, 2], atol=1e-5)
+    assert len(tab.export("csv", asked)[1].splitlines()) == seen.n_tokens + 1
+    for wrong in ({}, {**asked, "head": "9.9"}, {**asked, "head": "x"}, {**asked, "prompt": "natural-0"}):
+        with pytest.raises(InputError):
+            tab.export("svg", wrong)
+
+
+def test_the_figure_escapes_tokens_and_draws_the_weights(seen):
+    hostile = ("<img src=x onerror=alert(1)>", '"&\x00', "${alert(1)}", "שלום", "😀")
+    n = len(hostile)
+    pattern = np.tril(np.ones((1, 1, n, n), np.float32))
+    pattern /= pattern.sum(-1, keepdims=True)
+    odd = replace(seen, ids=(1, 2, 1, 2, 3), labels=tuple(labels_of(hostile)), patterns=pattern)
+    svg = head_figure(odd, 0, 0)
+    tree = ET.fromstring(svg)
+    assert "<img" not in svg
+    texts = [node.text or "" for node in tree.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts.count("שלום") == 2
+    assert any(text.startswith("<img·src=x") for text in texts)
+    image = next(tree.iter("{http://www.w3.org/2000/svg}image")).attrib["href"]
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(image.split(",")[1]))))
+    assert pixels.shape == (n, n, 4)
+    assert pixels[0, 0].tolist() == [0x0C, 0x33, 0x50, 255]  # weight 1: the strong end of the scale
+    assert pixels[0, 1, 3] == 0  # the future is clear
+
+
+def labels_of(texts):
+    from induction.model.tokens import readable
+
+    return [readable(text) for text in texts]
+
+
+def test_what_a_head_of_mini_2l_writes_names_real_tokens(mini, seen):
+    written = attention.written(mini, seen, 1, 2)
+    everything = set(labels(mini, range(mini.cfg.d_vocab)))
+    assert {label for row in written.promoted for label, _ in row} <= everything
+
+
+def test_what_a_head_writes_is_refused_in_its_place(seen):
+    """Of a model whose way to the logits could not be verified, the view shows attention and one sentence."""
+    key, (_, prompt) = tuple(REQUEST.values()), tab.kept.get(tuple(REQUEST.values()))
+    strange = replace(
+        seen, way=None, refused="Its way to the logits is not known; the scan does not need it."
+    )
+    tab.kept.put(key, (strange, prompt))
+    try:
+        event = SimpleNamespace(_data={"layer": 1, "head": 3})
+        told = tab.need(event, *key).props["written"]
+    finally:
+        tab.kept.put(key, (seen, prompt))
+    assert told == {"request": REQUEST, "head": "1.3", "error": strange.refused}
+    assert view_of(strange)["tiles"] == view_of(seen)["tiles"]

@@ -1,0 +1,240 @@
+"""Attention in Chromium: painted heads, hover, rows and heads by keyboard, hostile text, links, limits, exports."""
+
+from __future__ import annotations
+
+import json
+import re
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+from playwright.sync_api import expect
+from running import address
+
+from induction.analysis.attention import attend
+from induction.model import load_model
+from induction.ui.prompts import Prompt, token_ids
+
+pytestmark = pytest.mark.browser
+
+MINI = "?model=mini-2l&tab=attention"
+PAINTED = "#attention-view [data-painted]"
+HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} {{x}} 😀 שלום\nline <img src=x onerror=alert(1)>"
+
+
+def thumb(page, layer, head):
+    return page.locator(f".ia-thumb[data-l='{layer}'][data-h='{head}']")
+
+
+def painted(page, head):
+    expect(page.locator(PAINTED)).to_have_attribute("data-painted", head)
+
+
+def write_own_text(page, text):
+    page.get_by_role("radio", name="Own text").check()
+    page.locator("#own-text textarea").fill(text)
+    page.locator("#show-attention").click()
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """What the view shows of the default prompt, computed here."""
+    mini = load_model("mini-2l")
+    return attend(mini, token_ids(mini, Prompt.parse("repeat-24-random-0"), "")[0])
+
+
+def test_a_clicked_head_is_painted_and_the_pointer_tells_its_weights(visit, seen):
+    page = visit(f"{MINI}&head=1.0", ready=PAINTED)
+    thumb(page, 1, 2).click()
+    painted(page, "1.2")
+    expect(page.locator(".ia-title")).to_have_text("Head 1.2 of mini-2l")
+    tip = page.locator("#attention-view .ih-tip")
+    page.locator(".ia-base").scroll_into_view_if_needed()
+    box = page.locator(".ia-base").bounding_box()
+    told = {}
+    for x in range(60, int(box["width"]), 31):
+        for y in range(60, int(box["height"]), 31):
+            page.mouse.move(box["x"] + x, box["y"] + y)
+            if tip.is_visible():
+                found = re.fullmatch(r"(\d+) (.*)  →  (\d+) (.*?)weight ([\d.]+)(.*)", tip.text_content())
+                query, key = int(found[1]), int(found[3])
+                assert (found[2], found[4]) == (seen.labels[query], seen.labels[key])
+                assert bool(found[6]) == seen.targets[query, key]
+                told[query, key] = float(found[5])
+    assert len(told) > 50
+    for (query, key), weight in told.items():
+        assert key <= query
+        assert weight == pytest.approx(seen.patterns[1, 2, query, key], abs=0.008)  # a grey level, two digits
+
+
+def test_heads_of_the_layer_are_painted_without_asking_the_server(visit):
+    page = visit(f"{MINI}&head=1.0", ready=PAINTED)
+    expect(page.locator(".ia-lists")).to_be_visible()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    order = [1, 2, 3, 4, 5, 6, 7]
+    seen_before_asking = page.evaluate(
+        """async (heads) => {
+          const view = document.querySelector('#attention-view [data-painted]');
+          const painted = [];
+          for (const head of heads) {
+            document.querySelector(`.ia-thumb[data-l="1"][data-h="${head}"]`).click();
+            await new Promise((resolve) => setTimeout(resolve));
+            painted.push(view.dataset.painted);
+          }
+          return painted;
+        }""",
+        order,
+    )
+    assert seen_before_asking == [f"1.{head}" for head in order]
+    page.wait_for_url("**head=1.7*")
+    assert asked
+    assert not any("component_server" in url for url in asked)
+
+
+def test_a_64_token_prompt_ships_less_than_300_kb(visit):
+    page = visit()
+    shipped = []
+
+    def count(request):
+        if request.resource_type in ("fetch", "xhr", "eventsource"):
+            shipped.append(request.sizes()["responseBodySize"])
+
+    page.wait_for_load_state("networkidle")
+    page.on("requestfinished", count)
+    page.goto(page.url.split("?")[0] + f"{MINI}&head=1.0&prompt=repeat-31-random-0")
+    page.wait_for_selector(".ia-lists")
+    page.get_by_role("button", name="All layers").click()
+    expect(page.locator(".ia-many .ia-thumb")).to_have_count(16)
+    page.wait_for_load_state("networkidle")
+    assert 10_000 < sum(shipped) < 300_000
+
+
+def test_all_layers_and_the_first_column(visit, seen):
+    page = visit(f"{MINI}&head=1.2", ready=PAINTED)
+    page.get_by_role("button", name="All layers").click()
+    expect(page.locator(".ia-thumb")).to_have_count(16)
+    thumb(page, 0, 2).click()
+    painted(page, "0.2")
+    page.wait_for_url("**head=0.2*")
+    expect(page.locator("#head input")).to_have_value(re.compile(r"^0\.2"))
+    page.get_by_label("Hide the first token").check()
+    painted(page, "0.2 without first")
+    expect(page.locator(".ia-caption")).to_contain_text("renormalised")
+    page.wait_for_url("**hide_first=1*")
+    row = seen.patterns[0, 2, -1, 1:] / seen.patterns[0, 2, -1, 1:].sum()
+    most = f"{row.max():.2f}".removeprefix("0")
+    expect(page.locator(".ia-reading")).to_contain_text(
+        f"{row.argmax() + 1} {seen.labels[row.argmax() + 1]} ({most}"
+    )
+
+
+def test_the_head_on_show_is_in_sight_among_all_heads(visit, slow_model):
+    page = visit(MINI, ready=PAINTED)
+    page.locator("#model input").fill(slow_model)
+    page.keyboard.press("Enter")
+    expect(page.locator(".ia-title")).to_contain_text("slow-gpt2", timeout=60_000)
+    page.add_style_tag(content=".ia-thumbs { max-height: 6rem !important; }")  # as in a model of many layers
+    page.locator("#head input").fill("5.3")
+    page.keyboard.press("Enter")
+    painted(page, "5.3")
+    page.get_by_role("button", name="All layers").click()
+    expect(page.locator(".ia-many .ia-thumb")).to_have_count(24)
+    expect(thumb(page, 5, 3)).to_be_in_viewport()
+    expect(thumb(page, 0, 0)).not_to_be_in_viewport()
+
+
+def test_rows_and_heads_by_keyboard_and_the_link_restores_them(visit, seen):
+    page = visit(f"{MINI}&head=1.2", ready=PAINTED)
+    page.locator(".ia-matrix").focus()
+    page.keyboard.press("Home")
+    for key in (*["ArrowDown"] * 30, "ArrowRight", "ArrowLeft", "ArrowLeft"):
+        page.keyboard.press(key)
+    painted(page, "1.1")
+    expect(page.locator(".ia-query")).to_have_text(f"From token 30 {seen.labels[30]}")
+    expect(page.locator(".ia-here")).to_have_attribute("data-position", "30")
+    most = int(seen.patterns[1, 1, 30].argmax())
+    expect(page.locator(".ia-reading")).to_contain_text(f"Looks most at {most} {seen.labels[most]} (")
+    page.wait_for_url("**row=30*")
+    page.wait_for_url("**head=1.1*")
+    again = visit("?" + urlsplit(page.url).query, ready=PAINTED)
+    painted(again, "1.1")
+    expect(again.locator(".ia-query")).to_have_text(f"From token 30 {seen.labels[30]}")
+    expect(again.locator(".ia-follow")).to_contain_text(f"31 {seen.labels[31]}")
+    expect(again.locator(".ia-lists tr")).to_have_count(10)
+
+
+def test_a_token_of_the_text_can_be_clicked(visit):
+    page = visit(f"{MINI}&head=1.2&prompt=natural-0", ready=PAINTED)
+    page.locator(".ia-token[data-position='20']").click()
+    expect(page.locator(".ia-query")).to_contain_text("From token 20 ")
+
+
+def test_hostile_text_is_shown_as_text_and_comes_back_from_its_link(visit):
+    page = visit(MINI, ready=PAINTED)
+    write_own_text(page, HOSTILE)
+    text = page.locator(".ia-text")
+    expect(text).to_have_text(re.compile(r"<img·src=x·on.*\$\{al.*\{\{x\}\}.*line·<img"))
+    assert page.locator("img[src=x]").count() == 0
+    expect(page.locator(".ia-lists")).to_be_visible()
+    page.wait_for_url("**prompt=own*")
+    again = visit("?" + urlsplit(page.url).query, ready=PAINTED)
+    expect(again.locator(".ia-text")).to_have_text(text.text_content())
+    expect(again.locator("#own-text textarea")).to_have_value(HOSTILE)
+    assert again.locator("img[src=x]").count() == 0
+
+
+def test_a_long_text_is_cut_in_tokens_and_in_the_link(visit):
+    page = visit(MINI, ready=PAINTED)
+    write_own_text(page, "the cat and the dog " * 190)
+    expect(page.locator(".ia-notice")).to_contain_text("shown are the first 256, the limit of this view")
+    expect(page.locator(".ia-token")).to_have_count(256)
+    painted(page, address(page)["head"])
+    too_long = "a b " * 1_100
+    query = {"model": "mini-2l", "tab": "attention", "prompt": "own", "text": too_long}
+    cut = visit("?" + urlencode(query), ready=".ia-token")
+    expect(cut.locator("#notice")).to_contain_text("cut")
+    expect(cut.locator(".ia-token")).to_have_count(256)
+
+
+def test_hostile_links_fall_back(visit):
+    query = {"model": "mini-2l", "tab": "attention", "prompt": HOSTILE, "row": "9e9", "hide_first": "${x}"}
+    page = visit("?" + urlencode(query), ready=PAINTED)
+    expect(page.locator("#notice")).to_contain_text("The link's prompt is not written as in")
+    assert set(address(page)) == {"model", "tab", "head"}
+    expect(page.locator(".ia-token")).to_have_count(49)
+
+
+def test_limits_and_an_empty_text_are_said_beside_the_button(visit):
+    page = visit(MINI, ready=PAINTED)
+    page.get_by_label("Length (2 to 120)").fill("500")
+    page.locator("#show-attention").click()
+    expect(page.locator("#attention-status")).to_contain_text("The length goes from 2 to 120 here, not 500.")
+    expect(page.locator(".ia-title")).to_be_visible()
+    write_own_text(page, " ")
+    expect(page.locator("#attention-status")).to_contain_text("Write or paste a text")
+
+
+def test_a_model_out_of_reach_says_what_it_needs(visit):
+    page = visit("?model=gpt2&tab=attention", ready="#show-attention")
+    missing = page.locator(".ia-missing")
+    expect(missing).to_contain_text("which are not on this machine")
+    expect(missing).to_contain_text("mini-2l")
+    page.locator("#show-attention").click()
+    expect(page.locator("#attention-status")).to_contain_text("cannot be reached", timeout=60_000)
+
+
+def test_exports_are_the_head_on_show(visit, seen):
+    page = visit(f"{MINI}&head=1.1", ready=PAINTED)
+    thumb(page, 1, 2).click()
+    page.wait_for_url("**head=1.2*")
+    files = {}
+    for kind in ("JSON", "CSV", "SVG", "PNG"):
+        with page.expect_download() as waiting:
+            page.locator("#attention-export").get_by_role("button", name=kind).click()
+        files[kind] = waiting.value.path().read_bytes()
+    found = json.loads(files["JSON"])
+    assert (found["layer"], found["head"]) == (1, 2)
+    assert found["attention"][-1] == pytest.approx(seen.patterns[1, 2, -1].tolist(), abs=1e-4)
+    assert files["CSV"].decode().splitlines()[0].startswith("query,0 ")
+    assert files["SVG"].startswith(b"<svg")
+    assert files["PNG"].startswith(b"\x89PNG")

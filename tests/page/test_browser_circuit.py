@@ -1,0 +1,166 @@
+"""Circuit and Training in Chromium: clicking heads and paths, links, live runs, the slider, accessibility."""
+
+from __future__ import annotations
+
+import json
+import re
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+from playwright.sync_api import expect
+from running import address
+
+from induction.circuit import results as circuits
+
+pytestmark = pytest.mark.browser
+
+MINI = "?model=mini-2l&tab=circuit"
+DIAGRAM = "#circuit-diagram svg"
+
+
+def mark(page, kind, name):
+    return page.locator(f"#circuit-diagram [data-{kind}='{name}']")
+
+
+def test_the_diagram_has_previous_token_heads_left_and_induction_heads_right(visit):
+    page = visit(MINI, ready=DIAGRAM)
+    expect(page.locator("#circuit-headline")).to_contain_text("feeds")
+    sender, receiver = (mark(page, "head", name).bounding_box() for name in ("0.2", "1.2"))
+    assert sender["x"] + sender["width"] < receiver["x"]
+    expect(page.locator("#circuit-kinds")).to_contain_text("induction score at least 0.4")
+
+
+def test_a_clicked_path_shows_its_numbers_and_its_link_restores_them(visit):
+    page = visit(f"{MINI}&head=1.2", ready=DIAGRAM)
+    mark(page, "edge", "0.2>1.2").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#circuit-edge h2")).to_have_text("Path 0.2 → 1.2")
+    keys = page.locator("#circuit-edge tr[aria-selected=true]")
+    expect(keys).to_contain_text("Keys")
+    expect(keys.locator("td").first).to_have_text(re.compile(r"^\+0\.[1-9]"))
+    page.wait_for_url("**edge=0.2*")
+    assert address(page)["edge"] == "0.2>1.2"
+    again = visit("?" + urlsplit(page.url).query, ready="#circuit-edge h2")
+    expect(again.locator("#circuit-edge h2")).to_have_text("Path 0.2 → 1.2")
+
+
+def test_a_clicked_head_is_selected_everywhere(visit):
+    page = visit(f"{MINI}&head=1.2", ready=DIAGRAM)
+    mark(page, "head", "1.6").click()
+    expect(page.locator("#circuit-head h2")).to_have_text("Head 1.6: induction head")
+    expect(page.locator("#circuit-paths svg")).to_have_attribute("aria-label", re.compile("into head 1.6"))
+    mark(page, "head", "0.2").click()
+    expect(page.locator("#circuit-head h2")).to_have_text("Head 0.2: previous-token head")
+    expect(page.locator("#circuit-paths .ih-empty")).to_contain_text("first layer")
+
+
+def test_through_queries_nothing_arrives(visit):
+    page = visit(f"{MINI}&head=1.2&through=q", ready=DIAGRAM)
+    expect(page.get_by_role("radio", name="Queries")).to_be_checked()
+    expect(page.locator(DIAGRAM)).to_contain_text("no effect on attention to the target")
+    page.get_by_role("radio", name="Keys").check()
+    expect(page.locator(DIAGRAM)).to_contain_text("widest")
+
+
+def test_gpt2_shows_published_composition_and_says_that_no_path_was_patched(visit):
+    page = visit("?model=gpt2&tab=circuit&head=5.5", ready=DIAGRAM)
+    expect(page.locator("#circuit-headline")).to_contain_text("Published by others")
+    expect(page.locator("#circuit-composition rect[data-head]").first).to_have_attribute("data-head", "4.11")
+    expect(page.locator("#circuit-kinds")).to_contain_text("10.7 11.10")
+    expect(page.locator("#circuit-paths .ih-empty")).to_contain_text("trace its circuit")
+
+
+def test_a_live_trace_replaces_the_bundled_circuit_and_its_link_repeats_it(visit):
+    page = visit(f"{MINI}&head=1.6", ready=DIAGRAM)
+    page.get_by_label("Prompt pairs").fill("2")
+    page.get_by_role("radio", name="The selected head").check()
+    page.locator("#run-circuit").click()
+    expect(page.locator("#circuit-status p")).to_contain_text("Done in", timeout=60_000)
+    expect(page.locator("#circuit-headline .ih-badge")).to_have_text("Measured live")
+    expect(page.locator("#circuit-diagram [data-head^='1.']")).to_have_count(1)
+    page.wait_for_url("**circuit=2-random-0-1.6*")
+    again = visit("?" + urlsplit(page.url).query, ready=DIAGRAM)
+    expect(again.locator("#circuit-headline .ih-badge")).to_have_text("Measured live")
+    again.locator("#circuit-put-back").click()
+    expect(again.locator("#circuit-headline .ih-badge")).to_have_text("Bundled")
+
+
+def test_limits_are_said_and_a_run_can_be_cancelled(visit, slow_model):
+    page = visit(MINI, ready=DIAGRAM)
+    page.get_by_label("Prompt pairs").fill("99")
+    page.locator("#run-circuit").click()
+    expect(page.locator("#circuit-status p")).to_contain_text("goes from 1 to 20 here")
+    page.locator("#model input").fill(slow_model)
+    page.keyboard.press("Enter")
+    expect(page.locator("#circuit-headline h2")).to_have_text("slow-gpt2")
+    expect(page.locator("#circuit-diagram .ih-empty")).to_contain_text("not measured yet")
+    page.get_by_label("Prompt pairs").fill("20")
+    page.locator("#run-circuit").click()
+    expect(page.locator("#circuit-status p")).to_contain_text(re.compile("prompts|pair"), timeout=60_000)
+    page.locator("#cancel-circuit").click()
+    expect(page.locator("#circuit-status p")).to_contain_text("Cancelled")
+
+
+def test_exports_are_what_is_shown(visit):
+    page = visit(f"{MINI}&head=1.2", ready=DIAGRAM)
+    with page.expect_download() as download:
+        page.locator("#circuit-export [data-kind=json]").click()
+    found = json.loads(download.value.path().read_text())
+    assert (found["schema"], found["model"]) == (circuits.SCHEMA, "mini-2l")
+    with page.expect_download() as download:
+        page.locator("#circuit-export [data-kind=csv]").click()
+    assert download.value.path().read_text().startswith("receiver,sender,")
+
+
+HOSTILE = {"edge": "<img src=x onerror=alert(1)>", "circuit": "${alert(1)}", "through": "z", "effect": "'\">"}
+
+
+def test_hostile_links_are_replaced_by_defaults(visit):
+    query = {
+        "model": "mini-2l",
+        "tab": "circuit",
+        **HOSTILE,
+        "checkpoint": "9e9",
+        "trained": "{{x}}",
+        "run": "../",
+    }
+    page = visit("?" + urlencode(query), ready=DIAGRAM)
+    expect(page.locator("#notice")).to_contain_text("not written sender>receiver")
+    expect(page.get_by_role("radio", name="Keys")).to_be_checked()
+    assert set(address(page)) == {"model", "tab", "head"}
+
+
+# Training
+
+
+def test_the_slider_moves_the_grids_and_the_marks(visit):
+    page = visit("?model=mini-2l&tab=training", ready="#training-loss svg")
+    expect(page.locator("#training-headline")).to_contain_text("The first previous-token head is 0.")
+    cell = page.locator("#training-induction [data-l='1'][data-h='6']")
+    expect(cell).to_have_attribute("aria-label", re.compile(r"Induction \.[6-9]"))
+    page.locator("#checkpoint input[type=number]").fill("1")
+    page.keyboard.press("Enter")
+    expect(page.locator("#training-place")).to_contain_text("Checkpoint 1 of")
+    expect(cell).to_have_attribute("aria-label", re.compile(r"Induction \.0"))
+    page.wait_for_url("**checkpoint=1*")
+    expect(page.locator("#training-heads [data-selected]")).to_have_attribute("data-selected", "0")
+
+
+def test_a_clicked_head_is_followed_through_training(visit):
+    page = visit("?model=mini-2l&tab=training&checkpoint=40", ready="#training-loss svg")
+    page.locator("#training-previous [data-l='0'][data-h='2']").click()
+    expect(page.locator("#training-heads svg")).to_contain_text("0.2: previous-token score dashed")
+    page.wait_for_url("**trained=0.2*")
+    again = visit("?" + urlsplit(page.url).query, ready="#training-heads svg")
+    expect(again.locator("#training-heads svg")).to_contain_text("0.2: previous-token score dashed")
+    expect(again.locator("#training-place")).to_contain_text("Checkpoint 40 of")
+
+
+def test_the_control_of_one_layer_forms_nothing(visit):
+    page = visit("?model=mini-1l&tab=training&run=mini-1l&against=mini-2l", ready="#training-loss svg")
+    expect(page.locator("#training-headline")).to_contain_text("No induction head: none reaches")
+    expect(page.locator("#training-loss svg")).to_contain_text("second copy, mini-2l")
+    expect(page.locator("#training-loss svg")).not_to_contain_text("the change")
+    page.get_by_role("tab", name="Circuit").click()
+    expect(page.locator("#circuit-headline .ih-badge")).to_have_text("Bundled")
+    expect(page.locator("#circuit-diagram .ih-empty")).to_contain_text("has one layer")

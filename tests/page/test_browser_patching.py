@@ -1,0 +1,98 @@
+"""Patching in Chromium: a run fills the map, a cancelled one leaves it, sets, links, hostile texts, accessibility."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import expect
+from running import address
+
+from induction.data_gen.pairs import pairs
+from induction.model import load_model
+from induction.patching.heads import patch_heads, patch_set
+from induction.patching.interventions import random_sets
+
+pytestmark = pytest.mark.browser
+
+MINI = "?model=mini-2l&tab=patching"
+GRID = "#patching-grid [role=gridcell]"
+DONE = re.compile("Done")
+
+
+def cell(page, layer, head):
+    return page.locator(f"#patching-grid [data-l='{layer}'][data-h='{head}']")
+
+
+def test_the_bundled_result_is_there_at_once_and_the_metric_switches(visit):
+    page = visit(MINI, ready=GRID)
+    expect(page.locator("#patching-headline")).to_contain_text("Bundled")
+    expect(page.locator("#patching-bars svg")).to_have_attribute("aria-label", re.compile("clean 0.5"))
+    expect(page.locator("#sets-headline")).to_contain_text("first 5 heads")
+    expect(page.locator("#patching-prompts .ip-differs").first).to_be_visible()
+    page.get_by_label("Probability", exact=True).check()
+    expect(page.locator("#patching-headline")).to_contain_text("Probability: clean 0.5")
+    page.wait_for_url("**metric=probability*")
+
+
+def test_a_run_equals_the_library_and_a_clicked_head_is_selected_everywhere(visit):
+    page = visit(f"{MINI}&prompts=first_a&pairs=3&patch_seed=9", ready="#run-patching")
+    expect(page.locator("#patching-status")).to_contain_text(DONE)  # cheap: a link runs it
+    expect(page.locator("#patching-headline")).to_contain_text("Measured live")
+    model = load_model("mini-2l")
+    effects = patch_heads(model, pairs(model, 3, seed=9), seed=9).effect("logit_difference").mean
+    for layer, head in ((0, 2), (1, 2), (1, 0)):
+        value = f"{effects[layer][head]:.2f}".replace("0.", ".", 1)
+        expect(cell(page, layer, head)).to_have_attribute("aria-label", re.compile(re.escape(value)))
+    cell(page, 0, 2).click()
+    expect(page.locator("#head input")).to_have_value(re.compile("^0.2"))
+    page.get_by_role("button", name="Open the selected head in Attention").click()
+    expect(page.locator("#attention-view h2").first).to_contain_text("0.2")
+
+
+def test_a_set_made_by_clicks_stands_against_random_sets_and_in_the_link(visit):
+    page = visit(f"{MINI}&prompts=first_a&pairs=2&together=patch", ready=GRID)
+    page.locator("#collect input").check()
+    for head in (7, 6):
+        cell(page, 1, head).click()
+    expect(page.locator("#set-heads textarea, #set-heads input")).to_have_value("1.7,1.6")
+    page.locator("#run-sets").click()
+    expect(page.locator("#sets-status")).to_contain_text(DONE)
+    model = load_model("mini-2l")
+    alone = patch_set(model, pairs(model, 2), [(1, 7), (1, 6)], n_random=20)
+    shown = f"{alone.sets[0].measures['logit_difference'].effect:+.3f}"
+    expect(page.locator("#sets-table")).to_contain_text(shown)
+    assert len(random_sets([(1, 7)], 20, seed=0, n_layers=2, n_heads=8)) == 20
+    page.wait_for_url("**heads=1.7*")
+    again = visit("?" + urlsplit(page.url).query, ready="#sets-table table")
+    expect(again.locator("#sets-table")).to_contain_text(shown)
+    assert address(again)["heads"] == "1.7,1.6"
+
+
+def test_a_run_can_be_cancelled_and_the_settings_put_back(visit, slow_model):
+    page = visit(f"{MINI}&patch_vocab=words&pairs=50", ready=GRID)
+    page.locator("#model input").fill(slow_model)
+    page.locator("#model input").press("Enter")
+    expect(page.locator("#patching-grid .ih-empty")).to_be_visible()
+    page.get_by_label("A replaced").check()
+    page.locator("#run-patching").click()
+    expect(page.locator("#patching-status")).to_contain_text("pair ", timeout=60_000)
+    page.locator("#cancel-patching").click()
+    expect(page.locator("#patching-status")).to_contain_text("Cancelled")
+    expect(page.locator("#patching-grid .ih-empty")).to_be_visible()
+    page.locator("#patching-put-back").click()
+    expect(page.get_by_label("As bundled")).to_be_checked()
+
+
+def test_own_texts_are_text_whatever_they_hold(visit):
+    hostile = '<img src=x onerror="alert(1)"> ${alert(1)} 🙂 مرحبا'
+    page = visit(f"{MINI}&prompts=own", ready="#patch-clean textarea")
+    page.locator("#patch-clean textarea").fill(f"{hostile} one")
+    page.locator("#patch-corrupted textarea").fill(f"{hostile} two")
+    page.locator("#run-patching").click()
+    expect(page.locator("#patching-status")).to_contain_text(re.compile("Done|same"))
+    assert page.locator("#tab-patching img, .gradio-container img[src=x]").count() == 0
+    page.locator("#patch-corrupted textarea").fill("short")
+    page.locator("#run-patching").click()
+    expect(page.locator("#patching-status")).to_contain_text("the same number of tokens")

@@ -1,0 +1,321 @@
+"""What strangers may send, and what must hold for it: strategies and properties.
+
+``python tests/scripts/hostile.py --cases 20000`` runs every property on that many cases and prints a table;
+``tests/unit/test_hostile.py`` runs the same properties on a few hundred.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import io
+import json
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "support")]
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from induction import results
+from induction.base import InputError
+from induction.circuit import results as circuit
+from induction.cli import main
+from induction.model import CATALOGUE, resolve
+from induction.patching import results as patching
+from induction.patching.interventions import parse_heads
+from induction.training import history
+from induction.ui import links, live_scan, received
+from induction.ui.names import checked_model
+from induction.ui.patching_settings import from_texts
+from induction.ui.prompts import Prompt
+
+NASTY = (
+    "", " ", "\x00", "\ud800", "\u202e", "\u0663.\u0663", "NaN", "-inf", "1e999", "9" * 5000, "0x10", "1_0",
+    "<img src=x onerror=alert(1)>", "'\"><script>alert(1)</script>", "${7*7}", "{{7*7}}", "%00", "%s%s%n",
+    "../../etc/passwd", "/etc/passwd", "~/.ssh/id_rsa", "file:///etc/passwd", "mini-2l/../../..", "C:\\con",
+    "5.1,5.1", "1.1;2.2", "999999999.1", "-1.0", "5.1\n", "1." * 300,
+    "${alert(1)}", "{{constructor}}", "\x1b[31m", "\u202eabc", "5.1," * 400, "1000.1",
+    "99999999x50-random-0", "10x50-random-99999999999", "10x50-random-3",
+    "repeat-24-random-0", "ab-1-klingon-2", "natural-99",
+)  # fmt: skip
+TEXT = st.one_of(st.sampled_from(NASTY), st.text(max_size=60))
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.just(10**400), st.sampled_from(NASTY)
+)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["mean", "x"]), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+PARAMETERS = [
+    links.choice("tab", "scan", ["scan", "attention"], always=True),
+    links.integer("seed", 7, low=0, high=99),
+    links.number("floor", 0.5, low=0.0, high=1.0),
+    links.flag("sink", True),
+    links.text("prompt", "A B A", limit=50),
+    links.head("head"),
+    links.heads("set"),
+    live_scan.parameter(),
+]
+READERS: dict[str, tuple[Any, str]] = {
+    "scan": (results, "induction/results/*.json"),
+    "patching": (patching, "induction/results/patching/*.json"),
+    "circuit": (circuit, "induction/results/circuits/*.json"),
+    "history": (history, "induction/results/histories/*.json"),
+}
+
+
+@cache
+def documents(kind: str) -> list[dict[str, Any]]:
+    """The bundled documents of a kind, the smallest ones: they are mutated many times."""
+    paths = sorted(ROOT.glob(READERS[kind][1]), key=lambda path: path.stat().st_size)
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths[:3]]
+
+
+def _places(value: Any, trail: tuple = ()) -> list[tuple]:
+    """Where a document can be changed; of a list the first two items stand for all."""
+    short = value[:2] if isinstance(value, list) else []
+    inside = list(value.items() if isinstance(value, dict) else enumerate(short))
+    return [(*trail, key) for key, _ in inside] + [
+        place
+        for key, item in inside
+        if isinstance(item, dict | list)
+        for place in _places(item, (*trail, key))
+    ]
+
+
+@cache
+def places(kind: str, which: int) -> list[tuple]:
+    return _places(documents(kind)[which])
+
+
+def changed(document: dict[str, Any], place: tuple, action: str, value: Any) -> dict[str, Any]:
+    """A copy of the document with one place set, removed, repeated or renamed; only its trail is copied."""
+    document = copy.copy(document)
+    parent: Any = document
+    for key in place[:-1]:
+        parent[key] = copy.copy(parent[key])
+        parent = parent[key]
+    key = place[-1]
+    if action == "remove":
+        del parent[key]
+    elif action == "add" and isinstance(parent, dict):
+        parent[f"{key}_"] = value
+    elif action == "add":
+        parent.append(value)
+    else:
+        parent[key] = value
+    return document
+
+
+@st.composite
+def mutated(draw: Callable[[Any], Any], kind: str) -> str:
+    """A bundled document with one to three changes, sometimes cut off."""
+    which = draw(st.integers(0, len(documents(kind)) - 1))
+    document = documents(kind)[which]
+    for _ in range(draw(st.integers(1, 3))):
+        place = draw(st.sampled_from(places(kind, which)))
+        action = draw(st.sampled_from(["set", "remove", "add"]))
+        value = draw(JSON)
+        # an earlier change may have removed the place
+        with contextlib.suppress(KeyError, IndexError, TypeError, AttributeError):
+            document = changed(document, place, action, value)
+    text = json.dumps(document)
+    return text[: draw(st.integers(0, len(text)))] if draw(st.integers(0, 9)) == 0 else text
+
+
+# Properties
+
+
+def check_values(values: dict[str, Any]) -> None:
+    """What is read from a link is of its type and within its limits."""
+    assert values["tab"] in ("scan", "attention")
+    assert type(values["seed"]) is int
+    assert 0 <= values["seed"] <= 99
+    assert 0.0 <= values["floor"] <= 1.0
+    assert type(values["sink"]) is bool
+    assert len(values["prompt"]) <= 50
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", values["prompt"])
+    assert re.fullmatch(r"(\d{1,3}\.\d{1,3})?", values["head"], re.ASCII)
+    sets = values["set"].split(",") if values["set"] else []
+    assert len(sets) == len(set(sets)) <= links.HEADS_LIMIT
+    assert all(re.fullmatch(r"\d{1,3}\.\d{1,3}", head, re.ASCII) for head in sets)
+    if values["live"]:
+        n_prompts, length, _, seed = re.fullmatch(r"(\d+)x(\d+)-(\w+)-(\d+)", values["live"]).groups()
+        assert live_scan.PROMPTS[0] <= int(n_prompts) <= live_scan.PROMPTS[1]
+        assert live_scan.LENGTH[0] <= int(length) <= live_scan.LENGTH[1]
+        assert int(seed) <= received.SEED[1]
+
+
+def link_parameters(query: dict[str, str]) -> None:
+    """Whatever an address says, every parameter gets a value, and what is written is read again."""
+    first = links.read_query(query, PARAMETERS).values
+    written = links.write_query(first, PARAMETERS)
+    assert not set(written) & set("<>\"' ")
+    assert set(first) == {parameter.name for parameter in PARAMETERS}
+    check_values(first)
+
+
+def written_settings(text: str) -> None:
+    """A text is settings that write themselves the same way again, or nothing."""
+    for kind in (live_scan.Settings, Prompt):
+        parsed = kind.parse(text)
+        assert parsed is None or kind.parse(str(parsed)) == parsed
+
+
+def export_requests(values: dict[str, Any]) -> None:
+    """The settings of an export request are within their limits, or refused in one sentence."""
+    with refused():
+        sweep, together = from_texts(values)
+        sweep.check()
+        together.check()
+
+
+def head_lists(text: str) -> None:
+    """A list of heads lies within the model, each once, or is refused in one sentence."""
+    with refused():
+        heads = parse_heads(text, 12, 12)
+        assert heads
+        assert len(set(heads)) == len(heads)
+        assert all(0 <= layer < 12 and 0 <= head < 12 for layer, head in heads)
+
+
+def model_names(text: str) -> None:
+    """A name resolves to a text; none but those of the catalogue is a known model."""
+    with refused():
+        name = checked_model(text)
+        assert name in CATALOGUE or name == resolve(text)
+
+
+def reader(kind: str) -> Callable[[str], None]:
+    module = READERS[kind][0]
+
+    def read(text: str) -> None:
+        with refused():
+            value = module.from_json(text)
+            again = module.from_json(module.to_json(value))
+            assert again == value
+            module.to_csv(value)
+            if kind != "history":
+                getattr(module, "to_text", None) and module.to_text(value)
+            if kind in ("scan", "circuit"):
+                module.verdict(value)
+            if kind == "scan":
+                module.remarks(value)
+                for score in value.scores:
+                    str(module.selection(value, score))
+            if kind == "history":
+                module.phase_change(value)
+
+    read.__doc__ = f"A changed {kind} is refused in one sentence, or can be used like any other."
+    return read
+
+
+def command_line(arguments: list[str]) -> None:
+    """A command ends with 0, 1 or 2; of bad input it says one sentence, without a traceback."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            code = main(arguments)
+        except SystemExit as end:  # argparse
+            code = end.code
+    assert code in (0, 1, 2), (code, err.getvalue())
+    assert "Traceback" not in err.getvalue()
+    if code == 2:
+        assert "error: " in err.getvalue()
+
+
+@contextlib.contextmanager
+def refused():
+    """The block passes or raises an InputError of one paragraph."""
+    try:
+        yield
+    except InputError as error:
+        if not str(error).strip():
+            raise AssertionError("refused without a word") from error
+
+
+COMMAND_LINES = st.builds(
+    lambda command, chunks: [command, *(word for chunk in chunks for word in chunk)],
+    st.sampled_from(["scan", "patch", "circuit", "verify", "models", "train", "history", "", "--help"]),
+    st.lists(
+        st.one_of(
+            st.sampled_from(["--json", "0", "-1", "--prompts", "--heads", "9.9", "--top", "--seed"]),
+            st.sampled_from(["--vocab", "--device", "--corpus", "--ablate", "zero", "--method", "direct"]),
+            st.sampled_from(["../../etc/passwd", "/etc", "/etc/passwd", "/dev/null", "nobody/nothing"]),
+            # Where to write is never left to chance: these tests may run as root.
+            st.sampled_from([("--out", name) for name in ("out.json", "-1", "no/such/out.json", ".", "")]),
+            st.sampled_from([("--csv", name) for name in ("out.csv", "no/such/out.csv", ".")]),
+        ).map(lambda chunk: [chunk] if isinstance(chunk, str) else list(chunk)),
+        max_size=5,
+    ),
+)
+PROPERTIES: dict[str, tuple[Callable[[Any], None], st.SearchStrategy]] = {
+    "link parameters": (
+        link_parameters,
+        st.dictionaries(st.sampled_from([p.name for p in PARAMETERS] + ["__theme", "x"]), TEXT),
+    ),
+    "settings in links": (written_settings, TEXT),
+    "export requests": (
+        export_requests,
+        st.dictionaries(st.sampled_from(["form", "n_pairs", "seed", "heads", "action", "clean"]), JSON),
+    ),
+    "head lists": (head_lists, st.one_of(TEXT, st.from_regex(r"[0-9.,; -]{0,30}", fullmatch=True))),
+    "model names": (model_names, TEXT),
+    **{f"{kind} files": (reader(kind), mutated(kind)) for kind in READERS},
+    "command lines": (command_line, COMMAND_LINES),
+}
+SLOW = {"command lines": 50, "circuit files": 4, "patching files": 4}  # one case in so many of the others
+
+
+def run(name: str, cases: int) -> None:
+    """Run one property; a failing case is printed by Hypothesis, shrunk."""
+    check, strategy = PROPERTIES[name]
+    relaxed = settings(
+        max_examples=max(1, cases // SLOW.get(name, 1)),
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],
+    )
+    relaxed(given(strategy)(lambda value: check(value)))()
+
+
+def table(cases: int) -> int:
+    print(f"{'property':20} {'cases':>7} {'seconds':>8}  result", flush=True)
+    failed = 0
+    for name in PROPERTIES:
+        started = time.perf_counter()
+        verdict = "holds"
+        try:
+            run(name, cases)
+        except Exception as error:
+            failed += 1
+            verdict = f"FAILS: {type(error).__name__}: {error}"[:300]
+        seconds = time.perf_counter() - started
+        print(f"{name:20} {max(1, cases // SLOW.get(name, 1)):7,} {seconds:8.1f}  {verdict}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    options.add_argument("--cases", type=int, default=20_000, metavar="N", help="cases of each property")
+    sys.exit(table(options.parse_args().cases))

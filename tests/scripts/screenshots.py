@@ -1,0 +1,84 @@
+"""Photograph the page: ``python tests/scripts/screenshots.py [FOLDER]`` (default ``screenshots``), or ``--readme``.
+
+Every tab, light and dark, 1280 and 390 pixels wide, as ``<tab>-<theme>-<width>.png``. With ``--readme`` the README's
+pictures are made anew, in ``.github/pictures``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "support")]
+
+from playwright.sync_api import Page, sync_playwright
+from running import ROOT, restored, running_app
+
+VIEWS = {"compare": "?model=gpt2&compare=distilgpt2"}
+WIDTHS = (1280, 390)
+# The README's pictures: a view, and the part of it that is shown.
+README = {
+    "scan": ("?model=gpt2&tab=scan&head=5.1", 1280, 1000),
+    "attention": ("?model=mini-2l&tab=attention&head=1.7", 1100, 1300),
+    "patching": ("?model=mini-2l&tab=patching&head=0.2", 1100, 1300),
+    "circuit": ("?model=mini-2l&tab=circuit&head=1.7", 1100, 1300),
+    "training": ("?model=mini-2l&tab=training", 1100, 1300),
+}
+
+
+def settled(page: Page, address: str) -> None:
+    """Open a view and wait until all of it is drawn."""
+    page.goto(address)
+    page.wait_for_selector("[role=tabpanel]:visible")
+    page.wait_for_load_state("networkidle")
+    restored(page)
+    page.wait_for_function(
+        "!document.querySelector('.ih-status:is([data-state=running], [data-state=waiting])')"
+    )
+    if "tab=attention" in address:
+        page.wait_for_selector("#attention-view [data-painted]")
+    page.wait_for_load_state("networkidle")
+    page.evaluate("new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))")
+
+
+def every_view(page: Page, url: str, folder: Path) -> None:
+    page.goto(url)
+    page.wait_for_selector("[role=tab]")
+    ids = page.get_by_role("tab").evaluate_all("tabs => tabs.map(tab => tab.dataset.tabId)")
+    views = {name: f"?tab={name}" for name in ids} | VIEWS
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        for theme in ("light", "dark"):
+            for name, query in views.items():
+                file = folder / f"{name}-{theme}-{width}.png"
+                settled(page, f"{url}{query}&__theme={theme}")
+                page.screenshot(path=file, full_page=True)
+                print(file)
+
+
+def readme(page: Page, url: str, folder: Path) -> None:
+    for name, (query, width, height) in README.items():
+        page.set_viewport_size({"width": width, "height": height})
+        settled(page, f"{url}{query}&__theme=light")
+        page.screenshot(path=folder / f"{name}.png")
+        print(folder / f"{name}.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("screenshots"))
+    parser.add_argument("--readme", action="store_true")
+    options = parser.parse_args()
+    folder = ROOT / ".github" / "pictures" if options.readme else options.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with running_app() as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        (readme if options.readme else every_view)(page, url, folder)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

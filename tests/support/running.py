@@ -1,0 +1,58 @@
+"""The app in a process of its own, for tests and for the scripts beside them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+ROOT = Path(__file__).parents[2]
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@contextmanager
+def app_process(port: int = 0, **environment: str) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Address and process of ``python app.py``, started for this block, without a hub."""
+    port = port or _free_port()
+    own = {**os.environ, "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
+    own.pop("SPACE_ID", None)
+    process = subprocess.Popen(
+        [sys.executable, "app.py"], cwd=ROOT, env={**own, **environment}, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        for line in process.stdout:
+            if "Running on local URL" in line:
+                break
+        else:
+            raise RuntimeError("app.py ended before it listened")
+        yield f"http://127.0.0.1:{port}/", process
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@contextmanager
+def running_app(**environment: str) -> Iterator[str]:
+    """Address of ``python app.py``, started for this block, without a hub."""
+    with app_process(**environment) as (url, _):
+        yield url
+
+
+def address(page) -> dict[str, str]:
+    """The parameters that a page's address holds."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def restored(page) -> None:
+    """Waits until a page answers: its address is written once everything it asks for was put back."""
+    page.wait_for_function("document.querySelector('#link textarea, #link input')?.value.includes('?')")

@@ -1,0 +1,205 @@
+"""The scan finds a planted circuit exactly, agrees with TransformerLens, and finds nothing where nothing is."""
+
+import models
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformer_lens.head_detector import detect_head
+
+from induction import results
+from induction.analysis import scanning as analysis
+from induction.analysis.scores import SCORES, apply
+from induction.base import InputError
+from induction.data_gen import sequences as data_gen
+
+BUILDERS = pytest.mark.parametrize("build", models.BUILDERS.values(), ids=list(models.BUILDERS))
+
+
+def test_the_planted_circuit_is_found_exactly():
+    scan = analysis.scan(models.planted_circuit(), n_prompts=6, scores=tuple(SCORES))
+    assert scan.ranked("induction")[0] == (*models.INDUCTION_HEAD, pytest.approx(1, abs=0.01))
+    assert scan.ranked("prefix_matching")[0][:2] == models.INDUCTION_HEAD
+    assert scan.ranked("previous_token")[0] == (*models.PREVIOUS_TOKEN_HEAD, pytest.approx(1, abs=0.01))
+    for name in ("induction", "previous_token"):
+        assert scan.ranked(name)[1][2] < 0.1
+    assert scan.loss.first_mean > 5
+    assert scan.loss.second_mean < 0.1
+    assert "1 head above 0.4, led by 1.1" in results.verdict(scan)
+
+
+@BUILDERS
+def test_a_random_model_has_none(build):
+    scan = analysis.scan(build(), n_prompts=6)
+    assert scan.ranked("induction")[0][2] < 0.1
+    assert abs(scan.loss.gain) < 0.5
+    assert results.verdict(scan).startswith("No induction head")
+
+
+@BUILDERS
+def test_scores_equal_the_definition_applied_to_the_cached_pattern(build):
+    model = build()
+    batch = data_gen.repeated_batch(model, n_prompts=3, length=20)
+    scan = analysis.scan(model, n_prompts=3, length=20)
+    for name in scan.scores:
+        for row in range(3):
+            ids = batch.prompt(row)
+            _, cache = model.run_with_cache(torch.as_tensor(ids)[None])
+            patterns = [cache["pattern", layer][0].numpy() for layer in range(model.cfg.n_layers)]
+            expected = np.stack([apply(SCORES[name], pattern, ids) for pattern in patterns])
+            assert np.allclose(scan.scores[name].per_prompt[row], expected, atol=2e-5)
+
+
+@BUILDERS
+def test_loss_equals_the_models_own(build):
+    model = build()
+    batch = data_gen.repeated_batch(model, n_prompts=2, length=20)
+    scan = analysis.scan(model, n_prompts=2, length=20)
+    first, second = [], []
+    for row, period in enumerate(batch.periods):
+        ids = torch.as_tensor(batch.prompt(row))[None]
+        log_probs = model(ids).detach()[0, :-1].log_softmax(-1)  # [pos - 1, d_vocab]
+        nll = -log_probs.gather(-1, ids[0, 1:, None])[:, 0].numpy()
+        first.append(nll[: min(batch.periods)])
+        second.append(nll[period : period + min(batch.periods)])
+    assert np.allclose(scan.loss.first, np.mean(first, 0), atol=1e-4)
+    assert np.allclose(scan.loss.second, np.mean(second, 0), atol=1e-4)
+    assert scan.loss.gain == pytest.approx(
+        np.mean(first, 0)[1:].mean() - np.mean(second, 0)[1:].mean(), abs=1e-3
+    )
+
+
+def test_detect_head_agrees_up_to_its_denominator():
+    """detect_head divides by all rows; we divide by the rows that can score. The numerators are equal."""
+    model = models.planted_circuit()
+    batch = data_gen.repeated_batch(model, n_prompts=3, vocab="letters", seed=1)
+    scan = analysis.scan(model, n_prompts=3, vocab="letters", seed=1)
+    names = {
+        "induction": "induction_head",
+        "duplicate_token": "duplicate_token_head",
+        "previous_token": "previous_token_head",
+    }
+    for ours, theirs in names.items():
+        for row, period in enumerate(batch.periods):
+            ids = batch.prompt(row)
+            text = model.tokenizer.decode(ids[1:])
+            assert (model.to_tokens(text)[0].numpy() == ids).all()
+            detected = detect_head(model, text, theirs).numpy()  # [layer, head]
+            rows = len(ids) - 1 if ours == "previous_token" else period
+            assert np.allclose(detected * len(ids) / rows, scan.scores[ours].per_prompt[row], atol=1e-4)
+    assert (
+        detect_head(model, text, "induction_head").max() < 0.5
+    )  # a perfect head: their score stays below half
+
+
+def test_splitting_the_batch_changes_nothing(monkeypatch):
+    model = models.gpt2()
+    whole = analysis.scan(model, n_prompts=5, scores=tuple(SCORES))
+    monkeypatch.setattr(analysis, "BATCH_BYTES", 1)
+    steps = list(analysis.iter_scan(model, n_prompts=5, scores=tuple(SCORES)))
+    assert len(steps) == 5 * (1 + SCORES["prefix_matching"].sequences) + 1
+    for name, scores in whole.scores.items():
+        split = steps[-1].result.scores[name].per_prompt
+        assert np.allclose(split, scores.per_prompt, atol=2e-5)
+        assert steps[-1].result.scores[name].reach == scores.reach
+    assert np.allclose(steps[-1].result.loss.second, whole.loss.second, atol=1e-4)
+
+
+def test_the_logits_count_only_where_they_are_made(monkeypatch):
+    model = models.gpt2()
+    batch = data_gen.repeated_batch(model, n_prompts=8)
+    attention = 16 * model.cfg.n_heads * max(batch.lengths) ** 2
+    monkeypatch.setattr(analysis, "BATCH_BYTES", 8 * attention)
+    assert len(analysis._batches(model, batch, loss=False)) == 1
+    assert len(analysis._batches(model, batch, loss=True)) > 1
+
+
+@pytest.mark.parametrize("loss", [True, False])
+def test_a_score_of_four_copies_can_be_asked_for_alone(loss):
+    model = models.planted_circuit()
+    alone = analysis.scan(model, n_prompts=3, scores=("prefix_matching",), loss=loss)
+    whole = analysis.scan(model, n_prompts=3, scores=tuple(SCORES))
+    assert alone.scores["prefix_matching"] == whole.scores["prefix_matching"]
+    assert alone.loss == (whole.loss if loss else None)
+    assert results.verdict(alone)
+
+
+def test_closing_the_generator_cancels_and_leaves_the_model_clean(monkeypatch):
+    monkeypatch.setattr(analysis, "BATCH_BYTES", 1)
+    model = models.gpt2()
+    steps = analysis.iter_scan(model, n_prompts=5)
+    next(steps)
+    next(steps)
+    steps.close()
+    assert not any(point.fwd_hooks for point in model.hook_dict.values())
+
+
+def test_a_tokenizer_without_bos(monkeypatch):
+    model = models.gpt2()
+    monkeypatch.setattr("induction.model.tokens.bos_id", lambda model: None)
+    scan = analysis.scan(model, n_prompts=2, length=10)
+    assert scan.loss.first[0] is None
+    assert len(scan.loss.first) == len(scan.loss.second) == 8
+    assert "without BOS" in scan.scores["induction"].protocol
+    assert results.from_json(results.to_json(scan)) == scan
+
+
+def test_same_seed_same_scan_other_seed_another():
+    model = models.native()
+    first, again, other = (analysis.scan(model, n_prompts=4, length=10, seed=seed) for seed in (1, 1, 2))
+    assert first.scores == again.scores
+    assert first.loss == again.loss
+    assert first.scores["induction"].per_prompt != other.scores["induction"].per_prompt
+
+
+def test_intervals_hold_the_mean_and_the_json_round_trip_is_exact():
+    scan = analysis.scan(models.llama(), n_prompts=4, length=10)
+    score = scan.scores["induction"]
+    low, mean, high = (np.array(grid) for grid in (score.low, score.mean, score.high))
+    assert (low <= mean).all()
+    assert (mean <= high).all()
+    assert (low < high).any()
+    assert results.from_json(results.to_json(scan)) == scan
+    assert analysis.scan(models.llama(), n_prompts=1, length=10).scores["induction"].low is None
+
+
+def test_the_promised_functions():
+    model = models.planted_circuit()
+    top = analysis.get_top_induction_heads(model, vocab_name="letters", n_prompts=3)
+    assert top[0][:2] == models.INDUCTION_HEAD
+    prompt = data_gen.generate_repeated_sequence(data_gen.get_token_set("letters", model))
+    by_prompt = analysis.analyze_induction_heads(model, prompt)
+    by_text = analysis.analyze_induction_heads(model, prompt.text)
+    assert by_prompt.scores == by_text.scores
+    assert by_text.ranked("induction")[0] == (*models.INDUCTION_HEAD, pytest.approx(1, abs=0.01))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: analysis.scan(m, scores=("inductoin",)), "choose from induction"),
+        (lambda m: analysis.scan(m, scores=()), "at least one score; choose from induction"),
+        (lambda m: analysis.get_top_induction_heads(m, top_k=-1), "give 1 or more"),
+        (lambda m: analysis.get_top_induction_heads(m, top_k=0), "give 1 or more"),
+        (lambda m: analysis.scan(m, length=1000), "context of 256"),
+        (lambda m: analysis.analyze_induction_heads(m, " one two three"), "Nothing repeats"),
+        (lambda m: analysis.analyze_induction_heads(m, ""), "text is empty"),
+        (lambda m: analysis.analyze_induction_heads(m, [1, 2, 1, 99999]), "Token ids run from 0 to"),
+        (lambda m: analysis.analyze_induction_heads(m, [1] * 300), "2 to 256 tokens"),
+    ],
+)
+def test_bad_input_is_answered_in_one_sentence(call, message):
+    with pytest.raises(InputError, match=message):
+        call(models.gpt2())
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 400), min_size=2, max_size=40))
+def test_any_prompt_is_scored_or_refused(ids):
+    try:
+        scan = analysis.analyze_induction_heads(models.native(), ids)
+    except InputError:
+        return
+    values = np.array([score.mean for score in scan.scores.values()])
+    assert ((values >= 0) & (values <= 1.0001)).all()

@@ -1,0 +1,469 @@
+"""Composition equals dense matrices and published figures; paths equal TransformerLens's; planted links are found."""
+
+import csv
+import json
+from functools import cache
+
+import models
+import numpy as np
+import pytest
+import torch
+from transformer_lens import patching as oracle
+
+from induction.analysis.kinds import head_kind, kinds_of
+from induction.base import InputError
+from induction.circuit import results
+from induction.circuit.composition import composition, random_baseline
+from induction.circuit.copying import copying
+from induction.circuit.head_weights import weights
+from induction.circuit.paths import iter_path_patch, path_patch
+from induction.circuit.results import INPUTS
+from induction.circuit.trace import circuit, iter_circuit
+from induction.data_gen.pairs import pairs
+from induction.model import load_model
+from induction.model.anatomy import norm_of
+from induction.patching import results as patching_results
+from induction.patching.interventions import PromptPair
+from induction.results import bundled
+
+# Composition
+
+
+def dense(model, sender, receiver, distance):
+    """Q-, K- and V-composition by their definition, with matrices of d_model x d_model; ``distance`` turns W_QK."""
+
+    def maps(layer, head):
+        block = model.blocks[layer]
+        group = model.cfg.n_heads // block.attn.W_K.shape[0]
+        norm = getattr(block.ln1.original_component, "weight", torch.ones(model.cfg.d_model))
+        centre = torch.eye(model.cfg.d_model)
+        if isinstance(block.ln1.original_component, torch.nn.LayerNorm):
+            centre = centre - 1 / model.cfg.d_model
+        read = centre @ torch.diag(norm)
+        q, k, v = (
+            read @ block.attn.W_Q[head],
+            read @ block.attn.W_K[head // group],
+            read @ block.attn.W_V[head // group],
+        )
+        return q @ turn(distance) @ k.T, v @ block.attn.W_O[head] @ centre
+
+    def turn(distance):
+        """The rotation of the model itself, read off its attention module."""
+        eye = torch.eye(model.cfg.d_head)
+        if not distance:
+            return eye
+        rows = eye[None, :, None].expand(-1, -1, distance + 1, -1)  # [1, row, pos, d_head]
+        positions = torch.arange(distance + 1)[None]
+        if "rotary_emb" not in model._modules:
+            return model.original_model.rotary.apply_rope(rows, rows)[0][0, :, distance]
+        from transformers.models.gpt_neox.modeling_gpt_neox import apply_rotary_pos_emb
+
+        cos, sin = model.original_model.get_decoder().rotary_emb(rows, positions)
+        return apply_rotary_pos_emb(rows, rows, cos, sin)[0][0, :, distance]
+
+    with torch.no_grad():
+        return _ratios(maps(*sender)[1], *maps(*receiver))
+
+
+def _ratios(ov, qk, ov_after):
+    size = torch.linalg.matrix_norm
+    return [size(ov @ m) / size(m) / size(ov) for m in (qk, qk.T, ov_after)], size(qk)
+
+
+def test_composition_is_that_of_dense_matrices(model):
+    receiver, distances = (model.cfg.n_layers - 1, 1), [0]
+    if model.cfg.positional_embedding_type == "rotary":
+        distances = range(1, 65)
+    found = composition(model, receiver).measured
+    for sender in [(0, 0), (0, 3), (model.cfg.n_layers - 2, 2)]:
+        per_distance = [dense(model, sender, receiver, distance) for distance in distances]
+        sizes = torch.stack([size for _, size in per_distance])
+        for at, name in enumerate("qkv"):
+            ratios = torch.stack([ratio[at] for ratio, _ in per_distance])
+            # Root mean square of the products over root mean square of the norms; W_OV has one value.
+            weight = torch.ones(len(distances)) if name == "v" else sizes**2
+            expected = ((ratios**2 * weight).sum() / weight.sum()).sqrt()
+            assert found[name][sender[0]][sender[1]] == pytest.approx(float(expected), abs=2e-6)
+
+
+def test_a_random_head_of_gpt2s_shape_composes_as_published():
+    mean, deviation = random_baseline(768, 64)
+    assert mean == pytest.approx(0.0361, abs=0.0002)
+    assert deviation == pytest.approx(0.0004, abs=0.0002)
+
+
+def test_published_composition_of_gpt2():
+    feeding = {
+        head: results.published_composition("gpt2", *head)
+        for head in [(5, 1), (5, 5), (6, 9), (7, 2), (7, 10)]
+    }
+    published = [0.102, 0.097, 0.104, 0.087, 0.090]
+    assert [found.measured["k"][4][11] for found in feeding.values()] == pytest.approx(published, abs=6e-4)
+    for found in feeding.values():
+        assert "published" in found.kind
+        assert max(found.measured["k"][4]) == found.measured["k"][4][11] > 2 * found.baseline
+    with pytest.raises(InputError, match="there is gpt2"):
+        results.published_composition("distilgpt2", 3, 0)
+    with pytest.raises(InputError, match=r"feed the heads 1\.0 to 11\.11"):
+        results.published_composition("gpt2", 0, 3)
+
+
+def test_the_planted_link_composes_through_keys_alone(planted):
+    found = composition(planted, models.INDUCTION_HEAD)
+    layer, head = models.PREVIOUS_TOKEN_HEAD
+    assert found.measured["k"][layer][head] > 2 * found.baseline
+    assert found.measured["q"][layer][head] == found.measured["v"][layer][head] == 0
+    others = [value for index, value in enumerate(found.measured["k"][layer]) if index != head]
+    assert max(others) == 0
+
+
+def test_composition_into_the_first_layer_is_refused(planted):
+    with pytest.raises(InputError, match="which no earlier head feeds"):
+        composition(planted, (0, 0))
+    with pytest.raises(InputError, match="no head 7"):
+        composition(planted, (7, 0))
+
+
+def test_folding_keeps_what_a_head_reads(model):
+    """Of any residual stream, folded weights read what norm and weights read together, up to the norm's scale."""
+    block = model.blocks[1]
+    x = torch.randn(5, model.cfg.d_model, generator=torch.Generator().manual_seed(0))
+    norm = block.ln1
+    bias = getattr(norm.original_component, "bias", None)
+    with torch.no_grad():
+        seen = (norm(x[None])[0] - (0 if bias is None else bias)) @ block.attn.W_Q[1]
+    scale = (
+        x.std(-1, correction=0)
+        if isinstance(norm.original_component, torch.nn.LayerNorm)
+        else x.norm(dim=-1) / model.cfg.d_model**0.5
+    )
+    read = norm_of(norm, model.cfg.d_model, x).reading(block.attn.W_Q[1])
+    assert torch.allclose(x @ read / scale[:, None], seen, atol=1e-3)
+    assert torch.allclose(weights(model, range(1, 2))[1].q[1].float(), read, atol=1e-6)
+
+
+# Path patching
+
+
+@cache
+def ungrouped(model):
+    """The same model with keys and values of its own for every head, because TransformerLens refuses shared ones."""
+    group = model.cfg.n_heads // model.blocks[0].attn.W_K.shape[0]
+    if group == 1:
+        return model
+    twin = models.llama(n_layers=model.cfg.n_layers, n_groups=model.cfg.n_heads)
+    own, copied = model.original_model.state_dict(), twin.original_model.state_dict()
+    for name, values in copied.items():
+        given = own[name]
+        if given.shape != values.shape:  # rows of a key or value projection, d_head for each group
+            given = given.unflatten(0, (-1, model.cfg.d_head)).repeat_interleave(group, 0).flatten(0, 1)
+        values.copy_(given)
+    return twin
+
+
+def with_hooks(model, tokens, change, receiver, through, target):
+    """Logits, and the receiver's attention from the last token to ``target``, in a whole hooked forward pass.
+
+    Args:
+        change: added to the residual stream ``[1, pos, d_model]`` that one input of the receiver is computed from.
+    """
+    block, resid, looks = model.blocks[receiver[0]], [], []
+
+    def replace(activation, hook):
+        activation = activation.clone()
+        activation[:, :, receiver[1]] = read[:, :, receiver[1]]
+        return activation
+
+    def keep(pattern, hook):
+        looks.append(float(pattern[0, receiver[1], -1, target]))
+
+    name = f"blocks.{receiver[0]}"
+    model.run_with_hooks(
+        tokens, fwd_hooks=[(f"{name}.hook_in", lambda x, hook: resid.append(x.clone()))], return_type=None
+    )
+    projection = getattr(block.attn, through)
+    read = projection(block.ln1(resid[0] + change)).unflatten(-1, (-1, model.cfg.d_head))
+    hooks = [(f"{name}.attn.hook_{through}", replace), (f"{name}.attn.hook_pattern", keep)]
+    return model.run_with_hooks(tokens, fwd_hooks=hooks), looks[0]
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+@pytest.mark.parametrize("through", INPUTS)
+def test_paths_are_those_of_transformer_lens(model, through, direction):
+    twin = ungrouped(model)
+    supported = type(model.original_model).__name__ != "NativeModel"  # TransformerLens has no such path there
+    pair = models.a_pair(model, at=3, copied=3)
+    receiver = (model.cfg.n_layers - 1, 2)
+    clean, corrupted = torch.tensor([pair.clean]), torch.tensor([pair.corrupted])
+    here, there = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+    sign = 1 if direction == "denoise" else -1
+
+    def metric(logits):
+        return logits[0, -1, pair.answer] - logits[0, -1, pair.distractor]
+
+    found = path_patch(model, receiver, [pair], direction=direction, through=[through])
+    effects = found.effects[through]
+    looks_here = found.corrupted if direction == "denoise" else found.clean
+    with torch.no_grad():
+        assert torch.allclose(twin(here), model(here), atol=1e-4)
+        (_, here_cache), (_, there_cache) = twin.run_with_cache(here), twin.run_with_cache(there)
+        start, end = metric(twin(here)), metric(twin(there))
+        for layer, head in [(0, 1), (receiver[0] - 1, model.cfg.n_heads - 1)]:
+            patched = float(start + effects["answer"].mean[layer][head] * (end - start))
+            if supported:
+                expected = oracle.get_act_patch_direct_path(
+                    twin, here, there_cache, here_cache, metric, layer, head, through, verbose=False
+                )[receiver]
+                assert patched == pytest.approx(float(expected), abs=1e-4)
+            z = f"blocks.{layer}.attn.hook_z"
+            change = (there_cache[z] - here_cache[z])[:, :, head] @ twin.blocks[layer].attn.W_O[head]
+            logits, looks = with_hooks(twin, here, change, receiver, through, target=4)
+            assert patched == pytest.approx(float(metric(logits)), abs=1e-4)
+            looked = looks_here["attention"] + sign * effects["attention"].mean[layer][head]
+            assert looked == pytest.approx(looks, abs=1e-5)
+
+
+def test_the_whole_input_through_keys_is_the_patch_of_the_keys(model):
+    """Everything the keys read from the other run: the same as copying the head's keys from there."""
+    from induction.patching.heads import patch_heads
+
+    model = ungrouped(model)
+    pair, receiver = models.a_pair(model, at=3, copied=3), (1, 2)
+    whole = path_patch(model, receiver, [pair], through=["k"]).effects["k"]["answer"].whole
+    effects = patch_heads(model, [pair], component="k").effects["logit_difference"]
+    assert whole == pytest.approx(effects.mean[1][2], abs=1e-4)
+
+
+def test_the_planted_previous_token_head_feeds_keys_and_nothing_else(planted):
+    prompts = pairs(planted, 4)
+    found = path_patch(planted, models.INDUCTION_HEAD, prompts)
+    layer, head = models.PREVIOUS_TOKEN_HEAD
+    keys = found.effects["k"]
+    assert found.clean["attention"] > 0.99
+    assert found.corrupted["attention"] < 0.01
+    assert keys["attention"].mean[layer][head] > 0.98
+    assert keys["answer"].mean[layer][head] == pytest.approx(1, abs=0.02)
+    assert keys["attention"].whole == pytest.approx(keys["attention"].mean[layer][head], abs=1e-4)
+    assert found.ranked("k")[0][:2] == models.PREVIOUS_TOKEN_HEAD
+    for through in ("q", "v"):
+        for effect in found.effects[through].values():
+            assert np.abs(effect.mean).max() < 1e-4
+    others = [value for index, value in enumerate(keys["attention"].mean[layer]) if index != head]
+    assert np.abs(others).max() < 1e-4
+
+
+def test_batches_change_nothing_and_closing_cancels(model):
+    pair, receiver = models.a_pair(model, at=3, copied=3), (model.cfg.n_layers - 1, 0)
+    whole, parts = (path_patch(model, receiver, [pair], max_bytes=size) for size in (2**29, 2**16))
+    for through in INPUTS:
+        for name in results.MEASURES:
+            a, b = whole.effects[through][name].mean, parts.effects[through][name].mean
+            assert np.allclose(a, b, atol=1e-5)
+    steps = iter_path_patch(model, receiver, [pair], max_bytes=2**16)
+    seen = [next(steps) for _ in range(3)]
+    assert [step.result for step in seen] == [None] * 3
+    assert seen[0].done == 0 < seen[2].done < seen[2].total
+    steps.close()
+    assert not any(hook.has_hooks() for hook in model.hook_dict.values())
+
+
+def test_what_cannot_be_path_patched_is_refused_in_a_sentence(planted):
+    pair = models.a_pair(planted, at=3, copied=3)
+    with pytest.raises(InputError, match="which no earlier head feeds"):
+        path_patch(planted, (0, 1), [pair])
+    with pytest.raises(InputError, match="choose one of q, k, v"):
+        path_patch(planted, (1, 1), [pair], through=["z"])
+    with pytest.raises(InputError, match="does not occur before"):
+        path_patch(planted, (1, 1), [PromptPair(pair.clean[:-1], pair.corrupted[:-1], 1, 2)])
+    with pytest.raises(InputError, match="at least one prompt pair"):
+        path_patch(planted, (1, 1), [])
+
+
+# Copying
+
+
+def test_copying_is_that_of_the_dense_map(model):
+    head = (1, 2)
+    block, vocabulary = model.blocks[1], torch.arange(model.cfg.d_vocab)
+    group = model.cfg.n_heads // block.attn.W_V.shape[0]
+    layer_norm = isinstance(block.ln1.original_component, torch.nn.LayerNorm)
+
+    def normed(x, weight, eps):
+        x = x - x.mean(-1, keepdim=True) if layer_norm else x
+        return weight * x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt()
+
+    with torch.no_grad():
+        embedded = model.embed(vocabulary[None])[0]
+        if "mlp" in model.blocks[0].submodules:
+            embedded = embedded + model.blocks[0].mlp(model.blocks[0].ln2(embedded[None]))[0]
+        norm = block.ln1.original_component
+        read = normed(embedded, norm.weight, norm.eps if layer_norm else norm.variance_epsilon)
+        out = block.attn.W_V[head[1] // group] @ block.attn.W_O[head[1]]
+        out = out - out.mean(-1, keepdim=True) if layer_norm else out
+        dense = read @ out @ torch.diag(model.ln_final.original_component.weight) @ model.W_U
+        dense = (dense - dense.mean(1, keepdim=True)).double()
+    eigenvalues = np.linalg.eigvals(dense.numpy())
+    ranks = (dense >= dense.diagonal()[:, None]).sum(1) - 1
+    found = copying(model, head, slice_bytes=2**16)
+    assert found.eigenvalue == pytest.approx(
+        float(eigenvalues.sum().real / np.abs(eigenvalues).sum()), abs=1e-4
+    )
+    assert found.top1 == pytest.approx(float((ranks < 1).double().mean()), abs=1e-6)
+    assert found.top5 == pytest.approx(float((ranks < 5).double().mean()), abs=1e-6)
+    assert found.n_tokens == model.cfg.d_vocab
+
+
+def test_the_planted_induction_head_copies_and_other_heads_write_nothing(planted):
+    found = copying(planted, models.INDUCTION_HEAD, n_tokens=100)
+    assert found.n_tokens == 100
+    assert found.top1 > 0.95
+    assert found.eigenvalue > 0.95
+    idle = copying(planted, (1, 0))
+    assert (idle.top1, idle.top5, idle.eigenvalue) == (0, 0, 0)
+
+
+# Kinds of heads
+
+
+@pytest.mark.parametrize(
+    ("scores", "direct", "kind"),
+    [
+        ({"induction": 0.93, "previous_token": 0.02, "first_token": 0.5}, 3.1, "induction"),
+        ({"induction": 0.93}, None, "induction"),
+        ({"induction": 0.47}, -0.9, "copy_suppression"),
+        ({"induction": 0.39}, -0.9, "none"),
+        ({"previous_token": 0.99}, -0.9, "previous_token"),
+        ({"duplicate_token": 0.7, "induction": 0.01}, 0.0, "duplicate_token"),
+        ({"first_token": 0.95, "previous_token": 0.05}, 0.0, "sink"),
+        ({"first_token": 0.5, "induction": 0.3}, 0.0, "none"),
+        ({}, None, "none"),
+    ],
+)
+def test_a_head_is_named_by_the_first_rule_that_holds(scores, direct, kind):
+    assert head_kind(scores, direct) == kind
+
+
+def test_published_figures_of_gpt2_give_its_known_heads():
+    """Scores on random repeats, and direct effect on indirect-object prompts: names as in the literature."""
+    scores = {name: score.mean for name, score in bundled("gpt2").scores.items()}
+    kinds = kinds_of(scores, patching_results.bundled("gpt2-ioi-attribution").mean)
+    assert all(kinds[layer][head] == "induction" for layer, head in [(5, 1), (5, 5), (6, 9), (7, 2), (7, 10)])
+    assert kinds[10][7] == kinds[11][10] == "copy_suppression"  # McDougall et al. 2023
+    assert kinds[4][11] == "previous_token"
+    assert kinds[0][5] == kinds[3][0] == "duplicate_token"
+    assert kinds_of(scores)[10][7] == "induction"  # the stripe alone does not tell
+
+
+# The whole
+
+
+@pytest.fixture(scope="module")
+def found(planted):
+    return circuit(planted, n_pairs=3)
+
+
+def test_the_planted_circuit_is_found_without_being_told(found):
+    assert found.of_kind("induction") == [models.INDUCTION_HEAD]
+    assert found.of_kind("previous_token") == [models.PREVIOUS_TOKEN_HEAD]
+    (receiver,) = found.receivers
+    assert (receiver.layer, receiver.head) == models.INDUCTION_HEAD
+    assert receiver.paths.ranked("k")[0][:2] == models.PREVIOUS_TOKEN_HEAD
+    example = found.example
+    layer, head = models.PREVIOUS_TOKEN_HEAD
+    assert example.tokens[example.first_a] == example.tokens[-1]
+    assert example.tokens[example.first_b] == example.answer
+    assert example.step_back[layer][head] > 0.99
+    assert example.step_on[models.INDUCTION_HEAD[0]][models.INDUCTION_HEAD[1]] > 0.99
+    assert "keys     0.2" in results.to_text(found)
+    sentence = results.verdict(found)
+    assert sentence.startswith("0.2 (previous-token head) feeds 1.1 through its keys")
+    assert "by +1.00 (0.00 in the corrupted runs, 1.00 in the clean ones)" in sentence
+    assert sentence.endswith("Through its queries no head moves it by more than 0.00.")
+
+
+def test_a_circuit_survives_the_trip_through_json_and_csv(found):
+    assert results.from_json(results.to_json(found)) == found
+    rows = list(csv.DictReader(results.to_csv(found).splitlines()))
+    assert len(rows) == models.INDUCTION_HEAD[0] * found.n_heads
+    fed = next(row for row in rows if row["sender"] == "0.2")
+    assert float(fed["k_to_attention"]) > 0.98
+    assert fed["sender_kind"] == "previous_token"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data.update(schema="other"), "not a result of schema"),
+        (lambda data: data["direct"].pop(), "a score is not 2 x 4"),
+        (lambda data: data["kinds"][0].__setitem__(0, "<b>"), "unknown kind"),
+        (lambda data: data["receivers"][0].update(layer=5), "no head 5.1"),
+        (lambda data: data.pop("pairs"), "missing"),
+        (lambda data: data["receivers"][0]["paths"]["effects"]["k"].update(attention=3), "misshapen"),
+    ],
+)
+def test_damaged_circuits_say_so(found, change, message):
+    data = json.loads(results.to_json(found))
+    change(data)
+    with pytest.raises(InputError, match=message):
+        results.from_json(json.dumps(data))
+
+
+def test_the_circuit_of_any_head_on_every_architecture(model):
+    steps = list(iter_circuit(model, (1, 0), n_pairs=2))
+    shares = [step.done for step in steps]
+    assert shares == sorted(shares)
+    assert shares[-1] == 100
+    (receiver,) = steps[-1].result.receivers
+    assert set(receiver.composition.measured) == set(receiver.paths.effects) == set(INPUTS)
+    assert "MLP0" in receiver.copying.definition or "mlp" not in model.blocks[0].submodules
+
+
+def test_a_head_of_the_first_layer_has_copying_but_no_feeders(planted):
+    (receiver,) = circuit(planted, (0, 2), n_pairs=1).receivers
+    assert receiver.composition is receiver.paths is None
+    assert receiver.copying.top1 >= 0
+
+
+def test_without_induction_heads_there_is_no_circuit():
+    found = circuit(models.native(), n_pairs=1)
+    assert found.receivers == []
+    assert results.verdict(found).startswith("No circuit")
+    with pytest.raises(InputError, match="run the circuit of that head"):
+        found.receiver(1, 0)
+
+
+def test_a_scan_of_another_model_is_refused(planted):
+    with pytest.raises(InputError, match="does not fit this model"):
+        circuit(planted, scan=bundled("gpt2"), n_pairs=1)
+
+
+def test_in_mini_2l_previous_token_heads_feed_keys_and_queries_carry_nothing():
+    found = circuit(load_model("mini-2l"))
+    assert found.receivers
+    for receiver in found.receivers:
+        keys = receiver.paths.effects["k"]["attention"]
+        feeders = receiver.paths.ranked("k")
+        layer, head, strongest = feeders[0]
+        assert found.kinds[layer][head] == "previous_token"
+        assert strongest > 0.05
+        others = [effect for at, index, effect in feeders if found.kinds[at][index] != "previous_token"]
+        assert strongest > 10 * max(map(abs, others))
+        assert keys.whole > 0.5 * (receiver.paths.clean["attention"] - receiver.paths.corrupted["attention"])
+        for effect in receiver.paths.effects["q"].values():
+            assert np.abs(effect.mean).max() < strongest / 20
+        assert receiver.composition.measured["k"][layer][head] > 1.5 * receiver.composition.baseline
+
+
+def test_the_bundled_circuit_of_mini_2l_is_what_is_measured():
+    bundle = results.bundled("mini-2l")
+    found = circuit(load_model("mini-2l"), n_receivers=1)
+    assert found.kinds == bundle.kinds
+    assert (found.receivers[0].layer, found.receivers[0].head) == (
+        bundle.receivers[0].layer,
+        bundle.receivers[0].head,
+    )
+    for through in INPUTS:
+        ours, theirs = (
+            result.receivers[0].paths.effects[through]["attention"].mean for result in (found, bundle)
+        )
+        assert np.allclose(ours, theirs, atol=1e-3)

@@ -1,0 +1,402 @@
+"""Effects over several pairs: ratios of means over all of them, intervals by their definition, words that agree."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from induction.base import InputError, mean_interval
+from induction.circuit import results as circuits
+from induction.circuit.paths import path_patch
+from induction.cli import main
+from induction.data_gen.pairs import pairs
+from induction.patching import results
+from induction.patching.ablation import ablate_set, reference_set
+from induction.patching.attribution import attribution_patching, direct_logit_attribution
+from induction.patching.effects import effects_of, measure
+from induction.patching.heads import patch_heads, patch_set
+from induction.patching.interventions import ABLATIONS, METRICS, Ablation, Metric, PromptPair, random_sets
+from induction.ui.live_circuit import Settings
+from induction.ui.patching_settings import Sweep, Together
+from induction.ui.tabs import circuit_cards, patching_cards
+from induction.ui.tabs import patching as patching_tab
+from induction.viz import patching as figures
+from induction.viz import senders
+
+# By hand
+
+
+def plain_and_patched(model, pair, heads, direction):
+    """Logit differences of the clean, the corrupted and the patched run, by TransformerLens alone."""
+    clean, corrupted = torch.tensor([pair.clean]), torch.tensor([pair.corrupted])
+    target, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+    with torch.no_grad():
+        _, cache = model.run_with_cache(source)
+
+        def copy(z, hook):
+            for layer, head in heads:
+                if hook.name.startswith(f"blocks.{layer}."):
+                    z[:, :, head] = cache[hook.name][:, :, head]
+            return z
+
+        hooks = [(f"blocks.{layer}.attn.hook_z", copy) for layer in range(model.cfg.n_layers)]
+        rows = [model(clean), model(corrupted), model.run_with_hooks(target, fwd_hooks=hooks)]
+    return [float(row[0, -1, pair.answer] - row[0, -1, pair.distractor]) for row in rows]
+
+
+def assert_is_ratio_of_means(effect, low, high, values, direction):
+    """``values``: ``[clean, corrupted, patched]`` of each pair.
+
+    The bounds are Fieller's by definition: the two ratios at which the mean of ``change - ratio * gap`` is as many
+    standard errors from 0 as t allows.
+    """
+    clean, corrupted, patched = np.array(values).T
+    change = patched - corrupted if direction == "denoise" else clean - patched
+    gap, n = clean - corrupted, len(values)
+    assert effect == pytest.approx(change.mean() / gap.mean(), abs=1e-4)
+    assert low < effect < high
+    for bound in (low, high):
+        rest = change - bound * gap
+        errors = rest.mean() / (rest.std(ddof=1) / np.sqrt(n))
+        assert abs(errors) == pytest.approx(stats.t.ppf(0.975, n - 1), rel=1e-3)
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_heads_and_sets_are_ratios_of_means_with_fiellers_interval(mini, direction):
+    prompts, together = pairs(mini, 6), [(1, 2), (1, 6)]
+    effect = patch_heads(mini, prompts, direction=direction).effect("logit_difference")
+    for head in ((0, 2), (1, 2)):
+        values = [plain_and_patched(mini, pair, [head], direction) for pair in prompts]
+        assert_is_ratio_of_means(effect.mean[head[0]][head[1]], *effect.interval(*head), values, direction)
+        np.testing.assert_allclose(
+            np.array(values).T[:2], [effect.clean, effect.corrupted], atol=1e-4
+        )  # nothing is left out
+    found = patch_set(mini, prompts, together, direction=direction, n_random=4)
+    part = found.sets[0].measures["logit_difference"]
+    values = [plain_and_patched(mini, pair, together, direction) for pair in prompts]
+    assert_is_ratio_of_means(part.effect, part.low, part.high, values, direction)
+    clean, corrupted, patched = np.mean(values, axis=0)
+    start, end = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+    assert (part.baseline, part.other, part.edited) == pytest.approx((start, end, patched), abs=1e-4)
+    control = random_sets(together, 4, seed=0, n_layers=2, n_heads=8)[0]
+    patched = np.mean([plain_and_patched(mini, pair, control, direction)[2] for pair in prompts])
+    assert part.random[0] == pytest.approx((patched - start) / (end - start), abs=1e-4)
+
+
+def test_path_effects_on_the_answer_are_ratios_of_means(mini):
+    prompts = pairs(mini, 5)
+    found = path_patch(mini, (1, 2), prompts, through=["k"])
+    alone = [path_patch(mini, (1, 2), [pair], through=["k"]) for pair in prompts]
+    gaps = np.array([one.clean["answer"] - one.corrupted["answer"] for one in alone])
+    shares = np.array([one.effects["k"]["answer"].mean[0][2] for one in alone])
+    together = found.effects["k"]["answer"]
+    assert together.mean[0][2] == pytest.approx((shares * gaps).sum() / gaps.sum(), abs=1e-4)
+    values = [(gap, 0, share * gap) for gap, share in zip(gaps, shares, strict=True)]
+    assert_is_ratio_of_means(together.mean[0][2], *together.interval(0, 2), values, "denoise")
+    changes = [one.effects["k"]["attention"].mean[0][2] for one in alone]
+    attention = found.effects["k"]["attention"]
+    assert attention.mean[0][2] == pytest.approx(np.mean(changes), abs=1e-4)
+    assert_is_t_interval(attention.interval(0, 2), changes)
+
+
+def assert_is_t_interval(interval, values):
+    """Hall's by definition: at the bounds the cubic in t, from which the skewness is gone, lies at t's quantiles; with
+    fewer than ten samples t itself does."""
+    n, skewness = len(values), stats.skew(values, bias=False) if len(values) >= 10 else 0.0
+    for bound, sign in zip(interval, (1, -1), strict=True):
+        t = (np.mean(values) - bound) / stats.sem(values)
+        bent = skewness / np.sqrt(n)
+        cubic = t + bent * t**2 / 3 + bent**2 * t**3 / 27 + bent / 6
+        assert cubic == pytest.approx(sign * stats.t.ppf(0.975, n - 1), rel=0.01)
+
+
+@pytest.mark.parametrize("n", [2, 5, 10, 30])
+def test_a_mean_has_halls_interval(n):
+    values = np.random.default_rng(n).exponential(1, n)
+    assert_is_t_interval(mean_interval(values), values)
+
+
+def test_differences_have_t_intervals(mini):
+    prompts, head = pairs(mini, 4), (1, 2)
+    written = direct_logit_attribution(mini, prompts)
+    alone = [direct_logit_attribution(mini, [pair]).mean[1][2] for pair in prompts]
+    assert_is_t_interval((written.low[1][2], written.high[1][2]), alone)
+    off = ablate_set(mini, [head], kind="zero", pairs=prompts, n_prompts=2).sets[0].measures
+    alone = [
+        ablate_set(mini, [head], kind="zero", pairs=[pair], n_prompts=1).sets[0].measures for pair in prompts
+    ]
+    for metric in METRICS:
+        changes = [one[metric].effect for one in alone]
+        assert off[metric].effect == pytest.approx(np.mean(changes), abs=1e-5)
+        assert_is_t_interval((off[metric].low, off[metric].high), changes)
+
+
+def test_estimates_are_ratios_of_means_too(mini):
+    prompts = pairs(mini, 8)
+    effect = attribution_patching(mini, prompts).effect("logit_difference")
+    patched, (clean, corrupted) = np.mean(effect.patched, axis=0), effect.plain
+    np.testing.assert_allclose(effect.mean, (patched - corrupted) / (clean - corrupted), atol=1e-4)
+    assert effect.interval(0, 2)
+
+
+# Pairs without an answer to bring back
+
+
+def made_up(clean, corrupted, patched, direction="denoise"):
+    """A sweep of two heads over pairs with these values of every metric; ``patched``: ``[pair, head]``."""
+    plain = np.repeat(np.array([clean, corrupted], dtype=float)[..., None], len(METRICS), -1)
+    values = np.repeat(np.array(patched, dtype=float)[:, None, :, None], len(METRICS), -1)
+    one = results.Pair(["a", "b"], ["a", "c"], "d", "e", 1)
+    return results.Patching(
+        model="made-up",
+        n_layers=1,
+        n_heads=2,
+        kind="computed",
+        origin="made up",
+        protocol="made up",
+        method="exact",
+        direction=direction,
+        component="z",
+        positions="all",
+        effects=effects_of(plain, values, direction, complete=True),
+        pairs=[one] * len(clean),
+    )
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_one_pair_with_a_tiny_gap_does_not_decide(direction):
+    """Nine pairs in which half of ten comes back, and one of a gap of .2 that moves by five."""
+    clean, corrupted, moved = [10.0] * 9 + [0.2], [0.0] * 10, np.array([5.0] * 10)
+    patched = moved if direction == "denoise" else clean - moved
+    found = made_up(clean, corrupted, np.stack([patched, patched], 1), direction)
+    assert found.mean_of_ratios()[0][0] == pytest.approx(2.95)
+    assert found.effect("logit_difference").mean[0][0] == pytest.approx(50 / 90.2, abs=1e-6)
+
+
+def test_the_mean_of_ratios_keeps_its_old_definition():
+    """Pairs with hardly a gap are left out of it, others count whatever the sign of theirs."""
+    found = made_up([4.0, 2.0, 1.0, 0.0], [0.0, 0.0, 0.95, 1.0], [[4.0, 0], [0.0, 0], [9.0, 0], [0.5, 0]])
+    assert found.mean_of_ratios()[0][0] == pytest.approx((1 + 0 + 0.5) / 3)
+    effect = found.effect("logit_difference")
+    with pytest.raises(InputError, match="no values per pair"):
+        replace(found, effects={"logit_difference": replace(effect, patched=None)}).mean_of_ratios()
+
+
+@pytest.mark.parametrize(
+    ("clean", "corrupted", "known"),
+    [
+        ([3.0, 0.0], [0.0, 2.0], True),  # one pair the wrong way round, better on average
+        ([0.0, 2.0], [3.0, 0.0], False),
+        ([1.0, 1.05], [1.0, 1.0], False),
+    ],
+)
+def test_an_effect_is_undefined_where_clean_is_not_better_on_average(clean, corrupted, known):
+    found = made_up(clean, corrupted, [[1.0, 2.0], [3.0, 4.0]])
+    effect = found.effect("logit_difference")
+    assert [cell is not None for cell in effect.mean[0]] == [known] * 2
+    assert ("undefined" in found.caveats("logit_difference")) != known
+    assert results.from_json(results.to_json(found)) == found
+    if not known:
+        assert f"({np.mean(clean):.3g})" in found.caveats("logit_difference")
+        assert effect.interval(0, 0) is None
+        assert patching_cards.verdict(found, "logit_difference") == found.caveats("logit_difference")
+        assert found.caveats("logit_difference") in results.to_text(found)
+        with pytest.raises(InputError, match="undefined"):
+            figures.bars(found, "logit_difference")
+
+
+def named(text):
+    """The pairs that a sentence names."""
+    listed = re.search(r"of \d+ pairs \(([\d, ]+)\) the clean prompt is not better", text)
+    return [] if listed is None else [int(number) - 1 for number in listed[1].split(", ")]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_surface_names_exactly_the_pairs_whose_clean_prompt_is_not_better(mini, metric):
+    prompts = pairs(mini, 7)
+    turned = [replace(pair, clean=pair.corrupted, corrupted=pair.clean) for pair in prompts[2:4]]
+    prompts[2:4] = turned
+    found = patch_heads(mini, prompts)
+    effect = found.effect(metric)
+    gaps = np.subtract(effect.clean, effect.corrupted)
+    expected = np.flatnonzero(gaps < METRICS[metric].floor).tolist()
+    assert {2, 3} <= set(expected) < set(range(7))
+    assert effect.not_better == expected
+    texts = [found.caveats(metric), patching_cards.verdict(found, metric)]
+    texts += [results.to_text(found, metric=metric), caption(figures.head_map(found, metric))]
+    sets = patch_set(mini, prompts, [(1, 2), (1, 6)], n_random=3)
+    together = Together("patch", "1.2,1.6")
+    texts += [patching_cards.sets_headline(sets, together, metric), caption(figures.curve(sets, metric))]
+    texts += [caption(figures.distribution(sets, metric))]
+    assert [named(text) for text in texts] == [expected] * len(texts)
+    line = next(line for line in results.to_text(sets).splitlines() if line.startswith(f"  {metric}: "))
+    assert named(line) == expected
+
+
+def caption(figure):
+    return re.search(r'data-caption="([^"]*)"', figure)[1]
+
+
+def test_paths_name_the_pairs_whose_clean_prompt_is_not_better(mini):
+    prompts = pairs(mini, 4)
+    prompts[1] = replace(prompts[1], clean=prompts[1].corrupted, corrupted=prompts[1].clean)
+    prompts[1] = replace(prompts[1], clean=(*prompts[1].clean[:-1], prompts[1].clean[-3]))  # ends on a repeat
+    prompts[1] = replace(prompts[1], corrupted=(*prompts[1].corrupted[:-1], prompts[1].clean[-1]))
+    found = path_patch(mini, (1, 2), prompts, through=["k"])
+    gaps = [
+        one.clean["answer"] - one.corrupted["answer"]
+        for one in (path_patch(mini, (1, 2), [pair], through=["k"]) for pair in prompts)
+    ]
+    expected = np.flatnonzero(np.array(gaps) < METRICS["logit_difference"].floor).tolist()
+    assert found.effects["k"]["answer"].not_better == expected
+    assert found.effects["k"]["attention"].not_better == []
+    sentence = "".join(f"({', '.join(str(pair + 1) for pair in expected)})" for _ in expected[:1])
+    assert sentence in caption(senders.path_bars(found, "mini-2l", measure="answer"))
+    assert "not better" not in caption(senders.path_bars(found, "mini-2l"))
+
+
+def test_intervals_without_bounds_are_said_to_be(tmp_path):
+    """Gaps of 1, -1, 2: better on average, but not so that the pairs would tell the mean from 0."""
+    found = made_up([1.0, -1.0, 2.0], [0.0] * 3, [[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
+    effect = found.effect("logit_difference")
+    assert effect.mean[0] == pytest.approx([1, 0.5])
+    assert effect.low == effect.high == [[None, None]]
+    assert results.from_json(results.to_json(found)) == found
+    for text in (results.to_text(found), patching_cards.verdict(found, "logit_difference")):
+        assert "not bounded" in text
+    rows = list(csv.DictReader(results.to_csv(found).splitlines()))
+    assert [(row["logit_difference_effect"], row["logit_difference_low"]) for row in rows] == [
+        ("1.0", ""),
+        ("0.5", ""),
+    ]
+    assert patching_tab._grid(found, "logit_difference", "", "")["low"] == [[None, None]]
+    measure = results.Measure(0.0, 1.0, 0.5, "share of the answer", other=2.0)
+    sets = results.HeadSets(
+        "made-up",
+        1,
+        2,
+        "made up",
+        "made up",
+        "denoise",
+        "z",
+        [results.HeadSet("set", [[0, 0]], {"logit_difference": measure})],
+        pairs=found.pairs,
+    )
+    assert "not bounded" in patching_cards.sets_table(sets)
+    assert "not bounded" in results.to_text(sets)
+    alone = replace(sets, pairs=found.pairs[:1])
+    assert "not bounded" not in patching_cards.sets_table(alone) + results.to_text(alone)
+
+
+def test_circuits_show_paths_without_bounds():
+    circuit = circuits.bundled("mini-2l")
+    receiver = circuit.receivers[0]
+    layer, head, _ = receiver.paths.ranked("k")[0]
+    answer = receiver.paths.effects["k"]["answer"]
+    nothing = [[None] * circuit.n_heads for _ in answer.mean]
+    keys = {**receiver.paths.effects["k"], "answer": replace(answer, low=nothing, high=nothing)}
+    paths = replace(receiver.paths, effects={"k": keys})
+    circuit = replace(circuit, receivers=[replace(receiver, paths=paths)])
+    card = circuit_cards.edge_card(circuit, f"{layer}.{head}>{receiver.name}", "k")
+    assert "not bounded" in card
+    assert "not bounded" in caption(senders.path_bars(paths, "mini-2l", measure="answer"))
+    assert "not bounded" in circuits.to_text(circuit)
+
+
+def test_what_is_not_computed_yet_takes_no_part():
+    """Of the second pair one head is there and the other is not: each takes both its means from its own pairs."""
+    plain = np.repeat(np.array([[4.0, 2.0, np.nan], [0.0, 0.0, np.nan]])[..., None], len(METRICS), -1)
+    patched = np.array([[2.0, 2.0], [2.0, np.nan], [np.nan, np.nan]])[:, None, :, None]
+    effect = effects_of(plain, np.repeat(patched, len(METRICS), -1), "denoise", complete=False)["probability"]
+    assert effect.mean[0] == pytest.approx([4 / 6, 2 / 4], abs=1e-6)
+    assert (effect.clean, effect.low, effect.patched) == ([4.0, 2.0], None, None)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda effect: effect.update(not_better=[0]), "not those whose clean prompt"),
+        (lambda effect: effect.update(low=None), "two ends"),
+        (lambda effect: effect["low"][0].__setitem__(0, None), "of different heads"),
+        (lambda effect: effect["mean"][0].__setitem__(0, None), "of different heads"),
+        (lambda effect: effect.update(undefined=1), "undefined"),
+    ],
+)
+def test_effects_that_contradict_themselves_are_refused(damage, message):
+    data = json.loads(results.to_json(made_up([3.0, 3.0], [0.0, 0.1], [[1.0, 2.0], [1.0, 2.0]])))
+    damage(data["effects"]["logit_difference"])
+    with pytest.raises(InputError, match=message):
+        results.from_json(json.dumps(data))
+
+
+# Declarations and seeds
+
+
+def test_nothing_is_declared_without_what_it_does():
+    with pytest.raises(TypeError, match="values"):
+        Ablation("half", "Half", "The head's output is halved.")
+    with pytest.raises(TypeError, match="of"):
+        Metric("rank", "Rank", "Rank of the answer.", unit="", floor=1.0)
+
+
+def test_a_declared_ablation_is_what_is_run(planted, monkeypatch):
+    def first(z, prompt):
+        return z[:1]
+
+    monkeypatch.setitem(ABLATIONS, "first", Ablation("first", "First", "The first one's.", values=first))
+    reference = reference_set(planted, 9, n=3)
+    for layer, replaced in enumerate(reference.values("first", 2, 7)):
+        torch.testing.assert_close(replaced, reference.z[layer][:1, :7])
+    found = {kind: reference.values(kind, 2, 7)[0] for kind in ABLATIONS}
+    assert {tuple(values.shape) for values in found.values()} == {
+        (1, 7, planted.cfg.n_heads, planted.cfg.d_head)
+    }
+    kinds = list(found)
+    assert not any(torch.equal(found[a], found[b]) for a in kinds for b in kinds if a < b)
+
+
+def test_a_declared_metric_is_what_is_measured(monkeypatch):
+    declared = Metric(
+        "sum", "Sum", "Both.", unit="logits", floor=0.1, of=lambda at: at.answer + at.distractor
+    )
+    monkeypatch.setitem(METRICS, "sum", declared)
+    values = measure(torch.tensor([[1.0, 2.0, 4.0]]), PromptPair((0, 1), (0, 2), 2, 1))[0]
+    assert values[-1] == pytest.approx(6)
+    assert values[:3] == pytest.approx(
+        [2, np.exp(4) / np.exp([1, 2, 4]).sum(), 4 - np.log(np.exp([1, 2, 4]).sum())]
+    )
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: pairs(model, 2, seed=-1),
+        lambda model: random_sets([(0, 0)], 2, seed=-1, n_layers=2, n_heads=2),
+        lambda model: reference_set(model, 8, seed=-1),
+        lambda model: ablate_set(model, [(0, 0)], seed=-1),
+        lambda model: patch_set(model, pairs(model, 1), [(0, 0)], n_random=1, seed=-1),
+    ],
+)
+def test_negative_seeds_are_refused_in_a_sentence(planted, use):
+    with pytest.raises(InputError, match="A seed is 0 or more, not -1"):
+        use(planted)
+
+
+@pytest.mark.parametrize("command", [["patch", "mini-2l"], ["circuit", "mini-2l"]])
+def test_the_command_line_refuses_negative_seeds(command, capsys):
+    assert main([*command, "--seed", "-1"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].endswith("A seed is 0 or more, not -1.")
+
+
+def test_the_page_refuses_negative_seeds():
+    for settings in (Sweep(seed=-1), Settings(seed=-1)):
+        with pytest.raises(InputError, match="seed goes from 0"):
+            settings.check()

