@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from induction import __version__
 
@@ -122,6 +123,33 @@ def finish(
     if result is None:
         raise RuntimeError("the work ended without a result")
     return result
+
+
+# Pieces of results
+
+Number = Annotated[float, Field(gt=-1e300, lt=1e300)]  # beyond it arithmetic on a result may overflow
+Grid = list[list[Number]]  # [layer][head]
+Gaps = list[list[Number | None]]  # the same where a value may be undefined or not computed yet
+
+
+class Part(BaseModel):
+    """A piece of a result: of the declared types, finite numbers only, unchangeable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def check_shape(what: str, grid: Any, *shape: int) -> None:
+    """Raises ValueError unless nested lists have this shape; None is a cell, and no grid at all is none to check."""
+    if grid is None or not shape:
+        if isinstance(grid, list):
+            raise ValueError(f"{what} is too deep")
+        return
+    if not isinstance(grid, list) or len(grid) != shape[0]:
+        raise ValueError(f"{what} is not {' x '.join(map(str, shape))}")
+    for row in grid:
+        if row is None and len(shape) > 1:
+            raise ValueError(f"{what} has a gap for a row")
+        check_shape(what, row, *shape[1:])
 
 
 # Versions

@@ -13,19 +13,18 @@ Torch is imported when a model runs, not before.
 
 from __future__ import annotations
 
-import csv
 import io
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from induction.analysis import scores
 from induction.analysis.scores import SCORES
-from induction.base import InputError, Refused
+from induction.base import Grid, InputError, Number, Refused, check_shape
+from induction.experiment import Result
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
     from induction.model.anatomy import Dissection, Frozen
 
-SCHEMA = "induction-attention/1"
 SHOWN_SCORES = tuple(name for name, score in SCORES.items() if score.reduction == "mean")
 DIGITS = 5
 ROWS_AT_ONCE = 64  # positions unembedded together
@@ -313,55 +311,77 @@ def pooled(patterns: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
 # -- results that travel --------------------------------------------------------------------------------------
 
 
-def head_json(seen: Attention, layer: int, head: int, *, hide_first: bool = False) -> str:
-    """One head's attention on the prompt as a JSON document.
+class HeadAttention(Result):
+    """One head's attention on one prompt.
+
+    Attributes:
+        attention: ``[query][key]``; with the first column left out where ``first_column`` says so.
+        induction_targets: cells ``[query, key]`` at which induction would look.
+        scores, ceilings: on this prompt; None where nothing repeats.
+    """
+
+    SCHEMA: ClassVar[str] = "induction-attention/1"
+
+    layer: int
+    head: int
+    protocol: str
+    first_column: Literal["kept", "left out, rows renormalised"]
+    ids: list[int]
+    tokens: list[str]
+    attention: Grid
+    induction_targets: list[list[int]]
+    scores: dict[str, Number | None]
+    ceilings: dict[str, Number | None]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """A row per query, a column per key, both named ``position token``."""
+        names = [f"{position} {token}" for position, token in enumerate(self.tokens)]
+        for name, row in zip(names, self.attention, strict=True):
+            yield {"query": name, **dict(zip(names, row, strict=True))}
+
+    def verdict(self) -> str:
+        shown = ", ".join(
+            f"{SCORES[name].title.lower()} {value:.2f}"
+            for name, value in self.scores.items()
+            if value is not None
+        )
+        return f"Head {self.layer}.{self.head} on this prompt: {shown}."
+
+    def check(self) -> None:
+        n = len(self.ids)
+        check_shape("the tokens", self.tokens, n)
+        check_shape("the attention", self.attention, n, n)
+        if not (0 <= self.layer < self.n_layers and 0 <= self.head < self.n_heads):
+            raise ValueError(f"no head {self.layer}.{self.head}")
+
+
+def of_head(seen: Attention, layer: int, head: int, *, hide_first: bool = False) -> HeadAttention:
+    """One head of an :class:`Attention`.
 
     Raises:
         InputError: the model has no such head.
     """
-    pattern = _chosen(seen, layer, head, hide_first)
-    measured = {name: float(values[layer, head]) for name, values in seen.scores().items()}
+    pattern = seen.pattern(layer, head)
 
     def defined(figures: dict[str, float]) -> dict[str, float | None]:
         return {name: None if np.isnan(value) else round(value, DIGITS) for name, value in figures.items()}
 
-    return json.dumps(
-        {
-            "schema": SCHEMA,
-            "model": seen.model,
-            "origin": seen.origin,
-            "layer": layer,
-            "head": head,
-            "protocol": seen.protocol,
-            "first_column": "left out, rows renormalised" if hide_first else "kept",
-            "ids": seen.ids,
-            "tokens": seen.labels,
-            "attention": np.round(pattern.astype(float), DIGITS).tolist(),
-            "induction_targets": np.argwhere(seen.targets).tolist(),
-            "scores": defined(measured),
-            "ceilings": defined(seen.ceilings()),
-            "versions": seen.versions,
-        },
-        allow_nan=False,
+    return HeadAttention(
+        model=seen.model,
+        n_layers=seen.n_layers,
+        n_heads=seen.n_heads,
+        origin=seen.origin,
+        versions=seen.versions,
+        layer=layer,
+        head=head,
+        protocol=seen.protocol,
+        first_column="left out, rows renormalised" if hide_first else "kept",
+        ids=list(seen.ids),
+        tokens=list(seen.labels),
+        attention=np.round(
+            (without_first(pattern) if hide_first else pattern).astype(float), DIGITS
+        ).tolist(),
+        induction_targets=np.argwhere(seen.targets).tolist(),
+        scores=defined({name: float(values[layer, head]) for name, values in seen.scores().items()}),
+        ceilings=defined(seen.ceilings()),
     )
-
-
-def head_csv(seen: Attention, layer: int, head: int, *, hide_first: bool = False) -> str:
-    """One head's attention as a table: a row per query, a column per key, named ``position token``.
-
-    Raises:
-        InputError: the model has no such head.
-    """
-    pattern = _chosen(seen, layer, head, hide_first)
-    names = [f"{position} {label}" for position, label in enumerate(seen.labels)]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["query", *names])
-    for name, row in zip(names, pattern.astype(float), strict=True):
-        writer.writerow([name, *(round(value, DIGITS) for value in row.tolist())])
-    return out.getvalue()
-
-
-def _chosen(seen: Attention, layer: int, head: int, hide_first: bool) -> NDArray[np.float32]:
-    pattern = seen.pattern(layer, head)
-    return without_first(pattern) if hide_first else pattern

@@ -16,7 +16,7 @@ from induction.analysis.scores import SCORES
 from induction.base import expected_passes, mean_interval
 
 if TYPE_CHECKING:
-    from induction.results import HeadScores, Scan
+    from induction.analysis.result import HeadScores, Scan
 
 FALLS = 0.5  # nats of in-context gain from which on the loss is said to fall
 SHOWN = 0.005  # what two decimals show: less than that is no difference worth a sentence

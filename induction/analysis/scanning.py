@@ -19,7 +19,7 @@ from induction.analysis.scores import SCORES, Cells, Score, cells
 from induction.base import InputError, Progress, finish, mean_interval, versions
 from induction.data_gen.sequences import Batch, Passage, RepeatedSequence, passage, repeated_batch
 from induction.model import name_of, origin
-from induction.results import HeadScores, RepeatLoss, Scan
+from induction.analysis.result import HeadScores, RepeatLoss, Scan
 
 if TYPE_CHECKING:
     import torch

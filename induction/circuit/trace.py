@@ -28,7 +28,7 @@ from induction.model import name_of, origin
 from induction.patching.attribution import direct_logit_attribution
 from induction.patching.interventions import Direction, Head, PromptPair, check_heads, head_name
 from induction.patching.sweep import MAX_BYTES, hook_name
-from induction.results import Scan
+from induction.analysis.result import Scan
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

@@ -83,11 +83,11 @@ class Ablation(Declaration):
     uses_reference: bool = True
 
 
-def _by_name(*declarations):
+def by_name(*declarations):
     return {declaration.name: declaration for declaration in declarations}
 
 
-COMPONENTS: dict[str, Declaration] = _by_name(
+COMPONENTS: dict[str, Declaration] = by_name(
     Declaration("z", "Head output", "What the head read, weighted by its attention, before it is written."),
     Declaration("pattern", "Attention pattern", "Where the head looks; what it finds there stays."),
     Declaration("q", "Queries", "What the head looks for."),
@@ -103,7 +103,7 @@ COMPONENTS: dict[str, Declaration] = _by_name(
     ),
 )
 
-METRICS: dict[str, Metric] = _by_name(
+METRICS: dict[str, Metric] = by_name(
     Metric(
         "logit_difference",
         "Logit difference",
@@ -131,7 +131,7 @@ METRICS: dict[str, Metric] = _by_name(
     ),
 )
 
-LOSSES: dict[str, Loss] = _by_name(
+LOSSES: dict[str, Loss] = by_name(
     Loss(
         "first_copy_loss",
         "Loss, first copy",
@@ -149,7 +149,7 @@ LOSSES: dict[str, Loss] = _by_name(
     ),
 )
 
-DIRECTIONS: dict[str, Declaration] = _by_name(
+DIRECTIONS: dict[str, Declaration] = by_name(
     Declaration(
         "denoise",
         "Denoising",
@@ -166,7 +166,7 @@ DIRECTIONS: dict[str, Declaration] = _by_name(
     ),
 )
 
-ABLATIONS: dict[str, Ablation] = _by_name(
+ABLATIONS: dict[str, Ablation] = by_name(
     Ablation(
         "zero",
         "Zero",

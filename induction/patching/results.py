@@ -1,35 +1,28 @@
-"""Results of interventions that travel: dataclasses, JSON with a schema version, CSV, text tables, bundled files.
+"""What interventions on heads found: every head on its own, heads together, and direct attribution. No torch.
 
-Imports neither torch nor transformer_lens, so a page can show results before any model is loaded.
 A value that is not defined (or not computed yet) is None, never zero and never NaN.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cache
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
-from induction.base import InputError
+from induction.base import Grid, InputError, Number, Part, check_shape
+from induction.experiment import Result
 from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS, head_name
-from induction.results import document, types
 
-SCHEMA = "induction-patching/2"
-FOLDER = Path(__file__).parents[1] / "results" / "patching"
-UNITS = ("head", "group")  # what a column of a sweep is
+Row = list[Number | None]
+# [layer][head]; where every position was patched, [layer][head][pos]
+Cells = list[Row] | list[list[Row]]
+Kind = Literal["computed", "published"]
+LISTED = 3  # heads named in a verdict
 
-Grid = list[list[Any]]  # [layer][head] of float | None; where every position was patched, [layer][head][pos]
 
-
-@dataclass(frozen=True)
-class Pair:
+class Pair(Part):
     """A prompt pair as shown: readable tokens, and the position that is scored."""
 
     clean: list[str]
@@ -84,11 +77,11 @@ def _amount(value: float, metric: str) -> str:
     return f"{value:g}" if unit == metric else f"{value:g} {unit}"
 
 
-class Bounded:
+class Bounded(Part):
     """Something with an interval for every head."""
 
-    low: Grid | None
-    high: Grid | None
+    low: Cells | None = None
+    high: Cells | None = None
 
     def interval(self, layer: int, head: int) -> tuple[float, float] | None:
         """95 % interval of one head (of all positions together); None where there is none or it is not bounded."""
@@ -98,7 +91,6 @@ class Bounded:
         return None if low is None or high is None else (low, high)
 
 
-@dataclass(frozen=True)
 class Effect(Bounded):
     """What patching each head does to one metric. Everything is over the same pairs: all of them.
 
@@ -113,14 +105,12 @@ class Effect(Bounded):
         not_better: pairs, counted from 0, with clean - corrupted below the floor; they count in the means.
     """
 
-    clean: list[float]
-    corrupted: list[float]
-    mean: Grid
-    floor: float
-    not_better: list[int] = field(default_factory=list)
-    patched: list[Grid] | None = None
-    low: Grid | None = None
-    high: Grid | None = None
+    clean: list[Number]
+    corrupted: list[Number]
+    mean: Cells
+    floor: Number
+    not_better: list[int] = Field(default_factory=list)
+    patched: list[Cells] | None = None
 
     @property
     def plain(self) -> tuple[float, float]:
@@ -129,9 +119,17 @@ class Effect(Bounded):
         return sum(self.clean) / n, sum(self.corrupted) / n
 
 
-@dataclass(frozen=True)
-class Patching:
-    """A patching sweep over all heads of one model, with everything needed to repeat it.
+class Intervention(Result):
+    """What the results of this module have in common: one schema, and the prompt pairs."""
+
+    SCHEMA: ClassVar[str] = "induction-patching/2"
+
+    protocol: str
+    pairs: list[Pair] = Field(default_factory=list)
+
+
+class Patching(Intervention):
+    """A patching sweep over all heads of one model.
 
     ``kind`` is ``"computed"`` or ``"published"``; ``method`` is ``"exact"`` (one forward pass per patch, or the
     same numbers) or ``"estimate"`` (attribution patching). ``n_heads`` counts the columns: with grouped-query
@@ -139,25 +137,18 @@ class Patching:
     ``engine`` says how it was computed: ``"direct"`` (:mod:`induction.patching.sweep`) or ``"hooked"`` (whole passes).
     """
 
-    model: str
-    n_layers: int
-    n_heads: int
-    kind: str
-    origin: str
-    protocol: str
-    method: str
+    TYPE: ClassVar[str] = "patching"
+
+    kind: Kind
+    method: Literal["exact", "estimate"]
     direction: str
     component: str
     positions: str
     effects: dict[str, Effect]
-    unit: str = "head"
+    unit: Literal["head", "group"] = "head"
     group_size: int = 1
     n_positions: int | None = None
-    pairs: list[Pair] = field(default_factory=list)
     engine: str | None = None
-    seed: int | None = None
-    seconds: float | None = None
-    versions: dict[str, str] = field(default_factory=dict)
 
     def effect(self, metric: str) -> Effect:
         """
@@ -190,7 +181,7 @@ class Patching:
         n = self.n_layers * self.n_heads
         return f"The strongest of {n} {unit} is partly luck; the intervals do not allow for the pick."
 
-    def mean_of_ratios(self, metric: str = "logit_difference") -> Grid:
+    def mean_of_ratios(self, metric: str = "logit_difference") -> Cells:
         """A variant of the effect, shown nowhere: the mean of the pairs' own ratios, as of :attr:`Effect.mean`.
 
         Pairs with ``|clean - corrupted|`` below the floor have no ratio and are left out, which selects on the outcome,
@@ -233,9 +224,65 @@ class Patching:
         first = head * self.group_size
         return f"{layer}.{first}-{first + self.group_size - 1}"
 
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One row per head (or group), and position where every one was patched."""
+        parts = {"effect": "mean", "low": "low", "high": "high"}
+        columns = {
+            f"{metric}_{part}": (metric, field) for metric in self.effects for part, field in parts.items()
+        }
+        for layer in range(self.n_layers):
+            for head in range(self.n_heads):
+                for position in [None] if self.n_positions is None else range(self.n_positions):
+                    cells = {
+                        name: self._cell(*column, layer, head, position) for name, column in columns.items()
+                    }
+                    yield {"layer": layer, self.unit: head, "position": position, **cells}
 
-@dataclass(frozen=True)
-class Measure:
+    def _cell(self, metric: str, field: str, layer: int, head: int, position: int | None) -> Any:
+        grid = getattr(self.effects[metric], field)
+        cell = None if grid is None else grid[layer][head]
+        return cell if position is None or cell is None else cell[position]
+
+    def verdict(self, metric: str = "logit_difference") -> str:
+        """The strongest heads in one or two sentences."""
+        if metric not in self.effects:
+            known = ", ".join(METRICS[name].title.lower() for name in self.effects)
+            return f"Measured here: {known}; choose that metric, or patch anew."
+        ranked = sorted(self.ranked(metric), key=lambda item: -abs(item[2]))
+        if not ranked:
+            return self.caveats(metric)
+        leaders = ", ".join(
+            f"{self.name(layer, head)} ({value:+.2f})" for layer, head, value in ranked[:LISTED]
+        )
+        clean, corrupted = self.effects[metric].plain
+        declared = METRICS[metric]
+        unit = "" if declared.unit == metric else f" {declared.unit}"
+        plain = f"{declared.title}: clean {clean:.3g}, corrupted {corrupted:.3g}{unit}"
+        text = f"{plain}. Largest effects: {leaders}."
+        return f"{text} {self.caveats(metric)}".strip()
+
+    def check(self) -> None:
+        _check_names(
+            (self.direction, DIRECTIONS), (self.component, COMPONENTS), *((m, METRICS) for m in self.effects)
+        )
+        deep = () if self.n_positions is None else (self.n_positions,)
+        shape = (self.n_layers, self.n_heads, *deep)
+        for metric, effect in self.effects.items():
+            n = len(effect.clean)
+            for grid in (effect.mean, effect.low, effect.high):
+                check_shape(metric, grid, *shape)
+            check_shape(metric, effect.patched, n, *shape)
+            check_shape(metric, effect.corrupted, n)
+            _check_ends(metric, effect.low, effect.high)
+            if effect.low is not None and (
+                _gaps(effect.low) != _gaps(effect.high) or not _covers(effect.mean, effect.low)
+            ):
+                raise ValueError(f"{metric}: intervals and effects are of different heads")
+            if effect.not_better != not_better(effect.clean, effect.corrupted, effect.floor):
+                raise ValueError(f"{metric}: the pairs named are not those whose clean prompt is not better")
+
+
+class Measure(Part):
     """One measure of one head set.
 
     Attributes:
@@ -250,16 +297,16 @@ class Measure:
         percentile: share of random sets with a smaller effect, 0..100, ties counted half.
     """
 
-    baseline: float
-    edited: float
-    effect: float | None
+    baseline: Number
+    edited: Number
+    effect: Number | None
     unit: str
-    low: float | None = None
-    high: float | None = None
-    other: float | None = None
-    not_better: list[int] = field(default_factory=list)
-    random: list[float] = field(default_factory=list)
-    percentile: float | None = None
+    low: Number | None = None
+    high: Number | None = None
+    other: Number | None = None
+    not_better: list[int] = Field(default_factory=list)
+    random: list[Number] = Field(default_factory=list)
+    percentile: Number | None = None
 
     def random_in_words(self, digits: int = 3) -> str:
         """Mean effect of the random sets, which are all the same where a layer has no heads to choose among."""
@@ -267,34 +314,29 @@ class Measure:
         return f"{sum(self.random) / len(self.random):+.{digits}f}{alike}" if self.random else "–"
 
 
-@dataclass(frozen=True)
-class HeadSet:
+class HeadSet(Part):
     """Heads that were edited together, as ``[layer, head]``, and what came of it."""
 
     label: str
     heads: list[list[int]]
     measures: dict[str, Measure]
 
+    @property
+    def names(self) -> str:
+        return " ".join(head_name((layer, head)) for layer, head in self.heads)
 
-@dataclass(frozen=True)
-class HeadSets:
+
+class HeadSets(Intervention):
     """Interventions on sets of heads; ``intervention`` is ``"denoise"``, ``"noise"`` or an ablation's name."""
 
-    model: str
-    n_layers: int
-    n_heads: int
-    origin: str
-    protocol: str
+    TYPE: ClassVar[str] = "head_sets"
+
     intervention: str
     component: str
-    sets: list[HeadSet]
+    sets: Annotated[list[HeadSet], Field(min_length=1)]
     n_random: int = 0
     reference: str | None = None
-    pairs: list[Pair] = field(default_factory=list)
     engine: str | None = None
-    seed: int | None = None
-    seconds: float | None = None
-    versions: dict[str, str] = field(default_factory=dict)
 
     def unbounded(self, measure: Measure) -> bool:
         """Whether a measured effect has no interval although there are pairs enough, because none holds."""
@@ -316,9 +358,61 @@ class HeadSets:
             said.append(NOT_BOUNDED)
         return " ".join(filter(None, said))
 
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One row per set and measure."""
+        numbers = ("baseline", "edited", "other", "effect", "low", "high", "percentile")
+        for one in self.sets:
+            for name, measure in one.measures.items():
+                cells = {number: getattr(measure, number) for number in numbers}
+                yield {"set": one.label, "heads": one.names, "measure": name, "unit": measure.unit, **cells}
 
-@dataclass(frozen=True)
-class Attribution:
+    def verdict(self, metric: str = "logit_difference") -> str:
+        """What the last set does, in a few sentences: of a curve the largest one."""
+        last = self.sets[-1]
+        measure = last.measures.get(metric)
+        if measure is None:
+            known = ", ".join((METRICS | LOSSES)[name].title.lower() for name in last.measures)
+            return f"Measured here: {known}; choose that metric, or run anew."
+        caveats = self.caveats(last, metric)
+        if measure.effect is None:
+            return caveats
+        if self.intervention in ABLATIONS:
+            first, second = (last.measures[name] for name in LOSSES)
+            text = (
+                f"Without these {len(last.heads)} heads the loss on the second copy goes from {second.baseline:.2f} to "
+                f"{second.edited:.2f} nats, on the first from {first.baseline:.2f} to {first.edited:.2f}."
+            )
+        else:
+            which = "the first" if len(self.sets) > 1 else "these"
+            share = "comes back" if self.intervention == "denoise" else "is lost"
+            title = METRICS[metric].title.lower()
+            text = (
+                f"With {which} {len(last.heads)} heads patched, {measure.effect:.2f} of the {title} {share}."
+            )
+        if measure.random:
+            text += f" Random sets of the same size: {measure.random_in_words(2)} on average"
+            above = measure.percentile
+            text += "." if above is None else f"; this set lies above {above:.0f} % of them."
+        return f"{text} {caveats}".strip()
+
+    def check(self) -> None:
+        _check_names((self.intervention, ABLATIONS | DIRECTIONS), (self.component, COMPONENTS))
+        for one in self.sets:
+            for head in one.heads:
+                if len(head) != 2 or not (0 <= head[0] < self.n_layers and 0 <= head[1] < self.n_heads):
+                    raise ValueError(f"no head {head}")
+            if one.measures.keys() != self.sets[0].measures.keys():
+                raise ValueError("the sets have different measures")
+            for name, measure in one.measures.items():
+                _check_names((name, METRICS | LOSSES))
+                _check_ends(name, measure.low, measure.high)
+                if bool(measure.random) != (measure.percentile is not None):
+                    raise ValueError(f"{name}: a percentile comes with random sets")
+                if not all(0 <= pair < len(self.pairs) for pair in measure.not_better):
+                    raise ValueError(f"{name}: names a pair that there is not")
+
+
+class Attribution(Intervention):
     """Direct logit attribution: what each head itself writes towards the answer, signed, in logits.
 
     Attributes:
@@ -328,132 +422,52 @@ class Attribution:
         rest: what embedding, MLPs and biases add: total minus the sum over heads.
     """
 
-    model: str
-    n_layers: int
-    n_heads: int
-    kind: str
-    origin: str
-    protocol: str
+    TYPE: ClassVar[str] = "attribution"
+
+    kind: Kind
     mean: Grid
     low: Grid | None = None
     high: Grid | None = None
-    total: float | None = None
-    rest: float | None = None
-    pairs: list[Pair] = field(default_factory=list)
-    seed: int | None = None
-    versions: dict[str, str] = field(default_factory=dict)
+    total: Number | None = None
+    rest: Number | None = None
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One row per head."""
+        grids = {"mean": self.mean, "low": self.low, "high": self.high}
+        for layer in range(self.n_layers):
+            for head in range(self.n_heads):
+                cells = {name: None if grid is None else grid[layer][head] for name, grid in grids.items()}
+                yield {"layer": layer, "head": head, **{f"logit_difference_{k}": v for k, v in cells.items()}}
+
+    def ranked(self) -> list[tuple[int, int, float]]:
+        """``(layer, head, logits)`` of all heads, largest first whatever the sign."""
+        heads = [
+            (layer, head, value) for layer, row in enumerate(self.mean) for head, value in enumerate(row)
+        ]
+        return sorted(heads, key=lambda item: -abs(item[2]))
+
+    def verdict(self) -> str:
+        leaders = ", ".join(f"{layer}.{head} ({value:+.2f})" for layer, head, value in self.ranked()[:LISTED])
+        text = f"Heads that write most towards the answer or against it, in logits: {leaders}."
+        if self.total is None or self.rest is None:
+            return text
+        return f"{text} Embedding, MLPs and biases {self.rest:+.2f}; logit difference {self.total:+.2f}."
+
+    def check(self) -> None:
+        for grid in (self.mean, self.low, self.high):
+            check_shape("attribution", grid, self.n_layers, self.n_heads)
 
 
-Result = Patching | HeadSets | Attribution
-_TYPES = {"patching": Patching, "head_sets": HeadSets, "attribution": Attribution}
-
-
-def to_json(result: Result) -> str:
-    """One JSON document that :func:`from_json` reads back to an equal object."""
-    name = next(name for name, kind in _TYPES.items() if isinstance(result, kind))
-    return json.dumps({"schema": SCHEMA, "type": name, **asdict(result)}, allow_nan=False)
-
-
-def from_json(text: str, name: str = "this file") -> Result:
-    """Read a result.
-
-    Raises:
-        InputError: the text is damaged, of another schema, or its numbers do not fit its shape.
-    """
-    return document.read(text, name, schema=SCHEMA, build=_build, check=_check)
-
-
-def _build(data: dict[str, Any]) -> Result:
-    kind = data.pop("type")
-    data["pairs"] = [Pair(**pair) for pair in data["pairs"]]
-    if kind == "patching":
-        data["effects"] = {metric: Effect(**effect) for metric, effect in data["effects"].items()}
-        return Patching(**data)
-    if kind == "attribution":
-        return Attribution(**data)
-    if kind != "head_sets":
-        raise ValueError(f"type {kind}")
-    sets = []
-    for head_set in data["sets"]:
-        measures = {key: Measure(**measure) for key, measure in head_set.pop("measures").items()}
-        sets.append(HeadSet(**head_set, measures=measures))
-    data["sets"] = sets
-    return HeadSets(**data)
-
-
-def _check(result: Result) -> None:
-    _check_names(result)
-    if isinstance(result, HeadSets):
-        _check_sets(result)
-        return
-    shape: tuple[int, ...] = (result.n_layers, result.n_heads)
-    if isinstance(result, Attribution):
-        for grid in (result.mean, result.low, result.high):
-            if grid is not None:
-                _check_numbers(grid, shape, "attribution", gaps=False)
-        return
-    if result.n_positions is not None:
-        shape = (*shape, result.n_positions)
-    for metric, effect in result.effects.items():
-        _check_numbers(effect.mean, shape, metric)
-        if (effect.low is None) != (effect.high is None):
-            raise ValueError(f"{metric}: an interval has two ends")
-        if effect.low is not None and effect.high is not None:
-            _check_numbers(effect.low, shape, metric)
-            _check_numbers(effect.high, shape, metric)
-            if _gaps(effect.low) != _gaps(effect.high) or not _covers(effect.mean, effect.low):
-                raise ValueError(f"{metric}: intervals and effects are of different heads")
-        if effect.patched is not None:
-            _check_numbers(effect.patched, (len(effect.clean), *shape), metric)
-        _check_numbers(effect.clean, (len(effect.corrupted),), metric, gaps=False)
-        _check_numbers(effect.corrupted, (len(effect.clean),), metric, gaps=False)
-        if effect.not_better != not_better(effect.clean, effect.corrupted, effect.floor):
-            raise ValueError(f"{metric}: the pairs named are not those whose clean prompt is not better")
-
-
-def _check_names(result: Result) -> None:
+def _check_names(*named: tuple[str, Collection[str]]) -> None:
     """Raises ValueError where a name is none of those that are declared."""
-    named: list[tuple[str, Collection[str]]] = []
-    if isinstance(result, Patching):
-        named = [(result.direction, DIRECTIONS), (result.component, COMPONENTS), (result.unit, UNITS)]
-        named += [(metric, METRICS) for metric in result.effects]
-    elif isinstance(result, HeadSets):
-        named = [(result.intervention, ABLATIONS | DIRECTIONS), (result.component, COMPONENTS)]
-        named += [(name, METRICS | LOSSES) for head_set in result.sets for name in head_set.measures]
     for name, known in named:
         if name not in known:
             raise ValueError(f"'{name}' is none of {', '.join(known)}")
 
 
-def _check_sets(result: HeadSets) -> None:
-    for head_set in result.sets:
-        for layer, head in head_set.heads:
-            if not (0 <= layer < result.n_layers and 0 <= head < result.n_heads):
-                raise ValueError(f"no head {layer}.{head}")
-        if head_set.measures.keys() != result.sets[0].measures.keys():
-            raise ValueError("the sets have different measures")
-        for name, measure in head_set.measures.items():
-            _check_numbers(measure.random, (len(measure.random),), name, gaps=False)
-            if bool(measure.random) != (measure.percentile is not None):
-                raise ValueError(f"{name}: a percentile comes with random sets")
-            if (measure.low is None) != (measure.high is None):
-                raise ValueError(f"{name}: an interval has two ends")
-            if not all(0 <= pair < len(result.pairs) for pair in measure.not_better):
-                raise ValueError(f"{name}: names a pair that there is not")
-
-
-def _check_numbers(values: Any, shape: tuple[int, ...], what: str, *, gaps: bool = True) -> None:
-    """Raises ValueError unless these are finite numbers of this shape, with ``gaps`` or None."""
-    if not shape:
-        if values is None and gaps:
-            return
-        if not types.is_number(values):
-            raise ValueError(f"{what}: a cell is no finite number")
-        return
-    if not isinstance(values, list) or len(values) != shape[0]:
-        raise ValueError(f"{what}: not {' x '.join(map(str, shape))}")
-    for value in values:
-        _check_numbers(value, shape[1:], what, gaps=gaps)
+def _check_ends(what: str, low: Any, high: Any) -> None:
+    if (low is None) != (high is None):
+        raise ValueError(f"{what}: an interval has two ends")
 
 
 def _gaps(values: Any) -> Any:
@@ -471,150 +485,3 @@ def _covers(values: Any, bounds: Any) -> bool:
 def all_gaps(values: Any) -> bool:
     """Whether nested lists hold nothing but None."""
     return all(map(all_gaps, values)) if isinstance(values, list) else values is None
-
-
-def to_csv(result: Result) -> str:
-    """Patching and attribution: one row per head (and position); head sets: one row per set and measure."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    if isinstance(result, HeadSets):
-        numbers = ["baseline", "edited", "other", "effect", "low", "high", "percentile"]
-        writer.writerow(["set", "heads", "measure", "unit", *numbers])
-        for head_set in result.sets:
-            heads = " ".join(head_name((layer, head)) for layer, head in head_set.heads)
-            for name, m in head_set.measures.items():
-                row = [getattr(m, number) for number in numbers]
-                writer.writerow([head_set.label, heads, name, m.unit, *row])
-        return out.getvalue()
-    if isinstance(result, Attribution):
-        writer.writerow(
-            ["layer", "head", "logit_difference_mean", "logit_difference_low", "logit_difference_high"]
-        )
-        for layer in range(result.n_layers):
-            for head in range(result.n_heads):
-                grids = (result.mean, result.low, result.high)
-                writer.writerow(
-                    [layer, head, *(None if grid is None else grid[layer][head] for grid in grids)]
-                )
-        return out.getvalue()
-    positions = [None] if result.n_positions is None else list(range(result.n_positions))
-    parts = {"effect": "mean", "low": "low", "high": "high"}
-    columns = [(metric, part) for metric in result.effects for part in parts]
-    writer.writerow(["layer", result.unit, "position", *(f"{metric}_{part}" for metric, part in columns)])
-    for layer in range(result.n_layers):
-        for head in range(result.n_heads):
-            for position in positions:
-                cells = []
-                for metric, part in columns:
-                    grid = getattr(result.effects[metric], parts[part])
-                    cell = None if grid is None else grid[layer][head]
-                    cells.append(cell if position is None or cell is None else cell[position])
-                writer.writerow([layer, head, position, *cells])
-    return out.getvalue()
-
-
-def to_text(result: Result, *, metric: str = "logit_difference", top: int = 10) -> str:
-    """A table for the terminal: the strongest heads of a sweep, or the head sets."""
-    if isinstance(result, HeadSets):
-        return _sets_text(result, metric, top)
-    if isinstance(result, Attribution):
-        return _attribution_text(result, top)
-    effect = result.effect(metric)
-    title = COMPONENTS[result.component].title.lower()
-    lines = [
-        f"{result.model}: {DIRECTIONS[result.direction].title.lower()} {title}, {METRICS[metric].title.lower()}, "
-        f"{result.method}",
-        f"{result.protocol}",
-    ]
-    n = len(effect.clean)
-    if n:
-        clean, corrupted = effect.plain
-        lines.append(f"clean {clean:.4g}, corrupted {corrupted:.4g}{_over(n)}")
-    if result.caveats(metric):
-        lines.append(result.caveats(metric))
-    lines += ["", f"{result.unit:>8}  effect  95 % interval"]
-    for layer, head, value in result.ranked(metric)[:top]:
-        row = f"{result.name(layer, head):>8}  {value:+.3f}"
-        interval = None if result.n_positions is not None else effect.interval(layer, head)
-        if interval:
-            row += f"  {interval[0]:+.3f} to {interval[1]:+.3f}"
-        lines.append(row)
-    return "\n".join([*lines, result.pick])
-
-
-def _over(n_pairs: int) -> str:
-    return f" (means over {n_pairs} pairs)" if n_pairs > 1 else ""
-
-
-def _sets_text(result: HeadSets, metric: str, top: int) -> str:
-    declared = (ABLATIONS | DIRECTIONS)[result.intervention]
-    what = "ablation" if result.intervention in ABLATIONS else "of heads together"
-    component = COMPONENTS[result.component].title.lower()
-    lines = [f"{result.model}: {declared.title.lower()} {what}, {component}", result.protocol]
-    if len(result.sets) > 1:
-        caveats = result.caveats(result.sets[0], metric)  # the pairs and the plain runs are those of all sets
-        return "\n".join([*lines, *filter(None, [caveats]), "", *_sets_table(result.sets, metric, top)])
-    for head_set in result.sets:
-        heads = " ".join(head_name((layer, head)) for layer, head in head_set.heads)
-        lines += ["", f"{head_set.label}: {heads}"]
-        for name, m in head_set.measures.items():
-            shown = "undefined" if m.effect is None else f"{m.effect:+.3f}"
-            if m.low is not None and m.high is not None:
-                shown += f" ({m.low:+.3f} to {m.high:+.3f})"
-            row = f"  {name:<22} {m.baseline:8.3f} -> {m.edited:8.3f}   effect {shown}"
-            if m.random:
-                row += f"; random sets {m.random_in_words()}, percentile {m.percentile:.0f}"
-            lines.append(row)
-        for name in head_set.measures:
-            if caveats := result.caveats(head_set, name):
-                lines.append(f"  {name}: {caveats}")
-    return "\n".join(lines)
-
-
-def _sets_table(sets: list[HeadSet], metric: str, top: int) -> list[str]:
-    """One row per set: the effect on the metric and on the losses, each with the mean of its random sets.
-
-    Sets of one head each are a ranking, by size of the effect on the metric; larger ones stay in their order.
-    """
-    names = [name for name in sets[0].measures if name == metric or name not in METRICS]
-    if all(len(head_set.heads) == 1 for head_set in sets):
-        sets = sorted(sets, key=lambda head_set: -abs(head_set.measures[metric].effect or 0))
-    rows = [["heads", *names]]
-    for head_set in sets[:top]:
-        cells = []
-        for measure in (head_set.measures[name] for name in names):
-            cell = "undefined" if measure.effect is None else f"{measure.effect:+.3f}"
-            if measure.random:
-                cell += f" (random {measure.random_in_words()})"
-            cells.append(cell)
-        rows.append([head_set.label, *cells])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-
-
-def _attribution_text(result: Attribution, top: int) -> str:
-    cells = [(layer, head, value) for layer, row in enumerate(result.mean) for head, value in enumerate(row)]
-    lines = [f"{result.model}: direct logit attribution", result.protocol, "", "    head  logits"]
-    for layer, head, value in sorted(cells, key=lambda cell: -abs(cell[2]))[:top]:
-        lines.append(f"{head_name((layer, head)):>8}  {value:+.3f}")
-    if result.total is not None and result.rest is not None:
-        lines.append(f"embedding, MLPs and biases {result.rest:+.3f}; logit difference {result.total:+.3f}")
-    return "\n".join(lines)
-
-
-def bundled_names() -> list[str]:
-    return sorted(path.stem for path in FOLDER.glob("*.json"))
-
-
-@cache
-def bundled(name: str) -> Result:
-    """A result that comes with the package.
-
-    Raises:
-        InputError: no such bundled result.
-    """
-    if name not in bundled_names():
-        raise InputError(f"No bundled patching result for '{name}'; there are {', '.join(bundled_names())}.")
-    return from_json((FOLDER / f"{name}.json").read_text(encoding="utf-8"), f"{name}.json")

@@ -11,41 +11,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from induction import results
 from induction.analysis.scanning import scan
 from induction.analysis.scores import SCORES
 from induction.base import InputError, finish
-from induction.circuit import results as circuits
 from induction.circuit.trace import circuit
-from induction.data_gen.pairs import pairs
+from induction.experiment import Result
 from induction.model import SMOLLM2, load_model, resolve
-from induction.patching import results as patching
+from induction.patching.bundled import SEED, VOCAB, prompts_of, vocab_of
 from induction.patching.heads import iter_patch_sets, patch_heads, top_k_sets
-from induction.patching.interventions import PromptPair
-from induction.results.ioi import ioi_pairs
+from induction.results.shelf import FOLDER, slug
 
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-
-N_PAIRS, N_RANDOM, TOP_K, SEED = 20, 50, 10, 0
+N_RANDOM, TOP_K = 50, 10
 CIRCUIT_PAIRS, RECEIVERS = 10, 6
-# A language model hardly believes a sequence of arbitrary tokens; the bundled toy knows little else.
-VOCAB = {"mini-2l": "random", "mini-1l": "random"}
-
-
-def vocab_of(name: str) -> str:
-    """Token set of a model's bundled prompts."""
-    return VOCAB.get(name, "words")
-
-
-def prompts_of(model: TransformerBridge, name: str) -> list[PromptPair]:
-    """Prompt pairs of a model's bundled patching: ``prefix A B filler A``; for GPT-2 those of the published figures."""
-    if name == "gpt2":
-        return ioi_pairs(model)
-    return pairs(model, N_PAIRS, vocab=vocab_of(name), seed=SEED)
 
 
 def bundle(name: str) -> None:
@@ -56,23 +34,23 @@ def bundle(name: str) -> None:
     """
     name = resolve(name)
     model = load_model(name)
-    file = f"{results.slug(name)}.json"
+    file = f"{slug(name)}.json"
     measured = scan(model, scores=tuple(SCORES), seed=SEED)
-    _write(results.FOLDER / file, results.to_json(measured))
-    prompts = prompts_of(model, name)
-    _write(patching.FOLDER / file, patching.to_json(patch_heads(model, prompts, seed=SEED)))
+    _write(file, measured)
+    prompts = prompts_of(model)
+    _write(f"patching/{file}", patch_heads(model, prompts, seed=SEED))
     ranked = measured.ranked("induction")
     sets = top_k_sets(ranked, min(TOP_K, len(ranked)))
     curve = finish(iter_patch_sets(model, prompts, sets, n_random=N_RANDOM, seed=SEED))
-    _write(patching.FOLDER / f"{results.slug(name)}-top-k.json", patching.to_json(curve))
+    _write(f"patching/{slug(name)}-top-k.json", curve)
     vocab = vocab_of(name)
     traced = circuit(model, n_receivers=RECEIVERS, n_pairs=CIRCUIT_PAIRS, vocab=vocab, seed=SEED)
-    _write(circuits.FOLDER / file, circuits.to_json(traced))
+    _write(f"circuits/{file}", traced)
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text + "\n", encoding="utf-8")
-    print(path.relative_to(results.FOLDER))
+def _write(file: str, result: Result) -> None:
+    (FOLDER / file).write_text(result.to_json() + "\n", encoding="utf-8")
+    print(file)
 
 
 def main(arguments: Sequence[str]) -> int:

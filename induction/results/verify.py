@@ -1,12 +1,22 @@
-"""Hold a live scan against figures that were measured before, by others or by this project."""
+"""Hold a live scan, and patching of GPT-2 small, against figures that were measured before, by others or by us."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from induction.analysis.result import Scan
 from induction.base import InputError
-from induction.results import Scan, bundled, bundled_names
+from induction.patching.bundled import ioi_pairs
+from induction.patching.interventions import COMPONENTS, head_name
+from induction.patching.results import Patching
+from induction.results.shelf import PATCHING, SCANS
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ SAME_WITHIN = 0.05  # how far a score of this project's own may move from one ma
 
 def verifiable() -> list[str]:
     """Models whose figures are known."""
-    return sorted({*LEADERS, *(name for name in bundled_names() if bundled(name).kind == "computed")})
+    return sorted({*LEADERS, *(name for name in SCANS.names() if SCANS.get(name).kind == "computed")})
 
 
 def verify(scan: Scan) -> Iterator[Check]:
@@ -54,8 +64,8 @@ def verify(scan: Scan) -> Iterator[Check]:
     """
     if scan.model in LEADERS:
         yield from _against_leaders(scan, LEADERS[scan.model])
-    elif scan.model in bundled_names():
-        yield from _against_bundled(scan, bundled(scan.model))
+    elif scan.model in SCANS.names():
+        yield from _against_bundled(scan, SCANS.get(scan.model))
     else:
         raise InputError(f"No figures of {scan.model} are known here; choose from {', '.join(verifiable())}.")
 
@@ -100,3 +110,35 @@ def _against_bundled(scan: Scan, known: Scan) -> Iterator[Check]:
 
 def _names(heads: list[tuple[int, int]]) -> str:
     return ", ".join(f"{layer}.{head}" for layer, head in heads)
+
+
+# Indirect-object identification. Published and computed here alike, recovery is the ratio of means over all prompts.
+PUBLISHED_COMPONENTS = ("z", "v", "pattern")
+TOP = 10
+WITHIN = 0.02
+
+
+def verify_ioi(model: TransformerBridge) -> Iterator[Check]:
+    """Patch GPT-2 small and compare the strongest heads with the published recovery.
+
+    Raises:
+        InputError: a name is not one token in this model.
+    """
+    from induction.patching.heads import patch_heads
+
+    prompts = ioi_pairs(model)
+    for component in PUBLISHED_COMPONENTS:
+        published = PATCHING.get(f"gpt2-ioi-{component}")
+        assert isinstance(published, Patching)
+        then = np.array(published.effect("logit_difference").mean, dtype=float)
+        found = patch_heads(model, prompts, component=component)
+        now = np.array(found.effect("logit_difference").mean, dtype=float)
+        strongest = np.argsort(-np.abs(then), axis=None)[:TOP]
+        layer, head = np.unravel_index(max(strongest, key=lambda at: abs(now - then).flat[at]), then.shape)
+        gap = abs(now - then)[layer, head]
+        worst = f"largest difference {gap:.3f} at {head_name((int(layer), int(head)))}"
+        yield Check(
+            bool(gap <= WITHIN),
+            f"{COMPONENTS[component].title}: the {TOP} strongest heads recover what is published, within {WITHIN}",
+            worst if np.isfinite(gap) else found.caveats("logit_difference"),
+        )

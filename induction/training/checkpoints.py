@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
+from induction.analysis.result import Scan
 from induction.base import InputError, Progress
-from induction.results import Scan
-from induction.training.history import Checkpoint, History, from_json, to_json
+from induction.training.history import Checkpoint, History
 
 FAMILY = "EleutherAI/pythia-"
 TOKENS_PER_STEP = 2_097_152
@@ -58,7 +57,7 @@ def iter_history(
             "and every thousandth up to 143000."
         )
     steps = sorted(set(steps))
-    history = from_json(file.read_text(encoding="utf-8"), file.name) if file.exists() else None
+    history = History.from_json(file.read_text(encoding="utf-8"), file.name) if file.exists() else None
     for done, step in enumerate(steps):
         if history and any(point.step == step for point in history.checkpoints):
             continue
@@ -66,7 +65,7 @@ def iter_history(
         model = load_model(name, device, step=step)
         measured = scan(model, n_prompts=n_prompts, vocab=vocab, scores=SCORES, seed=seed)
         history = _with(history, measured, step, file)
-        _write(file, to_json(history))
+        _write(file, history.to_json())
     yield Progress(len(steps), len(steps), "done", history)
 
 
@@ -90,7 +89,7 @@ def _with(history: History | None, measured: Scan, step: int, file: Path) -> His
         model=measured.model,
         n_layers=measured.n_layers,
         n_heads=measured.n_heads,
-        origin="public training checkpoints, measured by induction.training.checkpoints",
+        origin="public training checkpoints, measured by induction.training",
         protocol=measured.scores["induction"].protocol,
         seed=measured.seed,
         checkpoints=[point],
@@ -98,10 +97,11 @@ def _with(history: History | None, measured: Scan, step: int, file: Path) -> His
     )
     if history is None:
         return alone
-    if replace(history, checkpoints=[], versions={}) != replace(alone, checkpoints=[], versions={}):
+    without = {"checkpoints": [], "versions": {}, "origin": ""}
+    if history.model_copy(update=without) != alone.model_copy(update=without):
         raise InputError(f"{file.name} was measured in another way; write this history to another file.")
     points = sorted([*history.checkpoints, point], key=lambda one: one.step)
-    return replace(history, checkpoints=points)
+    return history.model_copy(update={"checkpoints": points})
 
 
 def _write(file: Path, text: str) -> None:

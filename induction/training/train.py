@@ -30,7 +30,6 @@ from induction.analysis.scores import SCORES, apply
 from induction.base import InputError, Progress, versions
 from induction.model.native import save_native
 from induction.training.history import Checkpoint, History
-from induction.training.history import to_json as history_to_json
 
 BOS = "<|bos|>"
 CONTEXT = 2048  # positions that the saved model accepts: rotary tables cost nothing to lengthen
@@ -454,7 +453,7 @@ class _Run:
             PreTrainedTokenizerFast(
                 tokenizer_object=self.corpus.tokenizer, bos_token=BOS, eos_token=BOS, pad_token=BOS
             ).save_pretrained(self.out)
-            (self.out / "history.json").write_text(history_to_json(history))
+            (self.out / "history.json").write_text(history.to_json())
             (self.out / "training.json").write_text(
                 json.dumps(self._record(trained, minutes), indent=1) + "\n"
             )
@@ -470,7 +469,7 @@ class _Run:
             "recipe": asdict(self.recipe),
             "parameters": sum(value.numel() for value in self.state.values()),
             "kept_step": trained.kept.step,
-            "figures": asdict(trained.kept),
+            "figures": trained.kept.model_dump(),
             "unigram_loss": round(trained.unigram_loss, DIGITS),
             "bigram_loss": round(trained.bigram_loss, DIGITS),
             "minutes": round(minutes, 1),

@@ -1,29 +1,29 @@
-"""The prompt on show in Attention: a generated one, an example or the visitor's own text.
+"""The prompt of which attention is shown: a generated one, an example or a text of one's own.
 
-Written ``repeat-24-random-0``, ``ab-5-letters-42``, ``natural-0`` or ``own`` in links; own text is a parameter of
-its own. No torch here: ids are made when a model is there.
+No torch here: ids are made when a model is there.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from induction.base import InputError
-from induction.data_gen.sequences import TOKEN_SETS
-from induction.patching.interventions import check_choice
-from induction.ui import links
-from induction.ui.received import SEED, accepted, check_limits
+from induction.data_gen.sequences import (
+    TOKEN_SETS,
+    generate_repeated_sequence,
+    get_token_set,
+    random_ids,
+    repeated_batch,
+)
+from induction.experiment import Settings, seed_setting, setting
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 TOKENS = 256  # shown at most; longer texts are cut, and the page says so
-LENGTH = (2, 120)
-
 KINDS = {
     "repeat": "Repeated tokens",
     "ab": "A B … A",
@@ -54,62 +54,38 @@ EXAMPLES = (
 )
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """What a prompt is made of. ``length`` counts tokens per copy, or words before A B and again before A."""
+class Prompt(Settings):
+    """What a prompt is made of; written ``repeat-24-random-0``, ``ab-5-letters-42``, ``natural-0`` or ``own``.
 
-    kind: str = "repeat"
-    length: int = 24
-    vocab: str = "random"
-    seed: int = 0
-    example: int = 0
+    ``length`` counts tokens per copy, or words before A B and again before A.
+    """
+
+    kind: str = setting("repeat", "Prompt", "Generated, an example or your own text", choices=KINDS)
+    length: int = setting(
+        24, "Length", "Tokens per copy, or words before A B and again before A", low=2, high=120
+    )
+    vocab: str = setting("random", "Token set", "What is drawn from", choices=TOKEN_SETS)
+    seed: int = seed_setting("Same seed, same prompt")
+    example: int = setting(0, "Example", "Number of the natural text", low=0, high=len(EXAMPLES) - 1)
 
     def __str__(self) -> str:
-        if self.kind == "own":
-            return "own"
-        if self.kind == "natural":
-            return f"natural-{self.example}"
+        if self.kind in ("own", "natural"):
+            return self.kind if self.kind == "own" else f"natural-{self.example}"
         return f"{self.kind}-{self.length}-{self.vocab}-{self.seed}"
 
     @classmethod
-    def parse(cls, text: str) -> Prompt | None:
-        """The prompt of a text as :meth:`__str__` writes it, None for anything else."""
-        if text == "own":
-            return cls("own")
-        match = re.fullmatch(r"natural-(\d{1,3})", text, re.ASCII)
-        if match:
-            example = int(match[1])
-            return cls("natural", example=example) if example < len(EXAMPLES) else None
-        match = re.fullmatch(r"(repeat|ab)-(\d{1,9})-([a-z]{1,20})-(\d{1,10})", text, re.ASCII)
-        if match is None:
-            return None
-        return accepted(cls(match[1], int(match[2]), match[3], int(match[4])))
-
-    def check(self) -> None:
-        """Raises InputError where a limit is exceeded."""
-        check_limits(("length", self.length, LENGTH), ("seed", self.seed, SEED))
-        check_choice(self.vocab, tuple(TOKEN_SETS), "token set")
+    def parse(cls, text: str) -> Self | None:
+        return super().parse(
+            re.sub(r"^natural-", f"natural-{DEFAULTS['repeat']}-".replace("repeat-", ""), text)
+        )
 
 
 DEFAULTS = {
     "repeat": Prompt(),
-    "ab": Prompt("ab", 5, "letters", 42),
-    "natural": Prompt("natural"),
-    "own": Prompt("own"),
+    "ab": Prompt(kind="ab", length=5, vocab="letters", seed=42),
+    "natural": Prompt(kind="natural"),
+    "own": Prompt(kind="own"),
 }
-
-
-def parameter() -> links.Parameter:
-    """``prompt=repeat-24-random-0``: which prompt is on show."""
-    default = str(DEFAULTS["repeat"])
-
-    def read(text: str) -> tuple[str, str | None]:
-        prompt = Prompt.parse(text)
-        if prompt is None:
-            return default, f"The link's prompt is not written as in {default}; showing that one instead."
-        return str(prompt), None
-
-    return links.Parameter("prompt", default, read)
 
 
 def token_ids(model: TransformerBridge, prompt: Prompt, text: str) -> tuple[list[int], str]:
@@ -118,11 +94,8 @@ def token_ids(model: TransformerBridge, prompt: Prompt, text: str) -> tuple[list
     Raises:
         InputError: nothing to show, or settings that this model's vocabulary or context does not allow.
     """
-    from induction.data_gen.sequences import repeated_batch
     from induction.model.tokens import encode
 
-    if prompt.kind in ("repeat", "ab"):
-        prompt.check()
     if prompt.kind == "repeat":
         batch = repeated_batch(
             model, n_prompts=1, length=prompt.length, vocab=prompt.vocab, seed=prompt.seed, spread=0
@@ -144,7 +117,6 @@ def token_ids(model: TransformerBridge, prompt: Prompt, text: str) -> tuple[list
 
 
 def _ab_ids(model: TransformerBridge, prompt: Prompt) -> list[int]:
-    from induction.data_gen.sequences import generate_repeated_sequence, get_token_set, random_ids
 
     if prompt.vocab == "random":
         rng = np.random.default_rng(prompt.seed)

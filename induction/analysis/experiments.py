@@ -1,0 +1,97 @@
+"""What can be asked about attention: the scan of all heads, and one head on one prompt. No torch until it runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Self
+
+from induction.analysis.attention import HeadAttention
+from induction.analysis.result import Scan
+from induction.analysis.scores import SCORES
+from induction.base import InputError, Progress
+from induction.data_gen.prompts import DEFAULTS, Prompt
+from induction.data_gen.sequences import TOKEN_SETS
+from induction.experiment import Experiment, Settings, seed_setting, setting
+from induction.patching.interventions import parse_heads
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+
+class ScanSettings(Settings):
+    n_prompts: int = setting(10, "Prompts", "Number of prompts", low=1, high=64, flag="prompts")
+    length: int = setting(
+        50, "Tokens per copy", "Mean length of one copy, varied by a fifth", low=2, high=256
+    )
+    vocab: str = setting("random", "Token set", "What the repeated tokens are drawn from", choices=TOKEN_SETS)
+    seed: int = seed_setting()
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        return super().parse(
+            re.sub(r"^(\d+)x", r"\1-", text, flags=re.ASCII)
+        )  # as links were written at first
+
+
+def run_scan(model: TransformerBridge, settings: ScanSettings) -> Iterator[Progress[Scan]]:
+    from induction.analysis.scanning import iter_scan
+
+    yield from iter_scan(model, scores=tuple(SCORES), **settings.model_dump())
+
+
+class AttentionSettings(Settings):
+    """One head on one prompt: a text, or where that is empty a generated one."""
+
+    text: str = setting(
+        "", "Text", "A prompt of your own, the model's BOS put in front; empty: one is made", high=4000
+    )
+    head: str = setting("0.0", "Head", "layer.head, for example 1.7")
+    hide_first: bool = setting(
+        False, "Hide the first key", "Leave out the first column and renormalise the rows"
+    )
+    prompt: str = setting(
+        "repeat-24-random-0", "Made prompt", "As links write it: repeat-24-random-0, ab-5-letters-42"
+    )
+
+    def check(self) -> None:
+        if Prompt.parse(self.prompt) is None:
+            raise InputError(
+                f"There is no prompt '{self.prompt}'; write it as in repeat-24-random-0 or natural-0."
+            )
+
+
+def run_attention(model: TransformerBridge, settings: AttentionSettings) -> Iterator[Progress[HeadAttention]]:
+    from induction.analysis.attention import attend, of_head
+    from induction.data_gen.prompts import token_ids
+
+    head, *more = parse_heads(settings.head, model.cfg.n_layers, model.cfg.n_heads)
+    if more:
+        raise InputError("Attention is of one head; ask once for each.")
+    prompt = DEFAULTS["own"] if settings.text else Prompt.parse(settings.prompt)
+    ids, too_long = token_ids(model, prompt, settings.text)
+    if too_long:
+        raise InputError(f"{too_long} Shorten it.")
+    yield Progress(1, 1, "done", of_head(attend(model, ids), *head, hide_first=settings.hide_first))
+
+
+EXPERIMENTS = (
+    Experiment(
+        name="scan",
+        title="Scan",
+        help="Score every head on repeated random tokens: induction, previous token and more, with intervals.",
+        settings=ScanSettings,
+        result=Scan,
+        run=run_scan,
+        link="live",
+    ),
+    Experiment(
+        name="attention",
+        title="Attention",
+        help="Attention of one head on one prompt: tokens, weights [query][key], induction targets and scores there.",
+        settings=AttentionSettings,
+        result=HeadAttention,
+        run=run_attention,
+        link="seen",
+    ),
+)

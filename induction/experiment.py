@@ -1,0 +1,293 @@
+"""An experiment is three things, declared once: what is asked, how it is run, what comes out; and the list of them.
+
+    Settings   what is asked: every field has its type or choices, default, limits, title and a line of help
+    run        (model, settings) -> generator of Progress; closing it cancels; the last step carries the result
+    Result     what came out, with its provenance: to JSON and back, CSV, and a verdict in words
+
+Command line, endpoints and MCP tools, controls, links, live runs, what is kept of them and exports are each written
+once over :func:`experiments`. No torch and no interface here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from urllib.parse import quote, unquote
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from induction.base import InputError, Number, Part, Progress
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+SEPARATOR = "-"
+LARGEST_SEED = 2**31 - 1
+#: Modules that declare experiments, in the order in which they are listed everywhere.
+DECLARED_IN = [
+    "induction.analysis.experiments",
+    "induction.patching.experiments",
+    "induction.circuit.experiments",
+    "induction.training.experiments",
+]
+
+
+# What is asked
+
+
+def setting(
+    default: Any,
+    title: str,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Mapping[str, Any] | None = None,
+    link: str = "",
+    flag: str = "",
+) -> Any:
+    """A field of :class:`Settings`.
+
+    Args:
+        low: smallest value, anywhere.
+        high: largest value, or longest text, where others are served: page, links and endpoints
+            (:meth:`Settings.served`).
+        choices: names to choose from, with their declarations (``title``, ``meaning``) or titles.
+        link: its parameter in links, where it has one of its own; else all fields share the experiment's.
+        flag: on the command line, where it is not the field's name.
+    """
+    ours = {"high": high, "choices": choices, "link": link, "flag": flag}
+    return Field(default, title=title, description=help, ge=low, json_schema_extra=ours)
+
+
+def seed_setting(help: str = "Same seed, same prompts", **more: Any) -> Any:
+    """The seed, which every experiment has."""
+    return setting(0, "Seed", help, low=0, high=LARGEST_SEED, **more)
+
+
+class Settings(BaseModel):
+    """What an experiment is asked to do; made of values of any surface, checked in words.
+
+    ``str()`` writes all fields as links hold them and :meth:`parse` reads that.
+
+    Raises:
+        InputError: an unknown setting, a value of another type, outside of its limits or choices.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise InputError(_wrong_setting(type(self), error.errors()[0])) from None
+        for name, field in type(self).model_fields.items():
+            choices, value = ours(field)["choices"], getattr(self, name)
+            if choices is not None and value not in choices:
+                raise InputError(
+                    f"There is no {field.title.lower()} '{value}'; choose one of {', '.join(choices)}."
+                )
+        self.check()
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_is_a_number(cls, value: Any, info: Any) -> Any:
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError
+        return value
+
+    def check(self) -> None:
+        """Raises InputError where settings do not go together; for settings to override."""
+
+    def served(self) -> Self:
+        """The same.
+
+        Raises:
+            InputError: more than a page does for its visitors.
+        """
+        for name, field in type(self).model_fields.items():
+            high, value = ours(field)["high"], getattr(self, name)
+            if isinstance(value, str) and high is not None and len(value) > high:
+                raise InputError(f"{field.title}: at most {high:,} characters here; shorten the text.")
+            if not isinstance(value, str) and high is not None and value > high:
+                raise InputError(f"{field.title}: at most {high:,} here, not {value:,}.")
+        return self
+
+    def key(self) -> Self:
+        """The same without what does not count, so that equal keys mean equal results; for settings to override."""
+        return self
+
+    def __str__(self) -> str:
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return SEPARATOR.join(quote(str(value), safe="").replace(SEPARATOR, "%2D") for value in values)
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """The settings of a link, missing ones by default; None for anything that a page does not take."""
+        values = [unquote(part) for part in text.split(SEPARATOR)]
+        if not text or len(values) > len(cls.model_fields):
+            return None
+        try:
+            return cls(**dict(zip(cls.model_fields, values, strict=False))).served()
+        except InputError:
+            return None
+
+
+def ours(field: FieldInfo) -> dict[str, Any]:
+    """What :func:`setting` adds to a field."""
+    return field.json_schema_extra  # type: ignore[return-value]
+
+
+def title_of(choices: Mapping[str, Any], name: str) -> str:
+    """How a choice is called."""
+    return getattr(choices[name], "title", choices[name])
+
+
+def _wrong_setting(settings: type[Settings], error: Any) -> str:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    if name not in settings.model_fields:
+        return f"There is no setting '{name}'; there are {', '.join(settings.model_fields)}."
+    field = settings.model_fields[name]
+    kinds = {int: "a whole number", float: "a number", bool: "yes or no", str: "a text"}
+    kind = kinds.get(field.annotation, "of another kind")  # type: ignore[arg-type]
+    low, high = error.get("ctx", {}).get("ge"), ours(field)["high"]
+    if low is None:
+        return f"The setting {name} is {kind}."
+    limits = f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
+    return f"{field.title}: give {kind}, {limits}, not {error['input']}."
+
+
+# What comes out
+
+
+class Result(Part, ABC):
+    """What an experiment found, with all that is needed to repeat it.
+
+    A subclass names its ``SCHEMA`` (and its ``TYPE``, where several share one) and says :meth:`rows` and
+    :meth:`verdict`.
+    """
+
+    SCHEMA: ClassVar[str]
+    TYPE: ClassVar[str] = ""
+
+    model: str
+    n_layers: Annotated[int, Field(ge=1)]
+    n_heads: Annotated[int, Field(ge=1)]
+    origin: str
+    seed: int | None = None
+    seconds: Number | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raises ValueError where shapes or names do not fit together; for results to override."""
+
+    @abstractmethod
+    def rows(self) -> Iterable[dict[str, Any]]:
+        """The numbers as a table: one dictionary a row, by column; None where there is no value."""
+
+    @abstractmethod
+    def verdict(self) -> str:
+        """What was found, in one or two sentences."""
+
+    def provenance(self) -> str:
+        """Who made the figures, how long it took and with which versions, in words."""
+        parts = [self.origin.rstrip(".") + "."]
+        if self.seconds is not None:
+            parts.append(f"{self.seconds:.1f} s.")
+        if self.versions:
+            parts.append(", ".join(f"{name} {version}" for name, version in self.versions.items()) + ".")
+        return " ".join(parts)
+
+    def to_json(self) -> str:
+        """One JSON document that :meth:`from_json` reads back to an equal object."""
+        head = {"schema": self.SCHEMA, **({"type": self.TYPE} if self.TYPE else {})}
+        return json.dumps({**head, **self.model_dump()}, allow_nan=False, separators=(",", ":"))
+
+    def to_csv(self) -> str:
+        """:meth:`rows` as comma-separated values with a heading."""
+        rows, out = list(self.rows()), io.StringIO()
+        writer = csv.DictWriter(out, rows[0] if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return out.getvalue()
+
+    @classmethod
+    def from_json(cls, text: str, name: str = "this file") -> Self:
+        """Read a result of this class, or of one of its subclasses.
+
+        Args:
+            name: whose it is, for messages.
+
+        Raises:
+            InputError: the text is no JSON, of another schema, or its fields are not those of a result.
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{name} is not valid JSON ({error}); export or measure it again.") from None
+        if not isinstance(data, dict) or data.pop("schema", None) != cls.SCHEMA:
+            raise InputError(
+                f"{name} is not a result of schema {cls.SCHEMA}; export or measure it with this version."
+            )
+        kind = data.pop("type", "")
+        found = next((one for one in (cls, *cls.__subclasses__()) if kind == one.TYPE), None)
+        try:
+            if found is None or found.__abstractmethods__:
+                raise ValueError(f"type '{kind}'")
+            result = found.model_validate(data)
+            result.check()
+        except ValueError as error:
+            reason = _wrong_field(error) if isinstance(error, ValidationError) else error
+            raise InputError(
+                f"{name} has missing, unknown or misshapen fields ({reason}); export or measure it again."
+            ) from None
+        return result
+
+
+def _wrong_field(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+# The experiment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One thing that can be found out about a model.
+
+    Attributes:
+        name: of its command, endpoint and link parameter.
+        title, help: of its tab and in listings.
+        settings, result: their classes.
+        run: ``(model, settings, **known)``, a generator of steps whose last one carries the result. Steps before it
+            may carry a result in part.
+        known: names of experiments whose bundled results save ``run`` work when they are handed over.
+        link: its parameter in links, by default its name.
+        reads: whether it only reads what is bundled: ``run`` then is handed the model's name.
+    """
+
+    name: str
+    title: str
+    help: str
+    settings: type[Settings]
+    result: type[Result]
+    run: Callable[..., Iterator[Progress[Any]]]
+    known: tuple[str, ...] = ()
+    link: str = ""
+    reads: bool = False
+
+    @property
+    def parameter(self) -> str:
+        return self.link or self.name
+
+
+def experiments() -> dict[str, Experiment]:
+    """All experiments by name, each declared in one of :data:`DECLARED_IN` as an item of its ``EXPERIMENTS``."""
+    return {one.name: one for module in DECLARED_IN for one in import_module(module).EXPERIMENTS}

@@ -1,0 +1,269 @@
+"""What can be asked about interventions: heads one by one, heads together, ablation. No torch until it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any, Self
+
+from induction.analysis.result import Scan
+from induction.base import InputError, Progress
+from induction.data_gen.sequences import TOKEN_SETS
+from induction.experiment import Experiment, Settings, seed_setting, setting
+from induction.patching.interventions import (
+    ABLATIONS,
+    COMPONENTS,
+    DIRECTIONS,
+    Declaration,
+    by_name,
+    parse_heads,
+)
+from induction.patching.results import HeadSets, Patching
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    from induction.data_gen.pairs import PromptPair
+    from induction.patching.heads import NamedSet
+
+BUNDLED, OWN = "bundled", "own"
+TOKENS = 256  # of a text of one's own
+CHARACTERS = 4000
+HEADS = 40  # in a set that a visitor asks for
+
+#: Where the prompts come from.
+FORMS: dict[str, Declaration] = by_name(
+    Declaration(
+        BUNDLED,
+        "As bundled",
+        "The prompts of the bundled results, so that what you run compares with them.",
+    ),
+    Declaration(
+        "first_a",
+        "A replaced",
+        "Generated: … A B … A. The corrupted twin has another word in place of the first A.",
+    ),
+    Declaration(
+        "target",
+        "B replaced",
+        "Generated: … A B … A. The corrupted twin has another word in place of the first B.",
+    ),
+    Declaration(OWN, "Own texts", "Two texts with the same number of tokens, scored at their end."),
+)
+METHODS: dict[str, Declaration] = by_name(
+    Declaration("exact", "Exact", "Every head is patched."),
+    Declaration(
+        "estimate",
+        "Estimate",
+        "Attribution patching: gradient times difference for all heads at once, which can be far off.",
+    ),
+)
+
+
+class PairSettings(Settings):
+    """Which prompt pairs."""
+
+    form: str = setting(BUNDLED, "Prompts", "Where the prompts come from", choices=FORMS, link="prompts")
+    vocab: str = setting(
+        "random", "Token set", "Words suit a language model", choices=TOKEN_SETS, link="patch_vocab"
+    )
+    n_pairs: int = setting(
+        10, "Prompt pairs", "Of generated prompts", low=1, high=50, link="pairs", flag="prompts"
+    )
+    seed: int = seed_setting(link="patch_seed")
+    clean: str = setting(
+        "", "Clean prompt", f"What the model answers; up to {TOKENS} tokens", high=CHARACTERS, link="clean"
+    )
+    corrupted: str = setting(
+        "",
+        "Corrupted prompt",
+        "As many tokens, without what the answer needs",
+        high=CHARACTERS,
+        link="corrupted",
+    )
+    answer: str = setting(
+        "", "Answer", "One token; empty: what the model says to the clean prompt", high=100, link="answer"
+    )
+    distractor: str = setting(
+        "",
+        "Distractor",
+        "One token; empty: what it says to the corrupted prompt",
+        high=100,
+        link="distractor",
+    )
+
+    def key(self) -> Self:
+        """Texts of generated prompts do not count, nor do numbers of texts."""
+        unused = (
+            ("vocab", "n_pairs", "seed")
+            if self.form == OWN
+            else ("clean", "corrupted", "answer", "distractor")
+        )
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in unused})
+
+    def prompts(self, model: TransformerBridge) -> list[PromptPair]:
+        """The prompts that these settings name.
+
+        Raises:
+            InputError: texts that do not make a pair, or a token set that does not suit the model.
+        """
+        from induction.data_gen.pairs import pair_from_texts, pairs
+        from induction.model.tokens import encode
+        from induction.patching.bundled import prompts_of
+
+        if self.form == BUNDLED:
+            return prompts_of(model)
+        if self.form != OWN:
+            return pairs(model, self.n_pairs, form=self.form, vocab=self.vocab, seed=self.seed)
+        for text in (self.clean, self.corrupted):
+            if (n := len(encode(model, text))) > TOKENS:
+                raise InputError(f"A text may have {TOKENS} tokens here, not {n}; shorten it.")
+        return [
+            pair_from_texts(model, self.clean, self.corrupted, self.answer or None, self.distractor or None)
+        ]
+
+
+class CopySettings(PairSettings):
+    """What is copied from one run into the other."""
+
+    direction: str = setting(
+        "denoise", "Direction", "Which run is patched with which", choices=DIRECTIONS, link="direction"
+    )
+    component: str = setting(
+        "z", "What is copied", "The activation of a head", choices=COMPONENTS, link="component"
+    )
+
+
+class HeadsSettings(CopySettings):
+    method: str = setting("exact", "Method", "Patched, or estimated", choices=METHODS, link="method")
+
+
+class TogetherSettings(CopySettings):
+    heads: str = setting("", "The set", "layer.head, …; empty: the first k by induction score", link="heads")
+    top_k: int = setting(5, "k", "Curve over the first 1, 2, … k heads", low=1, high=20, link="k", flag="top")
+    n_random: int = setting(
+        20, "Random sets for each", "Of other heads in the same layers", low=0, high=100, link="random_sets"
+    )
+
+    def check(self) -> None:
+        _check_set(self.heads)
+
+    def served(self) -> Self:
+        _check_size(self.heads)
+        return super().served()
+
+    def key(self) -> Self:
+        return super().key().model_copy(update={"top_k": 1} if self.heads else {})
+
+
+class AblationSettings(PairSettings):
+    heads: str = setting(
+        "", "The set", "layer.head, … removed together; empty: each head in turn", link="heads"
+    )
+    ablation: str = setting(
+        "mean", "Ablation", "What replaces the heads' outputs", choices=ABLATIONS, link="ablation"
+    )
+    n_random: int = setting(
+        20, "Random sets for each", "Of other heads in the same layers", low=0, high=100, link="random_sets"
+    )
+
+    def check(self) -> None:
+        _check_set(self.heads)
+
+    def served(self) -> Self:
+        _check_size(self.heads)
+        return super().served()
+
+
+def _check_set(heads: str) -> None:
+    if heads.strip():
+        parse_heads(heads, 1000, 1000)
+
+
+def _check_size(heads: str) -> None:
+    if heads.strip() and len(parse_heads(heads, 1000, 1000)) > HEADS:
+        raise InputError(f"A set has at most {HEADS} heads here; leave some out.")
+
+
+def run_heads(model: TransformerBridge, settings: HeadsSettings) -> Iterator[Progress[Patching]]:
+    from induction.patching.attribution import attribution_patching
+    from induction.patching.heads import iter_patch_heads
+
+    pairs = settings.prompts(model)
+    drawn_with = None if settings.form == OWN else settings.seed
+    copied = {"direction": settings.direction, "component": settings.component, "seed": drawn_with}
+    if settings.method == "estimate":
+        yield Progress(1, 1, "done", attribution_patching(model, pairs, **copied))
+    else:
+        yield from iter_patch_heads(model, pairs, **copied)
+
+
+def run_together(
+    model: TransformerBridge, settings: TogetherSettings, scan: Scan | None = None
+) -> Iterator[Progress[HeadSets]]:
+    from induction.patching.heads import NamedSet, iter_patch_sets
+
+    shape = (model.cfg.n_layers, model.cfg.n_heads)
+    if settings.heads.strip():
+        sets = [NamedSet("the set", parse_heads(settings.heads, *shape))]
+    else:
+        sets = yield from _first_heads(model, settings.top_k, scan)
+    copied = {"direction": settings.direction, "component": settings.component}
+    random = {"n_random": settings.n_random, "seed": settings.seed}
+    yield from iter_patch_sets(model, settings.prompts(model), sets, **copied, **random)
+
+
+def _first_heads(
+    model: TransformerBridge, k: int, scan: Scan | None
+) -> Generator[Progress[Any], None, list[NamedSet]]:
+    """The first 1, 2, … k heads by induction score; a model without scores is scanned first."""
+    from induction.analysis.scanning import iter_scan
+    from induction.patching.heads import top_k_sets
+
+    if scan is None or "induction" not in scan.scores:
+        for step in iter_scan(model, scores=("induction",), loss=False):
+            scan = step.result
+            yield Progress(step.done, step.total, f"induction scores: {step.label}")
+    assert scan is not None  # the last step carries it
+    ranked = scan.ranked("induction")
+    return top_k_sets(ranked, min(k, len(ranked)))
+
+
+def run_ablation(model: TransformerBridge, settings: AblationSettings) -> Iterator[Progress[HeadSets]]:
+    from induction.patching.ablation import iter_ablate
+    from induction.patching.heads import NamedSet
+
+    sets = None
+    if settings.heads.strip():
+        sets = [NamedSet("the set", parse_heads(settings.heads, model.cfg.n_layers, model.cfg.n_heads))]
+    random = {"n_random": settings.n_random if sets else 0, "seed": settings.seed}
+    yield from iter_ablate(model, sets, kind=settings.ablation, pairs=settings.prompts(model), **random)
+
+
+EXPERIMENTS = (
+    Experiment(
+        name="heads",
+        title="Heads one by one",
+        help="Activation patching between clean and corrupted prompts, every head on its own.",
+        settings=HeadsSettings,
+        result=Patching,
+        run=run_heads,
+    ),
+    Experiment(
+        name="together",
+        title="Heads together",
+        help="Activation patching of heads together, a set or the first k by induction score, against random sets.",
+        settings=TogetherSettings,
+        result=HeadSets,
+        run=run_together,
+        known=("scan",),
+    ),
+    Experiment(
+        name="ablation",
+        title="Ablation",
+        help="Remove heads, a set against random sets or each in turn: what happens to the answer and to the losses?",
+        settings=AblationSettings,
+        result=HeadSets,
+        run=run_ablation,
+    ),
+)

@@ -1,0 +1,213 @@
+"""The results that come with the package, and which of them answers what is asked."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from induction.analysis.kinds import kinds_of
+from induction.analysis.result import Scan
+from induction.base import InputError
+from induction.circuit.results import Circuit, Composition, Receiver
+from induction.experiment import Result, Settings
+from induction.patching.experiments import BUNDLED, HeadsSettings, TogetherSettings
+from induction.patching.results import Attribution, HeadSets, Intervention, Patching
+from induction.training.history import History
+
+R = TypeVar("R", bound=Result)
+FOLDER = Path(__file__).parent
+PUBLISHED_RECEIVERS = 6
+
+
+@dataclass(frozen=True)
+class Shelf(Generic[R]):
+    """Results of one kind, by model, or by file where a model has several; a damaged file is left out and logged.
+
+    Attributes:
+        folders: later ones replace what earlier ones have.
+    """
+
+    kind: type[R]
+    what: str
+    folders: tuple[Path, ...]
+    by_file: bool = False
+
+    def all(self) -> dict[str, R]:
+        return _read(self)
+
+    def names(self) -> list[str]:
+        return list(self.all())
+
+    def find(self, name: str) -> R | None:
+        return self.all().get(name)
+
+    def get(self, name: str) -> R:
+        """
+        Raises:
+            InputError: no such result comes with the package.
+        """
+        found = self.find(name)
+        if found is None:
+            known = ", ".join(self.names()) or "none"
+            raise InputError(f"No {self.what} for '{name}' comes with the package; there are {known}.")
+        return found
+
+
+@cache
+def _read(shelf: Shelf[R]) -> dict[str, R]:
+    found = {}
+    for path in (path for folder in shelf.folders for path in sorted(folder.glob("*.json"))):
+        try:
+            result = shelf.kind.from_json(path.read_text(encoding="utf-8"), path.name)
+        except (InputError, UnicodeDecodeError) as error:
+            logging.getLogger(__name__).warning("left out: %s", error)
+            continue
+        found[path.stem if shelf.by_file else result.model] = result
+    return found
+
+
+PUBLISHED = Shelf(Scan, "published scan", (FOLDER / "published",))
+SCANS = Shelf(Scan, "bundled scan", (FOLDER / "published", FOLDER))  # computed here replaces published
+PATCHING = Shelf(Intervention, "bundled patching result", (FOLDER / "patching",), by_file=True)
+CIRCUITS = Shelf(Circuit, "bundled circuit", (FOLDER / "circuits",))
+HISTORIES = Shelf(History, "training history", (FOLDER / "histories",))
+
+
+def slug(model: str) -> str:
+    """The file name of a model's results: ``HuggingFaceTB/SmolLM2-135M`` becomes ``SmolLM2-135M``."""
+    return model.rsplit("/", 1)[-1]
+
+
+# What is bundled for what is asked
+
+
+def bundled(experiment: str, model: str, settings: Settings | None = None) -> Result | None:
+    """What an experiment's surfaces show of a model before anything is run; None where there is nothing.
+
+    Args:
+        settings: where results depend on them (patching).
+    """
+    find = _FINDERS.get(experiment)
+    return find(model, settings) if find else None
+
+
+def _heads(model: str, asked: HeadsSettings | None) -> Patching | None:
+    asked = asked or HeadsSettings()
+    if asked.form != BUNDLED or asked.method != "exact":
+        return None
+    for name in (slug(model), f"{slug(model)}-ioi-{asked.component}"):  # computed here, else published
+        result = PATCHING.find(name)
+        if isinstance(result, Patching) and (result.direction, result.component) == (
+            asked.direction,
+            asked.component,
+        ):
+            return result
+    return None
+
+
+def _together(model: str, asked: TogetherSettings | None) -> HeadSets | None:
+    asked = asked or TogetherSettings()
+    result = PATCHING.find(f"{slug(model)}-top-k")
+    if (
+        asked.form != BUNDLED
+        or asked.heads
+        or not isinstance(result, HeadSets)
+        or asked.top_k > len(result.sets)
+    ):
+        return None
+    if (result.intervention, result.component) != (asked.direction, asked.component):
+        return None
+    return result.model_copy(update={"sets": result.sets[: asked.top_k]})
+
+
+def _circuit(model: str, asked: Settings | None) -> Circuit | None:
+    return CIRCUITS.find(model) or (
+        published_circuit(model) if model in published_composition_names() else None
+    )
+
+
+_FINDERS: dict[str, Callable[[str, Any], Result | None]] = {
+    "scan": lambda model, asked: SCANS.find(model),
+    "heads": _heads,
+    "together": _together,
+    "circuit": _circuit,
+    "training": lambda model, asked: HISTORIES.find(model),
+}
+
+
+# What published weights tell
+
+
+@cache
+def _published(name: str) -> dict[str, Any]:
+    return json.loads((FOLDER / "composition" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def published_composition_names() -> list[str]:
+    """Models whose composition comes with the package, from published weights."""
+    return sorted(path.stem for path in (FOLDER / "composition").glob("*.json"))
+
+
+def published_composition(name: str, layer: int, head: int) -> Composition:
+    """K-composition into one head from published weights, as it comes with the package (``gpt2``).
+
+    Raises:
+        InputError: nothing is bundled for that model, or the head is in the first layer or does not exist.
+    """
+    if name not in published_composition_names():
+        known = ", ".join(published_composition_names())
+        raise InputError(f"No published composition of '{name}' comes with the package; there is {known}.")
+    data = _published(name)
+    n_layers, n_heads = data["n_layers"], data["n_heads"]
+    if not (0 < layer < n_layers and 0 <= head < n_heads):
+        raise InputError(
+            f"Earlier heads feed the heads 1.0 to {n_layers - 1}.{n_heads - 1} of {name}, not {layer}.{head}."
+        )
+    grid = data["k"][layer - 1][head]
+    return Composition(
+        layer=layer,
+        head=head,
+        kind="published weights",
+        origin=data["origin"],
+        definition=data["definition"],
+        measured={"k": [[round(value * data["unit"], 4) for value in row] for row in grid]},
+        baseline=data["baseline"],
+        baseline_deviation=data["baseline_deviation"],
+    )
+
+
+@cache
+def published_circuit(name: str) -> Circuit:
+    """What published figures alone tell of a model's circuit: kinds of heads and K-composition, no paths.
+
+    Raises:
+        InputError: no composition of that model comes with the package.
+    """
+    published_composition(name, 1, 0)  # says what there is
+    scan, direct = PUBLISHED.get(name), PATCHING.get(f"{slug(name)}-ioi-attribution")
+    assert isinstance(direct, Attribution)
+    scores = {key: score.mean for key, score in scan.scores.items()}
+    kinds = kinds_of(scores, direct.mean)
+    heads = [(layer, head) for layer, head, _ in scan.ranked() if kinds[layer][head] == "induction"]
+    return Circuit(
+        model=name,
+        n_layers=scan.n_layers,
+        n_heads=scan.n_heads,
+        origin="published by others",
+        scan_protocol=scan.scores["induction"].protocol,
+        protocol=f"K-composition from the published weights; direct effect: {direct.protocol.rstrip('.')}",
+        scores=scores,
+        direct=direct.mean,
+        kinds=kinds,
+        receivers=[
+            Receiver(layer=layer, head=head, composition=published_composition(name, layer, head))
+            for layer, head in heads[:PUBLISHED_RECEIVERS]
+        ],
+        example=None,
+        kind="published",
+    )
