@@ -24,20 +24,21 @@ import torch
 from numpy.typing import NDArray
 
 from induction.analysis.scores import induction_mask
-from induction.base import InputError, Interval, Progress, finish, mean_interval
-from induction.circuit.results import INPUTS, MEASURES, MLPS, Mlps, PathEffect, Paths
-from induction.data_gen.pairs import check_pairs, in_words
-from induction.model.anatomy import added, check_stream, normed
-from induction.patching.effects import measure, moved, nested, ratio_bounds, ratio_of_means
-from induction.patching.interventions import (
-    DIRECTIONS,
-    METRICS,
-    Direction,
+from induction.base import (
     Head,
-    PromptPair,
+    InputError,
+    Interval,
+    Progress,
     check_choice,
     check_heads,
+    finished,
+    mean_interval,
 )
+from induction.circuit.results import INPUTS, MEASURES, MLPS, Mlps, PathEffect, Paths
+from induction.data_gen.pairs import PromptPair, check_pairs, in_words
+from induction.model.anatomy import added, check_stream, normed
+from induction.patching.effects import measure, moved, nested, ratio_bounds, ratio_of_means
+from induction.patching.interventions import DIRECTIONS, METRICS, Direction
 from induction.patching.results import not_better
 from induction.patching.sweep import MAX_BYTES, Edit, Run, check_component, hook_name, record, run_rows
 
@@ -46,25 +47,6 @@ if TYPE_CHECKING:
 
 DIGITS = 5
 ANSWER = list(METRICS).index("logit_difference")
-
-
-def path_patch(
-    model: TransformerBridge,
-    head: Head,
-    pairs: Sequence[PromptPair],
-    *,
-    direction: Direction = "denoise",
-    through: Sequence[str] = tuple(INPUTS),
-    mlps: Mlps = "frozen",
-    seed: int = 0,
-    max_bytes: int = MAX_BYTES,
-    on_progress: Callable[[Progress[Paths]], None] | None = None,
-) -> Paths:
-    """Path patching into one head; see :func:`iter_path_patch`."""
-    steps = iter_path_patch(
-        model, head, pairs, direction=direction, through=through, mlps=mlps, seed=seed, max_bytes=max_bytes
-    )
-    return finish(steps, on_progress)
 
 
 def iter_path_patch(
@@ -113,9 +95,9 @@ def iter_path_patch(
         yield Progress(done, total, label)
         start = pair.first_difference
         setting = _setting(model, pair, direction, (layer, index), mlps, 0 if start is None else start)
-        both = [_plain(setting.base, pair, target, setting.base_pattern)]
-        both.append(_plain(setting.source, pair, target, setting.source_pattern))
-        plain[:, number] = both if direction == "noise" else both[::-1]
+        patched_run = _plain(setting.base, pair, target, setting.base_pattern)
+        other_run = _plain(setting.source, pair, target, setting.source_pattern)
+        plain[:, number] = DIRECTIONS[direction].order(patched_run, other_run)
         rows_at_once = max(1, max_bytes // _row_bytes(model, setting.base.n_pos))
         for at, name in enumerate(through):
             for begin in range(0, n_senders + 1, rows_at_once):
@@ -143,6 +125,9 @@ def iter_path_patch(
             seed=seed,
         ),
     )
+
+
+path_patch = finished(iter_path_patch)
 
 
 def check_path_settings(direction: str, through: Sequence[str], mlps: str) -> None:
@@ -212,7 +197,7 @@ def _setting(
 ) -> _Setting:
     stop = pair.scored + 1
     clean, corrupted = pair.clean[:stop], pair.corrupted[:stop]
-    base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+    base, source = DIRECTIONS[direction].order(clean, corrupted)
     if mlps == "frozen":
         check_stream(model, base, range(head[0]))  # refuses where a head's change cannot simply be added
     layer, index = head
@@ -445,4 +430,4 @@ def _summary(
 
     low, high = (None, None) if bounds is None else map(grid, bounds)
     (whole,) = nested(mean[-1:], DIGITS)
-    return PathEffect(grid(mean), low, high, whole, pairs_not_better)
+    return PathEffect(mean=grid(mean), low=low, high=high, whole=whole, not_better=pairs_not_better)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from induction.analysis.kinds import KINDS, kinds_of
-from induction.base import InputError
-from induction.patching.interventions import METRICS, Declaration, head_name
+from induction.base import InputError, head_name
+from induction.patching.interventions import METRICS, Declaration
 from induction.patching.results import (
     NOT_BOUNDED,
     Attribution,

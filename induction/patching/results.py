@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from induction.base import InputError
-from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS, head_name
+from induction.base import InputError, head_name
+from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS
 from induction.results import document, types
 
 SCHEMA = "induction-patching/2"

@@ -20,11 +20,10 @@ from induction.analysis.scores import SCORES
 from induction.base import InputError, finish
 from induction.circuit import results as circuits
 from induction.circuit.trace import circuit
-from induction.data_gen.pairs import pairs
+from induction.data_gen.pairs import PromptPair, pairs
 from induction.model import SMOLLM2, load_model, resolve
 from induction.patching import results as patching
 from induction.patching.heads import iter_patch_sets, patch_heads, top_k_sets
-from induction.patching.interventions import PromptPair
 from induction.results.ioi import ioi_pairs
 
 if TYPE_CHECKING:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from induction.patching.interventions import COMPONENTS, PromptPair, head_name
+from induction.base import head_name
+from induction.data_gen.pairs import PromptPair
+from induction.patching.interventions import COMPONENTS
 from induction.patching.results import Patching, bundled
 from induction.results.verify import Check
 

@@ -16,10 +16,9 @@ import gradio as gr
 from induction import model as catalogue
 from induction import results
 from induction.analysis import attention as seen_by
-from induction.base import InputError, Progress
+from induction.base import InputError, Progress, parse_heads
 from induction.circuit import results as circuits
 from induction.patching import results as patchings
-from induction.patching.interventions import parse_heads
 from induction.ui import jobs, received
 from induction.ui.live_scan import Settings, measure
 from induction.ui.names import checked_model, known_models

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from induction import results as scans
-from induction.base import InputError, Progress
+from induction.base import InputError, Progress, check_choice
 from induction.circuit import results
 from induction.circuit.results import MLPS, Circuit
 from induction.data_gen.sequences import TOKEN_SETS
-from induction.patching.interventions import check_choice
 from induction.ui import jobs, links, zero_gpu
 from induction.ui.received import SEED, accepted, check_limits
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from induction import results
 from induction.analysis.scores import SCORES
-from induction.base import Progress
+from induction.base import Progress, check_choice
 from induction.data_gen.sequences import TOKEN_SETS
-from induction.patching.interventions import check_choice
 from induction.results import Scan
 from induction.ui import jobs, links, zero_gpu
 from induction.ui.received import SEED, accepted, check_limits

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from induction.base import InputError, Progress
-from induction.patching.interventions import PromptPair, parse_heads
+from induction.base import InputError, Progress, parse_heads
+from induction.data_gen.pairs import PromptPair
 from induction.patching.results import HeadSets, Patching
 from induction.results import bundled, bundled_names
 from induction.ui import patching_settings as settings

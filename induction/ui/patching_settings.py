@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from induction.base import InputError
+from induction.base import InputError, check_choice, parse_heads
 from induction.data_gen.sequences import TOKEN_SETS
 from induction.patching import results
 from induction.patching.interventions import (
@@ -19,8 +19,6 @@ from induction.patching.interventions import (
     Component,
     Declaration,
     Direction,
-    check_choice,
-    parse_heads,
 )
 from induction.patching.results import HeadSets, Patching
 from induction.results import slug

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from induction.base import InputError
+from induction.base import InputError, check_choice
 from induction.data_gen.sequences import TOKEN_SETS
-from induction.patching.interventions import check_choice
 from induction.ui import links
 from induction.ui.received import SEED, accepted, check_limits
 

@@ -13,9 +13,8 @@ import gradio as gr
 from induction import model as models
 from induction.analysis import attention
 from induction.analysis.attention import Attention, Written
-from induction.base import InputError, Refused
+from induction.base import InputError, Refused, head_name
 from induction.data_gen.sequences import TOKEN_SETS
-from induction.patching.interventions import head_name
 from induction.ui import jobs, links
 from induction.ui.components import status
 from induction.ui.components.attention_view import (

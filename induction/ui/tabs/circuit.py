@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from induction.base import InputError
+from induction.base import Head, InputError
 from induction.circuit import results
 from induction.circuit.results import INPUTS, MEASURES, MLPS, Circuit
 from induction.data_gen.sequences import TOKEN_SETS
-from induction.patching.interventions import Head
 from induction.ui import jobs, links, live_runs
 from induction.ui.components import status
 from induction.ui.components.exports import exports

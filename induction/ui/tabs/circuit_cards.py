@@ -10,10 +10,9 @@ from html import escape
 from typing import Any
 
 from induction.analysis.kinds import KINDS, kinds_of
-from induction.base import InputError
+from induction.base import Head, InputError, head_name
 from induction.circuit import results
 from induction.circuit.results import INPUTS, MEASURES, MLPS, Circuit, signed
-from induction.patching.interventions import Head, head_name
 from induction.ui import links
 from induction.ui.live_scan import shown_scan
 from induction.ui.names import short_name

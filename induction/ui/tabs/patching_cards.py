@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from html import escape
 
-from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS, head_name
+from induction.base import head_name
+from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS
 from induction.patching.results import HeadSets, Measure, Pair, Patching
 from induction.ui.names import short_name
 from induction.ui.patching_settings import METHODS, Sweep, Together, bundled_components, is_live
