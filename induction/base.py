@@ -174,10 +174,13 @@ class Progress(Generic[Result]):
     result: Result | None = None
 
 
-def finish(steps: Iterator[Progress[Result]]) -> Result:
+def finish(
+    steps: Iterator[Progress[Result]], on_progress: Callable[[Progress[Result]], None] = lambda step: None
+) -> Result:
     """Run a generator of progress to its end and return the result that its last step carries."""
     result = None
     for step in steps:
+        on_progress(step)
         result = step.result
     if result is None:
         raise RuntimeError("the work ended without a result")

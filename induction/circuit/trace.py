@@ -27,7 +27,7 @@ from induction.model import provenance
 from induction.patching.attribution import direct_logit_attribution
 from induction.patching.effects import described
 from induction.patching.interventions import Direction
-from induction.patching.sweep import MAX_BYTES, hook_name
+from induction.patching.sweep import MAX_BYTES, hook_name, watch
 from induction.results import Scan
 
 if TYPE_CHECKING:
@@ -190,21 +190,13 @@ def _example(model: TransformerBridge, pair: PromptPair) -> Example:
     """Where every head looks in one clean prompt: back from B to A, and on from the second A to B."""
     first_b = int(targets(pair)[-1])
     last = pair.scored
-    step_back: list[list[float]] = []
-    step_on: list[list[float]] = []
+    tokens = torch.tensor([pair.clean[: last + 1]], device=model.cfg.device)
+    names = [hook_name("pattern", layer) for layer in range(model.cfg.n_layers)]
+    patterns = watch(model, tokens, names)  # per layer [1, head, query, key]
 
-    def look(pattern: torch.Tensor, hook: Any) -> None:  # [1, head, query, key]
-        step_back.append([round(value, 6) for value in pattern[0, :, first_b, first_b - 1].tolist()])
-        step_on.append([round(value, 6) for value in pattern[0, :, last, first_b].tolist()])
+    def attention(query: int, key: int) -> list[list[float]]:
+        return [[round(value, 6) for value in pattern[0, :, query, key].tolist()] for pattern in patterns]
 
-    layers = range(model.cfg.n_layers)
-    with torch.no_grad():
-        model.run_with_hooks(
-            torch.tensor([pair.clean[: last + 1]], device=model.cfg.device),
-            fwd_hooks=[(hook_name("pattern", layer), look) for layer in layers],
-            stop_at_layer=model.cfg.n_layers,
-            return_type=None,
-        )
     shown = described(model, pair)
 
     return Example(
@@ -212,6 +204,6 @@ def _example(model: TransformerBridge, pair: PromptPair) -> Example:
         first_a=first_b - 1,
         first_b=first_b,
         answer=shown.answer,
-        step_back=step_back,
-        step_on=step_on,
+        step_back=attention(first_b, first_b - 1),
+        step_on=attention(last, first_b),
     )

@@ -26,7 +26,7 @@ from induction.patching.effects import changes, measure
 from induction.patching.heads import NamedSet, about_sets, controls_in_words, filling, rows_of
 from induction.patching.interventions import ABLATIONS, LOSSES, METRICS, AblationKind
 from induction.patching.results import HeadSets
-from induction.patching.sweep import MAX_BYTES, check_component, hook_name, record
+from induction.patching.sweep import MAX_BYTES, check_component, hook_name, record, watch
 from induction.patching.table import Prompt, Row, Table
 
 if TYPE_CHECKING:
@@ -59,18 +59,8 @@ def reference_set(model: TransformerBridge, length: int, *, n: int = N_REFERENCE
     start = [] if bos_id(model) is None else [bos_id(model)]
     n_random = length - len(start)
     rows = [[*start, *rng.choice(pool, n_random, replace=n_random > len(pool)).tolist()] for _ in range(n)]
-    outputs: list[torch.Tensor] = []
-
-    def keep(z: torch.Tensor, hook: Any) -> None:
-        outputs.append(z.clone())
-
-    def cut(resid: torch.Tensor, hook: Any) -> torch.Tensor:
-        return resid[:, :1]
-
-    hooks = [(hook_name("z", layer), keep) for layer in range(model.cfg.n_layers)]
-    with torch.no_grad():
-        tokens = torch.tensor(rows, device=model.cfg.device)
-        model.run_with_hooks(tokens, fwd_hooks=[*hooks, ("unembed.hook_in", cut)])
+    tokens = torch.tensor(rows, device=model.cfg.device)
+    outputs = watch(model, tokens, [hook_name("z", layer) for layer in range(model.cfg.n_layers)])
     bos = "BOS and " if start else ""
     return Reference(f"{n} sequences of {bos}{n_random} distinct random tokens, seed {seed}", outputs)
 

@@ -16,7 +16,7 @@ are run through the whole model with hooks instead (:func:`hooked_rows`): the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -118,27 +118,42 @@ def record(model: TransformerBridge, tokens: tuple[int, ...], *, component: Comp
     """
     if component:
         check_component(model, component)
-    device = model.cfg.device or "cpu"
-    ids = torch.tensor([tokens], device=device)
+    ids = torch.tensor([tokens], device=model.cfg.device or "cpu")
     layers = range(model.cfg.n_layers)
-    keep = (
-        [hook_name(component, layer) for layer in layers]
-        if component
-        else [f"blocks.{layer}.hook_in" for layer in layers]
-    )
-    kept: dict[str, torch.Tensor] = {}
-
-    def store(activation: torch.Tensor, hook: Any) -> None:
-        kept[hook.name] = activation
-
-    # The hooks may be named otherwise than asked for (aliases), but fire in order of layer.
+    names = [hook_name(component, layer) if component else f"blocks.{layer}.hook_in" for layer in layers]
+    found, store = _keeper()
     with torch.no_grad():
-        logits = _logits(model, ids, [(name, store) for name in keep], -1)[0, -1]
-        found = list(kept.values())
+        logits = _logits(model, ids, [(name, store) for name in names], -1)[0, -1]
         run = Run(ids, logits, [] if component else found, found if component else [])
         if not component:
             run.direct = _fits(model, run)
     return run
+
+
+def watch(
+    model: TransformerBridge, tokens: torch.Tensor, names: Sequence[str], *, stop: int | None = None
+) -> list[torch.Tensor]:
+    """What some hooks see in a plain run of ``tokens`` [row, pos], in the order in which they fire.
+
+    Args:
+        stop: the first layer that is not run.
+    """
+    found, store = _keeper()
+    hooks = [(name, store) for name in names]
+    layers = model.cfg.n_layers if stop is None else stop
+    with torch.no_grad():
+        model.run_with_hooks(tokens, fwd_hooks=hooks, stop_at_layer=layers, return_type=None)
+    return found
+
+
+def _keeper() -> tuple[list[torch.Tensor], Callable]:
+    """A list, and a hook that appends what it sees: hooks may be named by an alias, but fire in order of layer."""
+    found: list[torch.Tensor] = []
+
+    def store(activation: torch.Tensor, hook: Any) -> None:
+        found.append(activation)
+
+    return found, store
 
 
 def _logits(model: TransformerBridge, tokens: torch.Tensor, hooks: list, start: int) -> torch.Tensor:
@@ -400,19 +415,14 @@ def check_component(model: TransformerBridge, component: Component) -> None:
 def _shows(model: TransformerBridge, component: Component) -> bool:
     known = _shown.setdefault(model, {})
     if component not in known:
-        shapes: list[torch.Size] = []
         names = [hook_name(component, layer) for layer in range(model.cfg.n_layers)]
-
-        def look(activation: torch.Tensor, hook: Any) -> None:
-            shapes.append(activation.shape)
-
         try:
-            with torch.no_grad():
-                _logits(model, _probe_tokens(model)[None], [(name, look) for name in names], -1)
+            seen = watch(model, _probe_tokens(model)[None], names)
         except (KeyError, AttributeError):  # no such hook
-            shapes = []
-        heads = {shape[COMPONENTS[component].head_axis] if len(shape) == 4 else 0 for shape in shapes}
-        known[component] = len(shapes) == model.cfg.n_layers and heads == {columns(model, component)}
+            seen = []
+        axis = COMPONENTS[component].head_axis
+        heads = {activation.shape[axis] if activation.ndim == 4 else 0 for activation in seen}
+        known[component] = len(seen) == model.cfg.n_layers and heads == {columns(model, component)}
     return known[component]
 
 

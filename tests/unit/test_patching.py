@@ -484,7 +484,7 @@ def test_what_is_no_result_says_so(text):
 
 def test_results_and_declarations_import_no_torch():
     code = (
-        "import sys; from induction import interventions; from induction.results import patching; "
+        "import sys; from induction.patching import interventions, results as patching; "
         "[patching.bundled(n) for n in patching.bundled_names()]; "
         "sys.exit('torch' in sys.modules or 'transformer_lens' in sys.modules)"
     )
