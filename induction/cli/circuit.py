@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from induction.base import parse_heads
 from induction.circuit.results import MLPS, to_csv, to_json, to_text
 from induction.cli.common import Commands, add_model, add_output, add_prompts, deliver, load, with_progress
-from induction.patching.interventions import DIRECTIONS, parse_heads
+from induction.patching.interventions import DIRECTIONS
 
 
 def add(commands: Commands) -> None:

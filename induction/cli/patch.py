@@ -5,17 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from induction.base import InputError
+from induction.base import InputError, check_seed, parse_heads
 from induction.cli.common import Commands, add_model, add_output, add_prompts, deliver, load, with_progress
-from induction.patching.interventions import (
-    ABLATIONS,
-    COMPONENTS,
-    DIRECTIONS,
-    METRICS,
-    PromptPair,
-    check_seed,
-    parse_heads,
-)
+from induction.data_gen.pairs import PromptPair
+from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, METRICS
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

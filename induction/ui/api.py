@@ -69,7 +69,10 @@ def endpoint(experiment: Experiment) -> Callable[..., Iterator[Document]]:
         parameters.append(("live", bool, True))
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
     run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(n, positional, default=default, annotation=kind) for n, kind, default in parameters]
+        [
+            inspect.Parameter(n, positional, default=default, annotation=kind)
+            for n, kind, default in parameters
+        ]
     )
     run.__annotations__ = {name: kind for name, kind, _ in parameters} | {"return": Iterator[Document]}
     run.__name__ = experiment.name

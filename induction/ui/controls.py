@@ -15,10 +15,17 @@ def control(settings: type[Settings], name: str, **options: Any) -> gr.component
     """The control of one field; ``options`` replace what follows from it."""
     field = settings.model_fields[name]
     choices, (low, high) = ours(field)["choices"], limits(field)
-    given: dict[str, Any] = {"value": field.default, "label": field.title, "info": field.description, "min_width": 140}
+    given: dict[str, Any] = {
+        "value": field.default,
+        "label": field.title,
+        "info": field.description,
+        "min_width": 140,
+    }
     if choices is not None:
         titled = all(hasattr(choice, "title") for choice in choices.values())
-        given["choices"] = [(title_of(choices, choice), choice) for choice in choices] if titled else list(choices)
+        given["choices"] = (
+            [(title_of(choices, choice), choice) for choice in choices] if titled else list(choices)
+        )
         return (gr.Radio if titled else gr.Dropdown)(**given | options)
     if field.annotation is bool:
         return gr.Checkbox(**given | options)

@@ -25,10 +25,8 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -123,6 +121,7 @@ class Page:
 
     def selects_head(self, component: Any) -> None:
         """The component's ``pick`` event, with layer and head, selects that head everywhere."""
+
         def select(event: gr.EventData) -> Any:
             return picked(event) or gr.skip()
 
@@ -185,9 +184,7 @@ def model_choices(model: str) -> list[tuple[str, str]]:
     return [(short_name(name), name) for name in dict.fromkeys([*known_models(), model])]
 
 
-def head_choices(
-    scan: Scan | None, shape: tuple[int, int] | None, head: str
-) -> list[tuple[str, str]]:
+def head_choices(scan: Scan | None, shape: tuple[int, int] | None, head: str) -> list[tuple[str, str]]:
     """Heads for the picker, the strongest induction heads first, each with its score."""
     if scan is not None and "induction" in scan.scores:
         return [

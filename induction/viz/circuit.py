@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from induction.analysis.kinds import KINDS
-from induction.base import InputError
+from induction.base import Head, InputError, head_name
 from induction.circuit.results import INPUTS, MEASURES, Circuit, Example, Receiver, signed
-from induction.patching.interventions import Head, head_name
 from induction.viz import svg
 from induction.viz.example import tokens_and_steps
 from induction.viz.theme import LIGHT, MONO, Palette

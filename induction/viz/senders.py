@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from induction.base import InputError
+from induction.base import Head, InputError, head_name
 from induction.circuit.results import INPUTS, Composition, Paths, signed
-from induction.patching.interventions import Head, head_name
 from induction.viz import svg
 from induction.viz.theme import LIGHT, MONO, Palette
 

@@ -8,8 +8,7 @@ from itertools import pairwise
 from operator import attrgetter
 
 from induction.analysis.kinds import STRIPE
-from induction.base import InputError
-from induction.patching.interventions import Head, head_name
+from induction.base import Head, InputError, head_name
 from induction.training.history import Checkpoint, History, phase_change
 from induction.viz import svg
 from induction.viz.theme import LIGHT, Palette

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from induction import results
+from induction.base import parse_heads
 from induction.circuit import results as circuit_results
 from induction.cli import main
 from induction.data_gen.pairs import pairs
 from induction.model import load_model  # before the fixture below replaces it
 from induction.patching import results as patching_results
 from induction.patching.heads import patch_heads, patch_set
-from induction.patching.interventions import parse_heads
 from induction.results import verify
 
 

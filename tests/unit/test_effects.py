@@ -16,13 +16,13 @@ from induction.base import InputError, mean_interval
 from induction.circuit import results as circuits
 from induction.circuit.paths import path_patch
 from induction.cli import main
-from induction.data_gen.pairs import pairs
+from induction.data_gen.pairs import PromptPair, pairs
 from induction.patching import results
 from induction.patching.ablation import ablate_set, reference_set
 from induction.patching.attribution import attribution_patching, direct_logit_attribution
 from induction.patching.effects import effects_of, measure
 from induction.patching.heads import patch_heads, patch_set
-from induction.patching.interventions import ABLATIONS, METRICS, Ablation, Metric, PromptPair, random_sets
+from induction.patching.interventions import ABLATIONS, METRICS, Ablation, Metric, random_sets
 from induction.ui.live_circuit import Settings
 from induction.ui.patching_settings import Sweep, Together
 from induction.ui.tabs import circuit_cards, patching_cards

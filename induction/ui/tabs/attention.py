@@ -14,8 +14,8 @@ from induction import model as models
 from induction.analysis import attention
 from induction.analysis.attention import Attention, Written
 from induction.base import InputError, Refused, head_name
-from induction.experiment import limits
 from induction.data_gen.prompts import DEFAULTS, EXAMPLES, KINDS, TOKENS, Prompt, token_ids
+from induction.experiment import limits
 from induction.ui import jobs, links
 from induction.ui.components import status
 from induction.ui.components.attention_view import (

@@ -74,9 +74,7 @@ def _paths(circuit: Circuit | None, head: str, edge: str, through: str, measure:
     paths = None if circuit.kind == "published" else circuit.receiver(*place).paths
     if paths is None:
         raise InputError(NOT_TRACED)
-    return bars.path_bars(
-        paths, circuit.model, through=through, measure=measure, palette=PAGE, selected=edge
-    )
+    return bars.path_bars(paths, circuit.model, through=through, measure=measure, palette=PAGE, selected=edge)
 
 
 def _composition(circuit: Circuit | None, head: str, edge: str, through: str) -> Any:

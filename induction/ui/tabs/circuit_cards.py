@@ -36,8 +36,11 @@ def headline(model: str, circuit: Circuit | None, live: bool) -> str:
         return words.headline(short_name(model), None, "")
     protocols = [
         ("", f"{circuit.protocol}. Scores: {circuit.scan_protocol.rstrip('.')}."),
-        ("", "The corrupted prompts leave the last token alone, so that queries can change only through what earlier "
-             "heads bring there."),
+        (
+            "",
+            "The corrupted prompts leave the last token alone, so that queries can change only through what earlier "
+            "heads bring there.",
+        ),
     ]
     title, notes = short_name(model), circuit.refusals()
     return words.headline(title, circuit, circuit.verdict(), live=live, protocols=protocols, notes=notes)

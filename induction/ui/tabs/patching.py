@@ -115,7 +115,9 @@ def draw(model: str, head: str, metric: str, *given: Any) -> list[Any]:
         gr.update(visible=values["form"] == OWN),
         gr.update(visible=action != "curve"),
         gr.update(visible=action == "ablate"),
-        gr.update(visible=any(values[field] != default for field, default in _defaults().items() if field in ALONE)),
+        gr.update(
+            visible=any(values[field] != default for field, default in _defaults().items() if field in ALONE)
+        ),
     ]
 
 
@@ -178,7 +180,9 @@ def export(kind: str, request: dict[str, Any]) -> tuple[str, Any]:
     if what == "sets":
         return exported(kind, file, result, lambda: _sets_figure(result, metric, LIGHT))
     marked = tuple(_heads_in(str(request.get("heads") or "")))
-    return exported(kind, file, result, lambda: figures.head_map(result, metric, selected=head, marked=marked))
+    return exported(
+        kind, file, result, lambda: figures.head_map(result, metric, selected=head, marked=marked)
+    )
 
 
 # -- live runs -----------------------------------------------------------------------------------------------
@@ -287,10 +291,16 @@ def _alone_area() -> tuple[dict[str, Any], list[Any], list[Any]]:
 def _together_area() -> tuple[dict[str, Any], list[Any], list[Any], list[Any]]:
     """Controls by name, the groups that hide, tools of the set, and ``[run, cancel, status]``."""
     html("<h2>Heads together, against random sets</h2>")
-    made = {"action": gr.Radio(_choices(ACTIONS), value="curve", label="Heads together", elem_id="set-action")}
+    made = {
+        "action": gr.Radio(_choices(ACTIONS), value="curve", label="Heads together", elem_id="set-action")
+    }
     with gr.Column(visible=False) as chosen:
         made["heads"] = control(
-            TogetherSettings, "heads", elem_id="set-heads", max_lines=3, info="layer.head, …; or click heads in the map"
+            TogetherSettings,
+            "heads",
+            elem_id="set-heads",
+            max_lines=3,
+            info="layer.head, …; or click heads in the map",
         )
         collecting = gr.Checkbox(
             False, label="Clicks in the map add to the set or take from it", elem_id="collect"
@@ -358,7 +368,9 @@ def build(page: Page) -> None:
     for ask, (start, cancel, state) in ((alone, [*buttons[:2], buttons[3]]), (together, set_buttons)):
         told = [state, pulse, grid]
         jobs.long_run(start, cancel, partial(run, ask), shared, told)
-        cancel.click(_pulse, None, pulse, **jobs.QUICK)  # the map of a broken-off run gives way to what was there
+        cancel.click(
+            _pulse, None, pulse, **jobs.QUICK
+        )  # the map of a broken-off run gives way to what was there
         page.when_opened(partial(rerun, ask), [page.current_tab, *shared], told, model=True)
 
 
@@ -377,8 +389,6 @@ def _wire_set(page: Page, grid: Any, made: dict[str, Any], tools: list[Any]) -> 
     collecting, first, toggle, clear = tools
     heads = made["heads"]
     grid.pick(_collect, [collecting, heads], heads, **jobs.QUICK)
-    first.click(
-        jobs.plain_errors(_first_heads), [page.model, page.live, made["top_k"]], heads, **jobs.QUICK
-    )
+    first.click(jobs.plain_errors(_first_heads), [page.model, page.live, made["top_k"]], heads, **jobs.QUICK)
     toggle.click(_toggled, [heads, page.head], heads, **jobs.QUICK)
     clear.click(lambda: "", None, heads, **jobs.QUICK)

@@ -58,5 +58,11 @@ def build(page: Page, experiment: Experiment) -> None:
 
 def _table(result: Result) -> str:
     rows = list(islice(result.rows(), ROWS))
-    written = [["–" if cell is None else f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row.values()] for row in rows]
+    written = [
+        [
+            "–" if cell is None else f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+            for cell in row.values()
+        ]
+        for row in rows
+    ]
     return table(rows[0] if rows else [], written, result.verdict())

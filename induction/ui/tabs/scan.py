@@ -141,7 +141,9 @@ def export(kind: str, asked: dict[str, Any]) -> tuple[str, Any]:
     model, live, score, head = (str(asked.get(key, "")) for key in ("model", "live", "score", "head"))
     scan = _needed(runs.shown("scan", model, live))
     name = "-".join(["scan", short_name(scan.model), *([live] if live else [])])
-    return exported(kind, name, scan, lambda: figures.grid(scan, score, palette=LIGHT, selected=head), f"-{score}")
+    return exported(
+        kind, name, scan, lambda: figures.grid(scan, score, palette=LIGHT, selected=head), f"-{score}"
+    )
 
 
 def compared(model: str, live: str, score: str, head: str, second: str) -> list[Any]:
