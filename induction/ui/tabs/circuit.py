@@ -31,7 +31,7 @@ from induction.ui.live_circuit import (
 from induction.ui.names import short_name
 from induction.ui.tabs.circuit_cards import EDGE, edge_card, head_card, headline, kinds_table, place_of
 from induction.viz import circuit as figures
-from induction.viz import senders
+from induction.viz import paths as senders
 from induction.viz.theme import LIGHT, PAGE
 
 if TYPE_CHECKING:
