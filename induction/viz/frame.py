@@ -18,6 +18,7 @@ from induction.viz.theme import Palette, template
 #: For ``Plotly.newPlot``, ``Figure.show`` and ``write_html``. Which buttons there are is part of each chart's layout.
 CONFIG: dict[str, Any] = {
     "displaylogo": False,
+    "showSendToCloud": False,  # plotly 4's button that would upload the chart
     "responsive": True,
     "toImageButtonOptions": {"format": "png", "scale": 2},
 }
@@ -28,7 +29,7 @@ COLOUR_BAR = 52  # below that, where there is one
 LINE, LEGEND_LINE, TITLE_LINE = 16, 19, 19
 TITLE_CHARACTERS, PROTOCOL_CHARACTERS, NAME_CHARACTERS = 46, 58, 36
 CHARACTER = 6.4  # mean width of a character of 12 px
-SUPERFLUOUS = ["lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]
+SUPERFLUOUS = ["sendChartToCloud", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]
 
 
 def finish(

@@ -209,7 +209,7 @@ def curve(result: HeadSets, metric: str = "logit_difference", *, palette: Palett
             customdata=[[k, *values] for k, *values in drawn],
             mode="markers",
             marker={"color": palette.second, "size": 7},
-            hovertemplate="mean %{y:.2f}, 95 % of sets %{customdata[1]:.2f} to %{customdata[3]:.2f}",
+            hovertemplate="%{y:.2f}, %{customdata[1]:.2f} to %{customdata[3]:.2f}<extra>random</extra>",
             **{"name": "random sets, mean and 95 %", "showlegend": True, "opacity": 0.6},
         )
     heads = [head_name(tuple(result.sets[k - 1].heads[-1])) for k, _, _ in own]
@@ -223,7 +223,7 @@ def curve(result: HeadSets, metric: str = "logit_difference", *, palette: Palett
             [head, k, effect, *(ends or (None, None)), frame.interval(*(ends or (None, None)))]
             for head, (k, _, effect), ends in zip(heads, own, intervals, strict=True)
         ],
-        hovertemplate="%{y:.2f}%{customdata[5]}, the last of them %{customdata[0]}",
+        hovertemplate="%{y:.2f}%{customdata[5]}<extra>to %{customdata[0]}</extra>",
         mode="lines+markers",
         line={"color": palette.accent, "width": 2},
         marker={"color": palette.accent, "size": 8},

@@ -97,7 +97,7 @@ def loss_curve(scan: Scan, *, palette: Palette = LIGHT) -> go.Figure:
             mode="lines",
             line={"color": colour, "width": 2},
             showlegend=True,
-            hovertemplate="%{y:.2f} nats",
+            hovertemplate=f"%{{y:.2f}} nats<extra>{name}</extra>",
         )
     figure.update_layout(hovermode="x unified")
     figure.update_xaxes(

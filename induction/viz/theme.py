@@ -124,6 +124,6 @@ def template(palette: Palette) -> go.layout.Template:
             "bordercolor": palette.line,
             "font": {"family": SANS, "size": 13, "color": palette.ink},
         },
-        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": palette.muted, "activecolor": palette.strong},
+        "modebar": {"bgcolor": palette.paper, "color": palette.muted, "activecolor": palette.strong},
     }
     return go.layout.Template(layout=layout)

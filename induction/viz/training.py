@@ -92,7 +92,7 @@ def scores(
     return frame.finish(
         figure,
         palette,
-        title="Scores of every head over training",
+        title="Head scores over training",
         spoken=f"When heads of {history.model} formed",
         protocol=f"{_origin(history)} {' '.join(told)} One line per head, thick for the highest {STRONG}; others that "
         f"never reach {DRAWN:g} have none. {_change_in_words(history)}",
@@ -155,7 +155,7 @@ def _over_tokens(runs: Sequence[History]) -> go.Figure:
         hoverformat=".3s",
         dtick=1 if max(tokens) >= 200 * min(tokens) else "D2",
     )
-    figure.update_xaxes(unifiedhovertitle_text="%{x} tokens", zeroline=False)
+    figure.update_xaxes(unifiedhovertitle_text="%{x:.3s} tokens", zeroline=False)
     return figure
 
 
