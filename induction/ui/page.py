@@ -34,7 +34,8 @@ Adding a tab is one file ``<name>_tab.py`` with ``def build(page: Page) -> None`
 * Long work: ``jobs.long_run(run, cancel, generator, inputs, outputs)``; the first output is a
   :func:`induction.ui.components.status.status`.
 * All events are ``api_visibility="private"``; the named public endpoints are in :mod:`induction.ui.api`.
-* Figures: :func:`induction.ui.components.figure.figure` shows the SVG of :mod:`induction.viz` (hover, click, export);
+* ``page.chooses_set(component)``: the ``chosen`` event of a plot makes its heads the set of the Patching tab.
+* Figures: :func:`induction.ui.components.plot.plot` shows the figures of :mod:`induction.viz` (hover, click, download);
   :func:`induction.ui.components.head_grid.head_grid` shows numbers per head; :mod:`induction.ui.components.note` holds
   text.
 * Text from visitors reaches HTML only through ``props.value`` and ``textContent``, or ``html.escape``.
@@ -51,12 +52,15 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from induction import model as models
 from induction import results
 from induction.ui import api, jobs, links, theme
 from induction.ui.components.head_grid import picked
 from induction.ui.components.note import html, note
+from induction.ui.components.plot import chosen_heads, script_route
 from induction.ui.live_scan import shown_scan
 from induction.ui.names import checked_model, default_model, facts, hosted, known_models, short_name
 
@@ -86,6 +90,7 @@ class Page:
     current_tab: gr.Textbox
     wanted: gr.Textbox  # a model somebody asked for, not yet checked
     hidden: gr.Column  # for boxes that are never shown
+    heads: gr.Textbox  # the set of the Patching tab, which lays it out
     linked: list[tuple[links.Parameter, gr.components.Component]] = field(default_factory=list)
     tab_names: list[str] = field(default_factory=list)
     openings: list[tuple[Callable[..., Any], list[Any], list[Any], bool]] = field(default_factory=list)
@@ -148,6 +153,18 @@ class Page:
             return picked(event) or gr.skip()
 
         component.pick(select, None, self.head, **jobs.QUICK)
+
+    def chooses_set(self, component: Any) -> None:
+        def choose_set(event: gr.EventData) -> Any:
+            heads, notice = links.heads("selection").read(chosen_heads(event))
+            if not heads:
+                return gr.skip()
+            gr.Info(f"The set in Patching is now {heads.replace(',', ', ')}.")
+            return heads
+
+        component.chosen(
+            choose_set, None, self.heads, **{**jobs.QUICK, "queue": True}
+        )  # a toast needs the queue
 
     def chooses_model(self, event: Callable[..., Any], which: Callable[..., Any], inputs: Any = None) -> None:
         """``event(which, inputs)``, as in ``(button.click, lambda: "gpt2")``, opens the model it returns."""
@@ -265,8 +282,15 @@ def build() -> gr.Blocks:
         current_tab = gr.Textbox("scan", visible=False)
         wanted = gr.Textbox("", visible=False)
         hidden = gr.Column(visible=False)
+        heads = gr.Textbox(
+            label="The set",
+            info="layer.head, …; or click heads in the map",
+            elem_id="set-heads",
+            max_lines=3,
+            render=False,
+        )
         with gr.Tabs(selected="scan", elem_id="tabs") as tabs:
-            page = Page(demo, tabs, model, head, live, current_tab, wanted, hidden)
+            page = Page(demo, tabs, model, head, live, current_tab, wanted, hidden, heads)
             page.link(links.Parameter("model", start, _read_model(start), always=True), model)
             page.link(links.choice("tab", "scan", lambda: page.tab_names, always=True), current_tab)
             page.link(links.head("head"), head)
@@ -381,11 +405,17 @@ def _share_and_restore(page: Page, notice: gr.HTML) -> None:
 
 
 def launch_options() -> dict[str, Any]:
-    """Arguments of ``launch``: Gradio takes theme and style sheet there."""
+    """Arguments of ``launch``: Gradio takes theme and style sheet there.
+
+    Large answers are compressed, at the level that takes half the time of the highest for 1 % more; Starlette leaves
+    event streams as they are, so the steps of a run arrive one by one.
+    """
+    compression = Middleware(GZipMiddleware, minimum_size=2000, compresslevel=5)
     return {
         "theme": theme.theme(),
         "css": theme.css(),
         "run_history": False,
         "state_session_capacity": SESSIONS,
         "footer_links": ["api", "settings"],
+        "app_kwargs": {"middleware": [compression], "routes": [script_route()]},
     }

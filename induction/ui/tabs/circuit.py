@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from plotly.graph_objects import Figure
 
 from induction.base import InputError
 from induction.circuit import results
@@ -14,9 +15,10 @@ from induction.data_gen.sequences import TOKEN_SETS
 from induction.patching.interventions import Head
 from induction.ui import jobs, links, live_runs
 from induction.ui.components import status
+from induction.ui.components.diagram import diagram
 from induction.ui.components.exports import exports
-from induction.ui.components.figure import figure, figure_value
 from induction.ui.components.note import html, note
+from induction.ui.components.plot import plot, plot_value
 from induction.ui.live_circuit import (
     AUTO,
     FROZEN,
@@ -31,7 +33,7 @@ from induction.ui.live_circuit import (
 from induction.ui.names import short_name
 from induction.ui.tabs.circuit_cards import EDGE, edge_card, head_card, headline, kinds_table, place_of
 from induction.viz import circuit as figures
-from induction.viz import senders
+from induction.viz import paths as charts
 from induction.viz.theme import LIGHT, PAGE
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def draw(model: str, live: str, traced: str, head: str, edge: str, through: str,
         head = "0.0"
     return [
         headline(model, circuit, is_live(model, traced)),
-        figure_value(
+        plot_value(
             f"{name}-circuit",
             lambda: figures.diagram(
                 _needed(circuit), through=through, measure=measure, palette=PAGE, selected=edge or head
@@ -66,9 +68,9 @@ def draw(model: str, live: str, traced: str, head: str, edge: str, through: str,
         head_card(model, live, circuit, head),
         kinds_table(model, live, circuit),
         f"<h2>Paths into {head}</h2>",
-        figure_value(f"{name}-paths-into-{head}", lambda: _paths(circuit, head, edge, through, measure)),
+        plot_value(f"{name}-paths-into-{head}", lambda: _paths(circuit, head, edge, through, measure)),
         f"<h2>Composition with {head}</h2>",
-        figure_value(f"{name}-composition-with-{head}", lambda: _composition(circuit, head, edge, through)),
+        plot_value(f"{name}-composition-with-{head}", lambda: _composition(circuit, head, edge, through)),
         {"model": model, "traced": traced, "through": through, "measure": measure, "selected": edge or head},
         gr.update(visible=is_live(model, traced) and model in results.bundled_names()),
     ]
@@ -80,18 +82,18 @@ def _needed(circuit: Circuit | None) -> Circuit:
     return circuit
 
 
-def _paths(circuit: Circuit | None, head: str, edge: str, through: str, measure: str) -> str:
+def _paths(circuit: Circuit | None, head: str, edge: str, through: str, measure: str) -> Figure:
     circuit = _needed(circuit)
     place = _fed(circuit, head)
     paths = None if circuit.kind == "published" else circuit.receiver(*place).paths
     if paths is None:
         raise InputError(NOT_TRACED)
-    return senders.path_bars(
+    return charts.path_bars(
         paths, circuit.model, through=through, measure=measure, palette=PAGE, selected=edge
     )
 
 
-def _composition(circuit: Circuit | None, head: str, edge: str, through: str) -> str:
+def _composition(circuit: Circuit | None, head: str, edge: str, through: str) -> Figure:
     circuit = _needed(circuit)
     place = _fed(circuit, head)
     if circuit.kind == "published":  # known for every head, not for the receivers alone
@@ -100,7 +102,7 @@ def _composition(circuit: Circuit | None, head: str, edge: str, through: str) ->
         found = circuit.receiver(*place).composition
     if found is None:
         raise InputError(NOT_TRACED)
-    return senders.composition_bars(found, circuit.model, through=through, palette=PAGE, selected=edge)
+    return charts.composition_bars(found, circuit.model, through=through, palette=PAGE, selected=edge)
 
 
 def _fed(circuit: Circuit, head: str) -> Head:
@@ -174,7 +176,7 @@ def build(page: Page) -> None:
         with gr.Row(elem_classes=["ih-panels"]):
             with gr.Column(min_width=320, elem_classes=["ih-panel"]):
                 title = html("", elem_id="circuit-headline")
-                diagram = figure(elem_id="circuit-diagram")
+                drawing = diagram(elem_id="circuit-diagram")
             with gr.Column(min_width=320, elem_classes=["ih-panel"]):
                 path = html("", elem_id="circuit-edge")
                 card = html("", elem_id="circuit-head")
@@ -182,10 +184,10 @@ def build(page: Page) -> None:
         with gr.Row(elem_classes=["ih-panels"]):
             with gr.Column(min_width=320, elem_classes=["ih-panel"]):
                 paths_title = html("")
-                paths = figure(elem_id="circuit-paths")
+                paths = plot(elem_id="circuit-paths")
             with gr.Column(min_width=320, elem_classes=["ih-panel"]):
                 composition_title = html("")
-                composition = figure(elem_id="circuit-composition")
+                composition = plot(elem_id="circuit-composition")
         with gr.Column(elem_classes=["ih-panel"], elem_id="trace"):
             html("<h2>Trace it yourself</h2>")
             with gr.Row():
@@ -234,7 +236,7 @@ def build(page: Page) -> None:
         [model, live, traced, head, edge, through, measure],
         [
             title,
-            diagram,
+            drawing,
             path,
             card,
             kinds,
@@ -246,9 +248,9 @@ def build(page: Page) -> None:
             put_back,
         ],
     )
-    for component in (diagram, paths, composition):
+    for component in (drawing, paths, composition):
         page.selects_head(component)
-    diagram.edge(_picked_edge, None, edge, **jobs.QUICK)
+    drawing.edge(_picked_edge, None, edge, **jobs.QUICK)
     jobs.long_run(
         run, cancel, run_live, [model, traced, head, which, n_pairs, vocab, seed, mlps], [state, traced]
     )

@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from plotly.graph_objects import Figure
 
 from induction import model as models
 from induction.base import InputError
@@ -19,9 +20,9 @@ from induction.ui import jobs, links, received
 from induction.ui import patching_settings as settings
 from induction.ui.components import status
 from induction.ui.components.exports import exports
-from induction.ui.components.figure import figure, figure_value
 from induction.ui.components.head_grid import grid_value, head_grid, picked
 from induction.ui.components.note import html, note
+from induction.ui.components.plot import plot, plot_value
 from induction.ui.live_scan import shown_scan
 from induction.ui.loading import loading
 from induction.ui.names import checked_model, short_name
@@ -68,12 +69,12 @@ def draw(model: str, head: str, metric: str, *values: Any) -> list[Any]:
         _grid(result, metric, head, together.heads),
         cards.meaning(sweep, metric),
         cards.prompts(result),
-        figure_value(
+        plot_value(
             f"{name}-patched",
             lambda: figures.bars(_needed(result), metric, palette=PAGE, selected=head),
         ),
         cards.sets_headline(sets, together, metric),
-        figure_value(f"{name}-sets", lambda: _sets_figure(sets, together, metric, PAGE)),
+        plot_value(f"{name}-sets", lambda: _sets_figure(sets, together, metric, PAGE)),
         cards.sets_table(sets),
         {**asked, "what": "heads"},
         {**asked, "what": "sets"},
@@ -123,7 +124,7 @@ def _grid(result: Patching | None, metric: str, head: str, heads: str) -> dict[s
     )
 
 
-def _sets_figure(result: HeadSets | None, together: Together, metric: str, palette: Any) -> str:
+def _sets_figure(result: HeadSets | None, together: Together, metric: str, palette: Any) -> Figure:
     if result is None:
         raise InputError("Nothing was run with these settings yet: press Run on the set.")
     if together.action == "curve":
@@ -133,8 +134,8 @@ def _sets_figure(result: HeadSets | None, together: Together, metric: str, palet
     )
 
 
-def export(kind: str, asked: dict[str, Any]) -> tuple[str, str]:
-    """File name and text of an export.
+def export(kind: str, asked: dict[str, Any]) -> tuple[str, str | Figure]:
+    """File name and text of an export, or its figure.
 
     Raises:
         InputError: nothing was run, or the request is damaged.
@@ -305,13 +306,13 @@ def _prompt_controls() -> tuple[list[gr.components.Component], gr.Row, gr.Column
     return [form, vocab, n_pairs, seed, clean, corrupted, answer, distractor], generated, own
 
 
-def _set_controls() -> tuple[list[gr.components.Component], gr.Number, gr.Column, gr.Radio, list[Any]]:
+def _set_controls(
+    heads: gr.Textbox,
+) -> tuple[list[gr.components.Component], gr.Number, gr.Column, gr.Radio, list[Any]]:
     """Controls of heads together in the order of :class:`Together`, and what is shown only for some actions."""
     action = gr.Radio(_choices(settings.ACTIONS), value="curve", label="Heads together", elem_id="set-action")
     with gr.Column(visible=False) as chosen:
-        heads = gr.Textbox(
-            label="The set", info="layer.head, …; or click heads in the map", elem_id="set-heads", max_lines=3
-        )
+        heads.render()
         collecting = gr.Checkbox(
             False, label="Clicks in the map add to the set or take from it", elem_id="collect"
         )
@@ -381,19 +382,19 @@ def build(page: Page) -> None:
                 pairs = html("", elem_id="patching-prompts")
             with gr.Column(min_width=320, elem_classes=["ih-panel"]):
                 html("<h2>Clean, corrupted and patched</h2>")
-                bars = figure(elem_id="patching-bars")
+                bars = plot(elem_id="patching-bars")
                 open_attention = gr.Button("Open the selected head in Attention", size="sm")
         with gr.Row(elem_classes=["ih-panels"]):
             with gr.Column(min_width=320, elem_classes=["ih-panel"], elem_id="set-settings"):
                 html("<h2>Heads together, against random sets</h2>")
-                together, top_k, chosen, ablation, tools = _set_controls()
+                together, top_k, chosen, ablation, tools = _set_controls(page.heads)
                 with gr.Row():
                     run_set = gr.Button("Run on the set", variant="primary", elem_id="run-sets")
                     cancel_set = gr.Button("Cancel", elem_id="cancel-sets")
                 set_state = status.status(status.stopped("idle", ""), elem_id="sets-status")
             with gr.Column(min_width=320, elem_classes=["ih-panel"]):
                 sets_title = html("", elem_id="sets-headline")
-                sets_figure = figure(elem_id="sets-figure")
+                sets_figure = plot(elem_id="sets-figure")
                 sets_table = html("", elem_id="sets-table")
                 sets_files = exports(export, {}, elem_id="sets-export")
 
@@ -410,7 +411,7 @@ def build(page: Page) -> None:
     page.selects_head(sets_figure)
     page.opens_attention(open_attention)
     collecting, first, toggle, clear = tools
-    heads = together[1]
+    heads = page.heads
     grid.pick(_collect, [collecting, heads], heads, **jobs.QUICK)
     first.click(jobs.plain_errors(_first_heads), [model, live, top_k], heads, **jobs.QUICK)
     toggle.click(_toggled, [heads, head], heads, **jobs.QUICK)

@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from plotly.graph_objects import Figure
 
 from induction import model as models
 from induction import results
@@ -17,11 +18,11 @@ from induction.results import Scan
 from induction.ui import jobs, links, live_runs
 from induction.ui.components import status
 from induction.ui.components.exports import exports
-from induction.ui.components.figure import figure, figure_value
 from induction.ui.components.gallery import gallery, picked_model
 from induction.ui.components.head_grid import grid_value, head_grid
 from induction.ui.components.head_table import head_table, table_value
 from induction.ui.components.note import html, note
+from induction.ui.components.plot import plot, plot_value
 from induction.ui.live_scan import LENGTH, PROMPTS, Settings, is_live, kept, measure, parameter, shown_scan
 from induction.ui.names import short_name
 from induction.viz import scan as figures
@@ -36,7 +37,7 @@ NO_SECOND = ""  # nothing to compare with
 # -- what the tab shows, each a function of (model, live, score, head) ---------------------------------------
 
 
-def draw(model: str, live: str, score: str, head: str) -> list[Any]:
+def draw(model: str, live: str, score: str, head: str, heads: str = "") -> list[Any]:
     """Everything above the live controls, in the order of ``build``."""
     scan = shown_scan(model, live)
     name = short_name(model)
@@ -46,10 +47,12 @@ def draw(model: str, live: str, score: str, head: str) -> list[Any]:
         headline(model, scan, is_live(model, live)),
         head_card(scan, score, head),
         table_value(scan, score, head),
-        figure_value(f"{name}-loss", lambda: figures.loss_curve(_needed(scan), palette=PAGE)),
-        figure_value(
+        plot_value(f"{name}-loss", lambda: figures.loss_curve(_needed(scan), palette=PAGE)),
+        plot_value(
             f"{name}-induction-vs-previous",
-            lambda: figures.induction_vs_previous(_needed(scan), palette=PAGE, selected=head),
+            lambda: figures.induction_vs_previous(
+                _needed(scan), palette=PAGE, selected=head, marked=heads.split(",")
+            ),
         ),
         {"model": model, "live": live, "score": score, "head": head},
         gr.update(visible=is_live(model, live) and model in results.bundled_names()),
@@ -157,8 +160,8 @@ def head_card(scan: Scan | None, score: str, head: str) -> str:
     )
 
 
-def export(kind: str, asked: dict[str, Any]) -> tuple[str, str]:
-    """File name and text of an export.
+def export(kind: str, asked: dict[str, Any]) -> tuple[str, str | Figure]:
+    """File name and text of an export, or its figure.
 
     Raises:
         InputError: nothing is measured, or the request names no score.
@@ -170,8 +173,8 @@ def export(kind: str, asked: dict[str, Any]) -> tuple[str, str]:
         return f"{name}.json", results.to_json(scan)
     if kind == "csv":
         return f"{name}.csv", results.to_csv(scan)
-    svg = figures.grid(scan, score, palette=LIGHT, selected=str(asked.get("head", "")))
-    return f"{name}-{score}.svg", svg
+    grid = figures.grid(scan, score, palette=LIGHT, selected=str(asked.get("head", "")))
+    return f"{name}-{score}.svg", grid
 
 
 def compared(model: str, live: str, score: str, head: str, second: str) -> list[Any]:
@@ -251,7 +254,7 @@ def build(page: Page) -> None:
                 card = html(first[3], elem_id="head-card")
                 attention = gr.Button("Open this head in Attention", elem_id="open-attention")
                 html("<h2>Two kinds of head</h2>")
-                scatter = figure(first[6], elem_id="scatter")
+                scatter = plot(first[6], elem_id="scatter")
         with gr.Row(elem_classes=["ih-panels"]):
             with gr.Column(scale=3, min_width=320, elem_classes=["ih-panel"]):
                 html("<h2>Ranking</h2>")
@@ -259,7 +262,7 @@ def build(page: Page) -> None:
                 table = head_table(first[4], elem_id="ranking")
             with gr.Column(scale=2, min_width=300, elem_classes=["ih-panel"]):
                 html("<h2>Does the model use it?</h2>")
-                loss = figure(first[5], elem_id="loss")
+                loss = plot(first[5], elem_id="loss")
                 html("<h2>Export this scan</h2>")
                 files = exports(export, first[7], elem_id="export")
         with gr.Column(elem_classes=["ih-panel"], elem_id="live"):
@@ -317,11 +320,12 @@ def build(page: Page) -> None:
 
     shared = [model, live, score, head]
     shown = [meaning, grid, title, card, table, loss, scatter, files, put_back, warned, picked]
-    page.show("scan", draw, shared, shown)
+    page.show("scan", draw, [*shared, page.heads], shown)
     page.show("scan", compared, [*shared, second], [pair, left_title, left, right_title, right])
     page.show("scan", need, [model], [needs, offline])
     for component in (grid, table, scatter, left):
         page.selects_head(component)
+    page.chooses_set(scatter)
     page.opens_attention(attention)
     page.chooses_model(offline.click, offline_choice)
     page.chooses_model(cards.pick, picked_model)

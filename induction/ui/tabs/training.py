@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from plotly.graph_objects import Figure
 
 from induction.analysis.scores import SCORES
 from induction.base import InputError
@@ -13,9 +14,9 @@ from induction.training import history as histories
 from induction.training.history import History, phase_change
 from induction.ui import jobs, links
 from induction.ui.components.exports import exports
-from induction.ui.components.figure import figure, figure_value
 from induction.ui.components.head_grid import grid_value, head_grid, picked
 from induction.ui.components.note import html, note
+from induction.ui.components.plot import picked_checkpoint, plot, plot_value
 from induction.viz import training as figures
 from induction.viz.theme import LIGHT, PAGE
 
@@ -42,13 +43,13 @@ def draw(run: str, against: str, checkpoint: float, head: str) -> list[Any]:
     point = history.checkpoints[index]
     return [
         headline(history),
-        figure_value(
+        plot_value(
             f"{run}-training-loss",
             lambda: figures.losses(
                 history, compare=None if other is history else other, at=index, palette=PAGE
             ),
         ),
-        figure_value(
+        plot_value(
             f"{run}-training-heads",
             lambda: figures.scores(history, at=index, selected=head, palette=PAGE),
         ),
@@ -114,8 +115,8 @@ def place(history: History, index: int) -> str:
     )
 
 
-def export(kind: str, asked: dict[str, Any]) -> tuple[str, str]:
-    """File name and text of an export.
+def export(kind: str, asked: dict[str, Any]) -> tuple[str, str | Figure]:
+    """File name and text of an export, or its figure.
 
     Raises:
         InputError: no such run.
@@ -154,10 +155,10 @@ def build(page: Page) -> None:
         with gr.Row(elem_classes=["ih-panels"]):
             with gr.Column(min_width=320, elem_classes=["ih-panel"]):
                 html("<h2>Loss</h2>")
-                loss = figure(elem_id="training-loss")
+                loss = plot(elem_id="training-loss")
             with gr.Column(min_width=320, elem_classes=["ih-panel"]):
                 html("<h2>Heads</h2>")
-                heads = figure(elem_id="training-heads")
+                heads = plot(elem_id="training-heads")
         with gr.Column(elem_classes=["ih-panel"]):
             html("<h2>One checkpoint</h2>")
             checkpoint = gr.Slider(1, count, value=count, step=1, label="Checkpoint", elem_id="checkpoint")
@@ -181,13 +182,20 @@ def build(page: Page) -> None:
         [run, against, checkpoint, head],
         [headline_box, loss, heads, where, previous, induction, files],
     )
-    for grid in (previous, induction):
-        grid.pick(_picked_head, None, head, **jobs.QUICK)
+    for component in (previous, induction, heads):
+        component.pick(_picked_head, None, head, **jobs.QUICK)
+    for component in (loss, heads):
+        component.checkpoint(_picked_checkpoint, None, checkpoint, **jobs.QUICK)
     run.change(_range, [run, checkpoint], checkpoint, **jobs.QUICK)
 
 
 def _picked_head(event: gr.EventData) -> Any:
     return picked(event) or gr.skip()
+
+
+def _picked_checkpoint(event: gr.EventData) -> Any:
+    index = picked_checkpoint(event)
+    return gr.skip() if index is None else min(index + 1, MOST)
 
 
 def _range(run: str, checkpoint: float) -> Any:
