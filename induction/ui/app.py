@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from induction import model as models
 from induction.analysis.result import Scan
 from induction.experiment import experiments
+from induction.patching.experiments import TogetherSettings
 from induction.ui import api, jobs, links, runs, theme
 from induction.ui.components.note import html, note
+from induction.ui.components.plot import script_route
+from induction.ui.controls import control
 from induction.ui.names import default_model, facts, hosted, known_models
 from induction.ui.page import Page, head_choices, model_choices, shape_of, top_head
 from induction.ui.tabs import about, attention, circuit, patching, plain, scan, training
@@ -43,8 +48,9 @@ def build() -> gr.Blocks:
             gr.Textbox(value, visible=False) for value in (start, top_head(scan), "", "scan", "")
         )
         hidden = gr.Column(visible=False)
+        heads = control(TogetherSettings, "heads", elem_id="set-heads", max_lines=3, render=False)
         with gr.Tabs(selected="scan", elem_id="tabs") as tabs:
-            page = Page(demo, tabs, model, head, live, current_tab, wanted, hidden)
+            page = Page(demo, tabs, model, head, live, current_tab, wanted, hidden, heads)
             page.link(links.Parameter("model", start, _read_model(start), always=True), model)
             page.link(links.choice("tab", "scan", lambda: page.tab_names, always=True), current_tab)
             page.link(links.head("head"), head)
@@ -183,11 +189,17 @@ def _share_and_restore(page: Page, notice: gr.HTML) -> None:
 
 
 def launch_options() -> dict[str, Any]:
-    """Arguments of ``launch``: Gradio takes theme and style sheet there."""
+    """Arguments of ``launch``: Gradio takes theme and style sheet there.
+
+    Large answers are compressed, at the level that takes half the time of the highest for 1 % more; Starlette leaves
+    event streams as they are, so the steps of a run arrive one by one.
+    """
+    compression = Middleware(GZipMiddleware, minimum_size=2000, compresslevel=5)
     return {
         "theme": theme.theme(),
         "css": theme.css(),
         "run_history": False,
         "state_session_capacity": SESSIONS,
         "footer_links": ["api", "settings"],
+        "app_kwargs": {"middleware": [compression], "routes": [script_route()]},
     }

@@ -35,6 +35,7 @@ from induction import model as models
 from induction.analysis.result import Scan
 from induction.ui import jobs, links, runs
 from induction.ui.components.head_grid import picked
+from induction.ui.components.plot import chosen_heads
 from induction.ui.names import checked_model, known_models, short_name
 
 # What changes within a moment counts as one change: its pulses are the same value.
@@ -56,6 +57,7 @@ class Page:
     current_tab: gr.Textbox
     wanted: gr.Textbox  # a model somebody asked for, not yet checked
     hidden: gr.Column  # for boxes that are never shown
+    heads: gr.Textbox  # the set of the Patching tab, which lays it out
     linked: list[tuple[links.Parameter, gr.components.Component]] = field(default_factory=list)
     tab_names: list[str] = field(default_factory=list)
     openings: list[tuple[Callable[..., Any], list[Any], list[Any], bool]] = field(default_factory=list)
@@ -74,6 +76,9 @@ class Page:
         if parameter.name in {known.name for known, _ in self.linked}:
             raise ValueError(f"two tabs declare the link parameter '{parameter.name}'")
         self.linked.append((parameter, component))
+
+    def is_linked(self, component: gr.components.Component) -> bool:
+        return any(known is component for _, known in self.linked)
 
     def show(
         self,
@@ -126,6 +131,19 @@ class Page:
             return picked(event) or gr.skip()
 
         component.pick(select, None, self.head, **jobs.QUICK)
+
+    def chooses_set(self, component: Any) -> None:
+        """The component's ``chosen`` event, with heads, makes them the set of the Patching tab."""
+
+        def choose_set(event: gr.EventData) -> Any:
+            heads, _ = links.heads("selection").read(chosen_heads(event))
+            if not heads:
+                return gr.skip()
+            gr.Info(f"The set in Patching is now {heads.replace(',', ', ')}.")
+            return heads
+
+        toasts = {**jobs.QUICK, "queue": True}  # a toast needs the queue
+        component.chosen(choose_set, None, self.heads, **toasts)
 
     def chooses_model(self, event: Callable[..., Any], which: Callable[..., Any], inputs: Any = None) -> None:
         """``event(which, inputs)``, as in ``(button.click, lambda: "gpt2")``, opens the model it returns."""

@@ -1,4 +1,4 @@
-"""The part of a tab that runs an experiment: its controls, Run and Cancel, where it stands, and the link that names it."""
+"""The part of a tab that runs an experiment: controls, Run and Cancel, where it stands, the link that names it."""
 
 from __future__ import annotations
 

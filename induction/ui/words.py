@@ -38,7 +38,8 @@ def headline(
     warned = "".join(f"<p class='ih-note'>{escape(note)}</p>" for note in notes)
     return (
         f"<h2>{escape(title)} {badge}</h2><p class='ih-verdict'>{escape(verdict)}</p>{warned}"
-        f"<details><summary>How this was measured</summary><p>{escape(result.provenance())}</p><ul>{items}</ul></details>"
+        f"<details><summary>How this was measured</summary><p>{escape(result.provenance())}</p><ul>{items}</ul>"
+        "</details>"
     )
 
 
@@ -50,6 +51,6 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[str]], caption: str) 
         cells = "".join(f"<td>{escape(cell)}</td>" for cell in rest)
         lines.append(f"<tr><th scope='row'>{escape(first)}</th>{cells}</tr>")
     return (
-        f"<div class='ih-scroll' tabindex='0'><table class='ih-table'><caption class='ih-hidden'>{escape(caption)}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+        "<div class='ih-scroll' tabindex='0'><table class='ih-table'>"
+        f"<caption class='ih-hidden'>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from induction.patching.interventions import head_name
+from induction.base import head_name
 from induction.viz import frame
 from induction.viz.theme import LIGHT, Palette
 

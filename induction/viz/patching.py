@@ -7,8 +7,8 @@ from collections.abc import Collection
 import numpy as np
 import plotly.graph_objects as go
 
-from induction.base import InputError
-from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS, head_name
+from induction.base import InputError, head_name
+from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS
 from induction.patching.results import HeadSet, HeadSets, Measure, Patching
 from induction.viz import frame
 from induction.viz.heat_map import heat_map

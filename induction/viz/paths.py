@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from induction.base import InputError
+from induction.base import InputError, head_name
 from induction.circuit.results import INPUTS, Composition, Paths, signed
-from induction.patching.interventions import head_name
 from induction.viz import frame
 from induction.viz.theme import LIGHT, Palette
 

@@ -6,10 +6,9 @@ from collections.abc import Collection
 
 import plotly.graph_objects as go
 
+from induction.analysis.result import HeadScores, Scan
 from induction.analysis.scores import SCORES
-from induction.base import InputError
-from induction.patching.interventions import head_name
-from induction.results import HeadScores, Scan
+from induction.base import InputError, head_name
 from induction.viz import frame
 from induction.viz.heat_map import heat_map
 from induction.viz.theme import LIGHT, Palette

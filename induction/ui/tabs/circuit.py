@@ -11,7 +11,7 @@ from induction.circuit.experiments import AUTO
 from induction.circuit.results import INPUTS, MEASURES, Circuit
 from induction.results import published_composition
 from induction.ui import jobs, links, runs
-from induction.ui.components.diagram import diagram, diagram_value
+from induction.ui.components.diagram import diagram
 from induction.ui.components.exports import exported, exports
 from induction.ui.components.note import html, note
 from induction.ui.components.plot import plot, plot_value
@@ -44,7 +44,7 @@ def draw(model: str, live: str, traced: str, head: str, edge: str, through: str,
         head = "0.0"
     return [
         headline(model, circuit, runs.live("circuit", model, traced) is not None),
-        diagram_value(
+        plot_value(
             f"{name}-circuit",
             lambda: figures.diagram(
                 _needed(circuit), through=through, measure=measure, palette=PAGE, selected=edge or head

@@ -288,7 +288,7 @@ def _alone_area() -> tuple[dict[str, Any], list[Any], list[Any]]:
     return made, [generated, own], [*buttons, state]
 
 
-def _together_area() -> tuple[dict[str, Any], list[Any], list[Any], list[Any]]:
+def _together_area(heads: gr.Textbox) -> tuple[dict[str, Any], list[Any], list[Any], list[Any]]:
     """Controls by name, the groups that hide, tools of the set, and ``[run, cancel, status]``."""
     html("<h2>Heads together, against random sets</h2>")
     made = {
@@ -346,7 +346,7 @@ def build(page: Page) -> None:
                 open_attention = gr.Button("Open the selected head in Attention", size="sm")
         with gr.Row(elem_classes=["ih-panels"]):
             with gr.Column(min_width=320, elem_classes=["ih-panel"], elem_id="set-settings"):
-                more, more_groups, tools, set_buttons = _together_area()
+                more, more_groups, tools, set_buttons = _together_area(page.heads)
             with gr.Column(min_width=320, elem_classes=["ih-panel"]):
                 sets_title, sets_figure = html("", elem_id="sets-headline"), plot(elem_id="sets-figure")
                 sets_table = html("", elem_id="sets-table")
@@ -362,7 +362,6 @@ def build(page: Page) -> None:
     for component in (grid, bars, sets_figure):
         page.selects_head(component)
     page.opens_attention(open_attention)
-    page.set_of_heads(made["heads"], made["action"])
     _wire_set(page, grid, made, tools)
     buttons[2].click(lambda: list(_defaults().values()), None, values, **jobs.QUICK)
     for ask, (start, cancel, state) in ((alone, [*buttons[:2], buttons[3]]), (together, set_buttons)):

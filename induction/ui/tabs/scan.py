@@ -36,7 +36,7 @@ NO_SECOND = ""  # nothing to compare with
 # -- what the tab shows, each a function of (model, live, score, head) ---------------------------------------
 
 
-def draw(model: str, live: str, score: str, head: str) -> list[Any]:
+def draw(model: str, live: str, score: str, head: str, heads: str = "") -> list[Any]:
     """Everything above the live controls, in the order of ``build``."""
     scan = runs.shown("scan", model, live)
     name = short_name(model)
@@ -49,7 +49,9 @@ def draw(model: str, live: str, score: str, head: str) -> list[Any]:
         head_card(scan, score, head),
         plot_value(
             f"{name}-induction-vs-previous",
-            lambda: figures.induction_vs_previous(_needed(scan), palette=PAGE, selected=head),
+            lambda: figures.induction_vs_previous(
+                _needed(scan), palette=PAGE, selected=head, marked=heads.split(",")
+            ),
         ),
         str(reading.selection(scan, score)) if scan and score in scan.scores else "",
         table_value(scan, score, head),
@@ -228,7 +230,7 @@ def build(page: Page) -> None:
     page.link(links.choice("score", "induction", SCORES), score)
     shared = [model, live, score, head]
     shown = [meaning, warned, heading, grid, back, card, scatter, picked, table, loss, files]
-    page.show("scan", draw, shared, shown)
+    page.show("scan", draw, [*shared, page.heads], shown)
     compare(shared)
     page.show("scan", need, [model], [needs, offline])
     for component in (grid, table, scatter):

@@ -14,7 +14,7 @@ from induction.ui import jobs, links
 from induction.ui.components.exports import exported, exports
 from induction.ui.components.head_grid import grid_value, head_grid, picked
 from induction.ui.components.note import html, note
-from induction.ui.components.plot import plot, plot_value
+from induction.ui.components.plot import picked_checkpoint, plot, plot_value
 from induction.ui.words import headline
 from induction.viz import training as figures
 from induction.viz.theme import LIGHT, PAGE
@@ -170,7 +170,7 @@ def build(page: Page) -> None:
     for component in (previous, induction, heads):
         component.pick(_picked_head, None, head, **jobs.QUICK)
     for component in (loss, heads):
-        component.checkpoint(_picked_checkpoint, run, checkpoint, **jobs.QUICK)
+        component.checkpoint(_picked_checkpoint, None, checkpoint, **jobs.QUICK)
     run.change(_range, [run, checkpoint], checkpoint, **jobs.QUICK)
 
 
@@ -178,10 +178,9 @@ def _picked_head(event: gr.EventData) -> Any:
     return picked(event) or gr.skip()
 
 
-def _picked_checkpoint(event: gr.EventData, run: str) -> Any:
-    index = event._data.get("index")
-    there = isinstance(index, int) and 0 <= index < len(HISTORIES.get(run).checkpoints)
-    return index + 1 if there else gr.skip()
+def _picked_checkpoint(event: gr.EventData) -> Any:
+    index = picked_checkpoint(event)
+    return gr.skip() if index is None else min(index + 1, MOST)
 
 
 def _range(run: str, checkpoint: float) -> Any:
