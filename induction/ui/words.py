@@ -50,7 +50,6 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[str]], caption: str) 
     for first, *rest in rows:
         cells = "".join(f"<td>{escape(cell)}</td>" for cell in rest)
         lines.append(f"<tr><th scope='row'>{escape(first)}</th>{cells}</tr>")
-    return (
-        "<div class='ih-scroll' tabindex='0'><table class='ih-table'>"
-        f"<caption class='ih-hidden'>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-    )
+    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
+    hidden = f"<caption class='ih-hidden'>{escape(caption)}</caption>"
+    return f"<div class='ih-scroll' tabindex='0'><table class='ih-table'>{hidden}{body}</table></div>"

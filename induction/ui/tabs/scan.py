@@ -50,7 +50,7 @@ def draw(model: str, live: str, score: str, head: str, heads: str = "") -> list[
         plot_value(
             f"{name}-induction-vs-previous",
             lambda: figures.induction_vs_previous(
-                _needed(scan), palette=PAGE, selected=head, marked=heads.split(",")
+                _needed(scan), palette=PAGE, selected=head, marked=(heads or "").split(",")
             ),
         ),
         str(reading.selection(scan, score)) if scan and score in scan.scores else "",
