@@ -87,12 +87,7 @@ def run(options: argparse.Namespace) -> None:
         found = replace(
             found, attention=attention_on_repetition(load(options), vocab=options.vocab, seed=options.seed)
         )
-    drawn, said = [], []
-    for file, title, draw in drawings(found):
-        try:
-            drawn.append((file, title, draw(palette=LIGHT), draw(palette=PAGE)))
-        except InputError as error:
-            said.append(f"left out: {title}: {error}")
+    drawn, said = draw(found)
     if found.attention is None:
         said.append(
             "left out: Attention: the weights are not on this machine; --live downloads and measures them."
@@ -234,7 +229,18 @@ def drawings(found: Results) -> Iterator[tuple[str, str, Draw]]:
         yield "training-scores", title, partial(draw_training.scores, history)
 
 
-Drawn = list[tuple[str, str, "go.Figure | str", "go.Figure | str"]]  # file, title, in LIGHT, in PAGE
+Drawn = list[tuple[str, go.Figure | str, go.Figure | str]]  # file, in LIGHT, in PAGE
+
+
+def draw(found: Results) -> tuple[Drawn, list[str]]:
+    """All figures that these results allow, and one sentence for each that they do not."""
+    drawn, left_out = [], []
+    for file, title, make in drawings(found):
+        try:
+            drawn.append((file, make(palette=LIGHT), make(palette=PAGE)))
+        except InputError as error:
+            left_out.append(f"left out: {title}: {error}")
+    return drawn, left_out
 
 
 def _safe(name: str) -> str:
@@ -250,7 +256,7 @@ def write_page(drawn: Drawn, folder: Path, *, heading: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", folder / "plotly.min.js")
     parts = []
-    for file, _, _, figure in drawn:
+    for file, _, figure in drawn:
         name = _safe(file)
         if isinstance(figure, str):
             parts.append(f'<figure id="{name}">{figure}</figure>')
@@ -282,7 +288,7 @@ def write_images(drawn: Drawn, folder: Path) -> list[str]:
     )
 
     wanted = []
-    for file, _, figure, _ in drawn:
+    for file, figure, _ in drawn:
         path = folder / _safe(file)
         if isinstance(figure, str):
             path.with_name(f"{path.name}.svg").write_text(figure, encoding="utf-8")

@@ -60,7 +60,7 @@ def finish(
     lowest = LINE * len(caption) + 10
     figure.add_annotation(
         name="protocol",
-        text="<br>".join(map(escape, caption)),
+        text="<br>".join(escape(line, quote=False) for line in caption),
         font={"size": 12, "color": palette.muted},
         align="left",
         showarrow=False,
@@ -72,7 +72,12 @@ def finish(
         height=top + plot + below + lowest,
         autosize=True,
         margin={"l": left, "r": RIGHT, "t": top, "b": below + lowest},
-        title={"text": "<br>".join(map(escape, heading)), "x": 0, "xref": "container", "xanchor": "left"}
+        title={
+            "text": "<br>".join(escape(line, quote=False) for line in heading),
+            "x": 0,
+            "xref": "container",
+            "xanchor": "left",
+        }
         | {
             "pad": {"l": 8, "t": 8 + TITLE_LINE * (len(heading) - 1)},
             "y": 1,
@@ -108,7 +113,7 @@ def _legend_rows(names: Sequence[str]) -> int:
 
 def short(text: str, characters: int = NAME_CHARACTERS) -> str:
     """A name or token as text in a chart: cut to length, and escaped, since plotly reads tags in texts."""
-    return escape(text if len(text) <= characters else f"{text[: characters - 1]}…")
+    return escape(text if len(text) <= characters else f"{text[: characters - 1]}…", quote=False)
 
 
 def interval(low: float | None, high: float | None, digits: int = 2) -> str:
