@@ -156,7 +156,7 @@ class Page:
 
     def chooses_set(self, component: Any) -> None:
         def choose_set(event: gr.EventData) -> Any:
-            heads, notice = links.heads("selection").read(chosen_heads(event))
+            heads, _ = links.heads("selection").read(chosen_heads(event))
             if not heads:
                 return gr.skip()
             gr.Info(f"The set in Patching is now {heads.replace(',', ', ')}.")

@@ -28,7 +28,7 @@ from induction.ui.patching_settings import Sweep, Together
 from induction.ui.tabs import circuit_cards, patching_cards
 from induction.ui.tabs import patching as patching_tab
 from induction.viz import patching as figures
-from induction.viz import senders
+from induction.viz import paths as senders
 
 # By hand
 
@@ -241,7 +241,7 @@ def test_every_surface_names_exactly_the_pairs_whose_clean_prompt_is_not_better(
 
 
 def caption(figure):
-    return re.search(r'data-caption="([^"]*)"', figure)[1]
+    return figure.layout.meta["protocol"]
 
 
 def test_paths_name_the_pairs_whose_clean_prompt_is_not_better(mini):

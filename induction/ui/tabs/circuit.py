@@ -33,7 +33,7 @@ from induction.ui.live_circuit import (
 from induction.ui.names import short_name
 from induction.ui.tabs.circuit_cards import EDGE, edge_card, head_card, headline, kinds_table, place_of
 from induction.viz import circuit as figures
-from induction.viz import paths as charts
+from induction.viz import paths as senders
 from induction.viz.theme import LIGHT, PAGE
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _paths(circuit: Circuit | None, head: str, edge: str, through: str, measure:
     paths = None if circuit.kind == "published" else circuit.receiver(*place).paths
     if paths is None:
         raise InputError(NOT_TRACED)
-    return charts.path_bars(
+    return senders.path_bars(
         paths, circuit.model, through=through, measure=measure, palette=PAGE, selected=edge
     )
 
@@ -102,7 +102,7 @@ def _composition(circuit: Circuit | None, head: str, edge: str, through: str) ->
         found = circuit.receiver(*place).composition
     if found is None:
         raise InputError(NOT_TRACED)
-    return charts.composition_bars(found, circuit.model, through=through, palette=PAGE, selected=edge)
+    return senders.composition_bars(found, circuit.model, through=through, palette=PAGE, selected=edge)
 
 
 def _fed(circuit: Circuit, head: str) -> Head:
