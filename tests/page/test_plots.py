@@ -211,8 +211,8 @@ def test_text_in_a_figure_does_not_run(scatter):
     page, holder = scatter
     hostile = '<img src=x onerror="alert(1)"><a href="javascript:alert(2)">x</a><b onmouseover=alert(3)>${alert(4)}</b>'
     holder.evaluate(
-        "(holder, text) => Plotly.react(holder, holder.data.map((trace) => ({ ...trace, name: text, hovertext: text })),"
-        " { ...holder.layout, title: { text }, showlegend: true })",
+        "(holder, text) => Plotly.react(holder, holder.data.map((trace) => ({ ...trace, name: text, hovertext: text, "
+        "text })), { ...holder.layout, title: { text }, showlegend: true })",
         hostile,
     )
     click(page, holder, holder.evaluate(MARK, "5.1"))

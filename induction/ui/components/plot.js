@@ -78,7 +78,8 @@ async function draw() {
   if (mine !== turn) return;
   const style = getComputedStyle(element);
   const { data, layout } = coloured(protocolApart(spec.figure), style);
-  layout.paper_bgcolor = 'rgba(0,0,0,0)';  // on the panel's own ground
+  layout.paper_bgcolor = 'rgba(0,0,0,0)';  // on the panel's own ground, as are the buttons
+  layout.modebar = { ...layout.modebar, bgcolor: 'rgba(0,0,0,0)' };
   layout.font = { ...layout.font, family: style.fontFamily };
   layout.uirevision = spec.name;  // zoom and hidden curves outlast an update of the same figure
   layout.selectionrevision = mine;  // but a drawn box does not: what it chose is marked by then
