@@ -201,6 +201,23 @@ class Result(Part, ABC):
     def verdict(self) -> str:
         """What was found, in one or two sentences."""
 
+    def heading(self) -> list[str]:
+        """Of what and how, a line each, above a table in the terminal."""
+        return [f"{self.model}: {self.n_layers} layers x {self.n_heads} heads", getattr(self, "protocol", "")]
+
+    def listing(self, by: str = "", top: int = 10) -> Iterable[dict[str, Any]]:
+        """The table in the terminal: rows as :meth:`rows`, written as they are read there.
+
+        Args:
+            by: what heads are ranked by, where there is a choice; empty: as usual.
+            top: how many rows of a ranking.
+        """
+        return self.rows()
+
+    def words(self, by: str = "") -> list[str]:
+        """The verdict and what has to be known beside it, a sentence or more each, below that table."""
+        return [self.verdict()]
+
     def provenance(self) -> str:
         """Who made the figures, how long it took and with which versions, in words."""
         parts = [self.origin.rstrip(".") + "."]

@@ -339,6 +339,13 @@ class HeadAttention(Result):
         for name, row in zip(names, self.attention, strict=True):
             yield {"query": name, **dict(zip(names, row, strict=True))}
 
+    def listing(self, by: str = "", top: int = 10) -> Iterator[dict[str, Any]]:
+        """A row per query: the keys that it looks at most."""
+        names = [f"{position} {token}" for position, token in enumerate(self.tokens)]
+        for query, row in zip(names, self.attention, strict=True):
+            most = sorted(zip(row, names, strict=True), key=lambda cell: -cell[0])[:3]
+            yield {"query": query, "looks most at": ", ".join(f"{name} ({v:.2f})" for v, name in most if v)}
+
     def verdict(self) -> str:
         shown = ", ".join(
             f"{SCORES[name].title.lower()} {value:.2f}"

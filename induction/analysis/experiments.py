@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Self
 
 from induction.analysis.attention import HeadAttention
@@ -11,7 +11,7 @@ from induction.analysis.result import Scan
 from induction.analysis.scores import SCORES
 from induction.base import InputError, Progress, parse_heads
 from induction.data_gen.prompts import DEFAULTS, Prompt
-from induction.data_gen.sequences import TOKEN_SETS
+from induction.data_gen.sequences import DEFAULT_LENGTH, TOKEN_SETS
 from induction.experiment import Experiment, Settings, seed_setting, setting
 
 if TYPE_CHECKING:
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 class ScanSettings(Settings):
     n_prompts: int = setting(10, "Prompts", "Number of prompts", low=1, high=64, flag="prompts")
     length: int = setting(
-        50, "Tokens per copy", "Mean length of one copy, varied by a fifth", low=2, high=256
+        DEFAULT_LENGTH,
+        "Tokens per copy",
+        "Mean length of one copy, varied by a fifth; the default is less where token set or context are small",
+        low=2,
+        high=256,
     )
     vocab: str = setting("random", "Token set", "What the repeated tokens are drawn from", choices=TOKEN_SETS)
     seed: int = seed_setting()
@@ -33,10 +37,14 @@ class ScanSettings(Settings):
         )  # as links were written at first
 
 
-def run_scan(model: TransformerBridge, settings: ScanSettings) -> Iterator[Progress[Scan]]:
+def run_scan(
+    model: TransformerBridge, settings: ScanSettings, scores: Sequence[str] = tuple(SCORES)
+) -> Iterator[Progress[Scan]]:
     from induction.analysis.scanning import iter_scan
 
-    yield from iter_scan(model, scores=tuple(SCORES), **settings.model_dump())
+    asked = settings.model_dump(exclude={"length"})
+    length = None if settings.length == DEFAULT_LENGTH else settings.length  # None: as much of it as fits
+    yield from iter_scan(model, scores=scores, length=length, **asked)
 
 
 class AttentionSettings(Settings):

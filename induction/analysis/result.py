@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import Any, ClassVar, Literal
 
+from induction.analysis.scores import SCORES
 from induction.base import Grid, InputError, Number, Part, check_shape
 from induction.experiment import Result
 
 DIGITS = 5
+BAR_WIDTH = 24  # of a score of 1 in the terminal
 
 
 class HeadScores(Part):
@@ -50,6 +52,16 @@ class HeadScores(Part):
     def capped(self) -> float | None:
         """The ceiling where it is below 1, so that a score has to be read against it; else None."""
         return self.ceiling if self.ceiling is not None and round(self.ceiling, 2) < 1 else None
+
+    @property
+    def levels(self) -> str:
+        """What the score is read against on its prompts, ceiling and chance, as far as they are known, in words."""
+        parts = []
+        if self.ceiling is not None:
+            parts.append(f"ceiling {self.ceiling:.2f}" if self.capped else "ceiling 1")
+        if self.chance is not None:
+            parts.append(f"chance (uniform attention) {self.chance:.3f}")
+        return ", ".join(parts)
 
 
 class RepeatLoss(Part):
@@ -115,6 +127,35 @@ class Scan(Result):
         from induction.analysis.reading import verdict
 
         return verdict(self)
+
+    def heading(self) -> list[str]:
+        return super().heading()[:1]
+
+    def listing(self, by: str = "", top: int = 10) -> Iterator[dict[str, Any]]:
+        """The ranking with intervals and a bar per head."""
+        by = by or "induction"
+        measured = self.score(by)
+        for rank, (layer, head, mean) in enumerate(self.ranked(by)[:top], 1):
+            interval = ""
+            if measured.low and measured.high:
+                interval = f"{measured.low[layer][head]:.3f} to {measured.high[layer][head]:.3f}"
+            bar = "█" * round(BAR_WIDTH * min(max(mean, 0), 1))
+            shown = {"score": f"{mean:.3f}", "95 % interval": interval, "": bar}
+            yield {"rank": rank, "head": f"{layer}.{head}", **shown}
+
+    def words(self, by: str = "") -> list[str]:
+        """The score and its levels, the verdict (on induction), the leader as a pick, and what to beware of."""
+        from induction.analysis.reading import remarks, selection
+
+        by = by or "induction"
+        defined = f"{SCORES[by].title}: {self.score(by).protocol}"
+        return [
+            defined,
+            self.score(by).levels,
+            self.verdict(),
+            str(selection(self, by)),
+            *remarks(self, by, "induction"),
+        ]
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One row per head, one column per score, and its share of the ceiling where that is below 1."""

@@ -293,6 +293,61 @@ class Circuit(Result):
             text += f" Through its queries no head moves it by more than {most:.2f}."
         return text
 
+    def heading(self) -> list[str]:
+        return [f"{self.model}: {self.origin}", self.protocol]
+
+    def listing(self, by: str = "", top: int = 5) -> Iterator[dict[str, Any]]:
+        """The strongest feeders of each receiver, through its keys first of all; values move the answer alone."""
+        for receiver in self.receivers:
+            for through, effects in receiver.paths.effects.items() if receiver.paths else ():
+                ranked = _ranked(effects["answer" if through == "v" else "attention"].mean)
+                ranked.sort(key=lambda item: -abs(item[2]))
+                for layer, head, _ in ranked[: top if through == "k" else 2]:
+                    cells = {measure: effects[measure].mean[layer][head] for measure in MEASURES}
+                    composed = (
+                        receiver.composition.measured[through][layer][head] if receiver.composition else None
+                    )
+                    yield {
+                        "receiver": receiver.name,
+                        "through": INPUTS[through].title.lower(),
+                        "sender": head_name((layer, head)),
+                        **{name: "–" if value is None else signed(value) for name, value in cells.items()},
+                        "composition": "–" if composed is None else f"{composed:.3f}",
+                        "sender is": KINDS[self.kinds[layer][head]].title.lower(),
+                    }
+
+    def words(self, by: str = "") -> list[str]:
+        """The verdict, what is not given, the heads by kind, and each receiver."""
+        kinds = [
+            f"{kind.title} ({kind.rule}): {' '.join(map(head_name, heads))}"
+            for kind in KINDS.values()
+            if kind.score and (heads := self.of_kind(kind.name))
+        ]
+        return [self.verdict(), *self.refusals(), *kinds, *map(self._receiver_in_words, self.receivers)]
+
+    def _receiver_in_words(self, receiver: Receiver) -> str:
+        layer, head = receiver.layer, receiver.head
+        parts = [
+            f"{receiver.name}: {KINDS[self.kinds[layer][head]].title.lower()}",
+            f"induction score {self.scores['induction'][layer][head]:.2f}",
+        ]
+        if self.direct is not None:
+            parts.append(f"direct effect {self.direct[layer][head]:+.2f} logits")
+        if copied := receiver.copying:
+            parts.append(f"copying: top-1 {copied.top1:.2f}, top-5 {copied.top5:.2f}")
+            parts.append(f"eigenvalue score {copied.eigenvalue:+.2f}")
+        if not layer:
+            parts.append("first layer: nothing feeds it")
+        if receiver.paths:
+            clean, corrupted = (
+                ends["attention"] for ends in (receiver.paths.clean, receiver.paths.corrupted)
+            )
+            parts.append(f"attention to the target: clean {clean:.2f}, corrupted {corrupted:.2f}")
+        if base := receiver.composition:
+            parts.append(f"random composition {base.baseline:.3f} ± {base.baseline_deviation:.3f}")
+        caveats = receiver.paths.caveats() if receiver.paths else ""
+        return f"{', '.join(parts)}. {caveats}".strip()
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """One row per sender and receiver: composition, and the effect on both measures through each input."""
         for receiver in self.receivers:

@@ -1,4 +1,4 @@
-"""``python -m induction ...``: one module per group of commands, tables by default, one JSON document on request.
+"""``python -m induction ...``: a command per experiment and a few beside them; tables by default, JSON on request.
 
 Results go to standard output, progress and warnings to standard error. Exit codes: 0 done, 1 a verification
 failed, 2 bad input, 130 interrupted.
@@ -12,7 +12,7 @@ import warnings
 
 import induction
 from induction.base import InputError
-from induction.cli import circuit, figures, history, models, patch, scan, train
+from induction.cli import figures, generic, history, models, patch, train, verify
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,6 +37,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m induction", description=(induction.__doc__ or "").partition("\n")[0]
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (models, scan, patch, circuit, figures, history, train):
+    for group in (models, generic, patch, figures, history, verify, train):
         group.add(commands)
     return parser

@@ -1,22 +1,26 @@
-"""What the commands share: arguments of the same meaning, loading, progress and writing."""
+"""What the commands share: arguments of the same meaning, loading, progress, results as text, and writing."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from induction.analysis.experiments import ScanSettings
 from induction.base import InputError, Progress, finish
-from induction.data_gen.sequences import TOKEN_SETS
+from induction.experiment import Experiment, Result, Settings, ours
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
     from transformer_lens.model_bridge import TransformerBridge
 
-Result = TypeVar("Result")
+Found = TypeVar("Found")
 Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+# Arguments
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -29,17 +33,42 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="torch device (default cpu)")
 
 
-def add_prompts(parser: argparse.ArgumentParser, default: int = 10) -> None:
-    parser.add_argument(
-        "--prompts", type=int, default=default, metavar="N", help=f"number of prompts (default {default})"
-    )
-    parser.add_argument(
-        "--vocab",
-        choices=list(TOKEN_SETS),
-        default="random",
-        help="token set of the prompts (default random)",
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the prompts (default 0)")
+def add_settings(
+    parser: argparse.ArgumentParser, settings: type[Settings], *only: str, **defaults: Any
+) -> None:
+    """A flag for each field, or for some, with other defaults than the field's where they are given."""
+    for name, field in settings.model_fields.items():
+        if only and name not in only:
+            continue
+        default = defaults.get(name, field.default)
+        shown = "" if default in ("", None) else f" (default {default})"
+        more = {"default": default, "help": f"{field.title}: {field.description}{shown}".replace("%", "%%")}
+        if field.annotation is bool:
+            more["action"] = argparse.BooleanOptionalAction
+        elif ours(field)["choices"]:
+            more["choices"] = list(ours(field)["choices"])
+        else:
+            more |= {"type": field.annotation, "metavar": "TEXT" if field.annotation is str else "N"}
+        parser.add_argument(f"--{_flag(name, field)}", **more)
+
+
+def asked(options: argparse.Namespace, settings: type[Settings], **others: Any) -> Any:
+    """What the flags ask for; only what no one can run is refused, upper limits are for those who serve others.
+
+    Raises:
+        InputError: a value below its limit, or none of the choices.
+    """
+    fields = settings.model_fields.items()
+    given = {name: getattr(options, _flag(name, field).replace("-", "_"), None) for name, field in fields}
+    return settings(**{name: value for name, value in given.items() if value is not None} | others)
+
+
+def _flag(name: str, field: FieldInfo) -> str:
+    return ours(field)["flag"] or name.replace("_", "-")
+
+
+def add_prompts(parser: argparse.ArgumentParser) -> None:
+    add_settings(parser, ScanSettings, "n_prompts", "vocab", "seed")
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
@@ -48,36 +77,87 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the numbers as CSV")
 
 
+# Work
+
+
 def load(options: argparse.Namespace) -> TransformerBridge:
     """The model that was asked for, or the default one."""
-    from induction.model import default_model, load_model
+    from induction.model import load_model
 
-    name = options.model or default_model()
+    return load_model(_named(options), options.device)
+
+
+def run(options: argparse.Namespace, experiment: Experiment, settings: Settings) -> Any:
+    """The result of an experiment on the model that was asked for."""
+    from induction.results.running import perform
+
+    return with_progress(perform(experiment, _named(options), settings, options.device))
+
+
+def _named(options: argparse.Namespace) -> str:
+    from induction.model import default_model, resolve
+
+    name = resolve(options.model or default_model())
     print(f"loading {name} ...", file=sys.stderr)
-    return load_model(name, options.device)
+    return name
 
 
-def with_progress(steps: Iterator[Progress[Result]]) -> Result:
+def with_progress(steps: Iterator[Progress[Found]]) -> Found:
     """Run work to its end with a progress bar on standard error."""
     from tqdm import tqdm
 
     bar = tqdm(file=sys.stderr, bar_format="{l_bar}{bar:20}| {n_fmt}/{total_fmt} {desc}", leave=False)
-    with bar, closing(steps):
+    with bar, closing(steps):  # type: ignore[type-var]
 
-        def show(step: Progress[Result]) -> None:
+        def show(step: Progress[Found]) -> None:
             bar.total, bar.n = step.total, step.done
             bar.set_description_str(step.label)
 
         return finish(steps, show)
 
 
-def deliver(options: argparse.Namespace, *, text: str, json: str, csv: str) -> None:
+# What came out
+
+
+def deliver(options: argparse.Namespace, result: Result, **view: Any) -> None:
     """Print a result as text or JSON, and write the files that were asked for."""
     if options.out:
-        write(options.out, json)
+        write(options.out, result.to_json())
     if options.csv:
-        write(options.csv, csv)
-    print(json if options.json else text)
+        write(options.csv, result.to_csv())
+    print(result.to_json() if options.json else text(result, **view))
+
+
+def text(result: Result, by: str = "", **view: Any) -> str:
+    """A result for the terminal: heading, table, words, and how long it took; ``view`` as of ``Result.listing``."""
+    rows = list(result.listing(by, **view))
+    table = ["", *(aligned(rows) if rows else ()), ""]
+    made = {"{} s": result.seconds, "seed {}": result.seed}
+    end = ", ".join(words.format(value) for words, value in made.items() if value is not None)
+    return "\n".join([*filter(None, result.heading()), *table, *filter(None, result.words(by)), end])
+
+
+def aligned(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rows with the same keys as lines under a heading, numbers to the right."""
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    columns = list(zip(*cells, strict=True))
+    right = [
+        all(value[:1] in "+-–0123456789" and " " not in value for value in column[1:]) for column in columns
+    ]
+    widths = [max(map(len, column)) for column in columns]
+    return [
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def write(path: Path, text: str) -> None:

@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from induction.cli.common import Commands, add_prompts, with_progress, write
+from induction.base import InputError
+from induction.cli.common import Commands, add_prompts, text, with_progress, write
 
 
 def add(commands: Commands) -> None:
@@ -30,11 +31,10 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from induction.model import resolve
-    from induction.results import slug
+    from induction.results.shelf import HISTORIES, slug
     from induction.training.checkpoints import STEPS, iter_history
-    from induction.training.history import FOLDER, to_csv, to_json, to_text
 
-    file = options.out or FOLDER / f"{slug(resolve(options.model))}.json"
+    file = options.out or HISTORIES.folders[0] / f"{slug(resolve(options.model))}.json"
     steps = iter_history(
         options.model,
         file,
@@ -50,8 +50,8 @@ def run(options: argparse.Namespace) -> None:
         print(f"stopped; run the same command again to continue {file}", file=sys.stderr)
         raise
     if options.csv:
-        write(options.csv, to_csv(history))
-    print(to_json(history) if options.json else f"{to_text(history)}\n\n{file}")
+        write(options.csv, history.to_csv())
+    print(history.to_json() if options.json else f"{text(history)}\n\n{file}")
 
 
 def _steps(text: str) -> list[int]:
@@ -59,8 +59,6 @@ def _steps(text: str) -> list[int]:
     Raises:
         InputError: not whole numbers separated by commas.
     """
-    from induction.base import InputError
-
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
         raise InputError(f"'{text}' is not a list of training steps; write them as 0,512,1000.")

@@ -6,10 +6,8 @@ import argparse
 import json
 from dataclasses import asdict
 
-from induction.cli.common import Commands
+from induction.cli.common import Commands, aligned
 from induction.model import CATALOGUE, ModelCard, availability
-
-HEADER = ("model", "layers x heads", "parameters", "weights", "licence", "good for")
 
 
 def add(commands: Commands) -> None:
@@ -24,19 +22,17 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps(cards))
         return
     rows = [
-        (
-            name,
-            f"{card.n_layers} x {card.n_heads}",
-            f"{card.parameters / 1e6:.1f} M",
-            _weights(card),
-            card.licence,
-            card.good_for,
-        )
+        {
+            "model": name,
+            "layers x heads": f"{card.n_layers} x {card.n_heads}",
+            "parameters": f"{card.parameters / 1e6:.1f} M",
+            "weights": _weights(card),
+            "licence": card.licence,
+            "good for": card.good_for,
+        }
         for name, card in CATALOGUE.items()
     ]
-    widths = [max(len(row[i]) for row in [HEADER, *rows]) for i in range(len(HEADER))]
-    for row in [HEADER, *rows]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print("\n".join(aligned(rows)))
 
 
 def _weights(card: ModelCard) -> str:

@@ -72,6 +72,7 @@ class PairSettings(Settings):
         "As many tokens, without what the answer needs",
         high=CHARACTERS,
         link="corrupted",
+        flag="corrupt",
     )
     answer: str = setting(
         "", "Answer", "One token; empty: what the model says to the clean prompt", high=100, link="answer"
@@ -135,7 +136,13 @@ class TogetherSettings(CopySettings):
     heads: str = setting("", "The set", "layer.head, …; empty: the first k by induction score", link="heads")
     top_k: int = setting(5, "k", "Curve over the first 1, 2, … k heads", low=1, high=20, link="k", flag="top")
     n_random: int = setting(
-        20, "Random sets for each", "Of other heads in the same layers", low=0, high=100, link="random_sets"
+        20,
+        "Random sets for each",
+        "Of other heads in the same layers",
+        low=0,
+        high=100,
+        link="random_sets",
+        flag="random-sets",
     )
 
     def check(self) -> None:
@@ -157,7 +164,13 @@ class AblationSettings(PairSettings):
         "mean", "Ablation", "What replaces the heads' outputs", choices=ABLATIONS, link="ablation"
     )
     n_random: int = setting(
-        20, "Random sets for each", "Of other heads in the same layers", low=0, high=100, link="random_sets"
+        20,
+        "Random sets for each",
+        "Of other heads in the same layers",
+        low=0,
+        high=100,
+        link="random_sets",
+        flag="random-sets",
     )
 
     def check(self) -> None:

@@ -20,6 +20,7 @@ Row = list[Number | None]
 Cells = list[Row] | list[list[Row]]
 Kind = Literal["computed", "published"]
 LISTED = 3  # heads named in a verdict
+INTERVAL = "95 % interval"
 
 
 class Pair(Part):
@@ -224,6 +225,24 @@ class Patching(Intervention):
         first = head * self.group_size
         return f"{layer}.{first}-{first + self.group_size - 1}"
 
+    def heading(self) -> list[str]:
+        what = f"{DIRECTIONS[self.direction].title.lower()} {COMPONENTS[self.component].title.lower()}, {self.method}"
+        return [f"{self.model}: {what}", self.protocol]
+
+    def listing(self, by: str = "", top: int = 10) -> Iterator[dict[str, Any]]:
+        """The heads with the largest effects on a metric, highest first."""
+        by = by or "logit_difference"
+        for layer, head, value in self.ranked(by)[:top]:
+            interval = None if self.n_positions is not None else self.effect(by).interval(layer, head)
+            yield {
+                self.unit: self.name(layer, head),
+                "effect": f"{value:+.3f}",
+                INTERVAL: _interval(interval),
+            }
+
+    def words(self, by: str = "") -> list[str]:
+        return [self.verdict(by or "logit_difference"), self.pick]
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """One row per head (or group), and position where every one was patched."""
         parts = {"effect": "mean", "low": "low", "high": "high"}
@@ -308,6 +327,10 @@ class Measure(Part):
     random: list[Number] = Field(default_factory=list)
     percentile: Number | None = None
 
+    @property
+    def shown(self) -> str:
+        return "undefined" if self.effect is None else f"{self.effect:+.3f}"
+
     def random_in_words(self, digits: int = 3) -> str:
         """Mean effect of the random sets, which are all the same where a layer has no heads to choose among."""
         alike = " (all alike)" if len(self.random) > 1 and len(set(self.random)) == 1 else ""
@@ -358,6 +381,49 @@ class HeadSets(Intervention):
             said.append(NOT_BOUNDED)
         return " ".join(filter(None, said))
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether each set is one head, so that the sets are a ranking."""
+        return len(self.sets) > 1 and all(len(one.heads) == 1 for one in self.sets)
+
+    def heading(self) -> list[str]:
+        declared = (ABLATIONS | DIRECTIONS)[self.intervention]
+        what = "ablation" if self.intervention in ABLATIONS else "of heads together"
+        lines = [
+            f"{self.model}: {declared.title.lower()} {what}, {COMPONENTS[self.component].title.lower()}",
+            self.protocol,
+        ]
+        return lines if len(self.sets) > 1 else [*lines, f"{self.sets[0].label}: {self.sets[0].names}"]
+
+    def listing(self, by: str = "", top: int = 10) -> Iterator[dict[str, Any]]:
+        """Of one set a row per measure; of several a row per set, with its effects on a metric and on the losses."""
+        if len(self.sets) == 1:
+            for name, one in self.sets[0].measures.items():
+                numbers = {"plain": f"{one.baseline:.3f}", "edited": f"{one.edited:.3f}", "effect": one.shown}
+                bounds = None if one.low is None or one.high is None else (one.low, one.high)
+                random = {"random sets": one.random_in_words()} if one.random else {}
+                above = {"percentile": f"{one.percentile:.0f}"} if one.percentile is not None else {}
+                yield {"measure": name, **numbers, INTERVAL: _interval(bounds), **random, **above}
+            return
+        for one in self.ranked(by)[:top] if self.in_turn else self.sets[:top]:
+            cells = {}
+            for name, measure in one.measures.items():
+                if name == (by or "logit_difference") or name not in METRICS:
+                    random = f" (random {measure.random_in_words()})" if measure.random else ""
+                    cells[name] = measure.shown + random
+            yield {"heads": one.label, **cells}
+
+    def ranked(self, by: str = "") -> list[HeadSet]:
+        """The sets by the size of their effect on a metric, largest first."""
+        return sorted(self.sets, key=lambda one: -abs(one.measures[by or "logit_difference"].effect or 0))
+
+    def words(self, by: str = "") -> list[str]:
+        """The verdict, and caveats of the measures that it does not speak of."""
+        by, last = by or "logit_difference", self.sets[-1]
+        others = [name for name in last.measures if name != by] if len(self.sets) == 1 else []
+        said = {name: self.caveats(last, name) for name in others}
+        return [self.verdict(by), *(f"{name}: {text}" for name, text in said.items() if text)]
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """One row per set and measure."""
         numbers = ("baseline", "edited", "other", "effect", "low", "high", "percentile")
@@ -367,12 +433,17 @@ class HeadSets(Intervention):
                 yield {"set": one.label, "heads": one.names, "measure": name, "unit": measure.unit, **cells}
 
     def verdict(self, metric: str = "logit_difference") -> str:
-        """What the last set does, in a few sentences: of a curve the largest one."""
+        """What the last set does, in a few sentences: of a curve the largest one; of heads in turn, which do most."""
         last = self.sets[-1]
         measure = last.measures.get(metric)
         if measure is None:
             known = ", ".join((METRICS | LOSSES)[name].title.lower() for name in last.measures)
             return f"Measured here: {known}; choose that metric, or run anew."
+        if self.in_turn:
+            most = (f"{one.label} ({one.measures[metric].shown})" for one in self.ranked(metric)[:LISTED])
+            return (
+                f"Largest effects on the {METRICS[metric].title.lower()}, each head alone: {', '.join(most)}."
+            )
         caveats = self.caveats(last, metric)
         if measure.effect is None:
             return caveats
@@ -439,6 +510,13 @@ class Attribution(Intervention):
                 cells = {name: None if grid is None else grid[layer][head] for name, grid in grids.items()}
                 yield {"layer": layer, "head": head, **{f"logit_difference_{k}": v for k, v in cells.items()}}
 
+    def heading(self) -> list[str]:
+        return [f"{self.model}: direct logit attribution", self.protocol]
+
+    def listing(self, by: str = "", top: int = 10) -> Iterator[dict[str, Any]]:
+        for layer, head, value in self.ranked()[:top]:
+            yield {"head": head_name((layer, head)), "logits": f"{value:+.3f}"}
+
     def ranked(self) -> list[tuple[int, int, float]]:
         """``(layer, head, logits)`` of all heads, largest first whatever the sign."""
         heads = [
@@ -456,6 +534,10 @@ class Attribution(Intervention):
     def check(self) -> None:
         for grid in (self.mean, self.low, self.high):
             check_shape("attribution", grid, self.n_layers, self.n_heads)
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return f"{bounds[0]:+.3f} to {bounds[1]:+.3f}" if bounds else ""
 
 
 def _check_names(*named: tuple[str, Collection[str]]) -> None:

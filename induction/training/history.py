@@ -43,6 +43,23 @@ class History(Result):
             scores = {f"{s}_{a}.{b}": getattr(point, s)[a][b] for s in SCORES for a, b in heads}
             yield numbers | scores
 
+    def heading(self) -> list[str]:
+        return [f"{self.model}: {self.origin}", self.protocol]
+
+    def listing(self, by: str = "", top: int = 10) -> Iterator[dict[str, Any]]:
+        """One row per checkpoint, with the highest head of each score."""
+        for point in self.checkpoints:
+            shown = {"step": f"{point.step:,}", "tokens": f"{point.tokens:,}"}
+            shown |= {
+                "first copy": f"{point.first_copy_loss:.2f}",
+                "second copy": f"{point.second_copy_loss:.2f}",
+            }
+            for name in SCORES:
+                grid = getattr(point, name)
+                value, layer, head = max((v, a, b) for a, row in enumerate(grid) for b, v in enumerate(row))
+                shown[name.replace("_", " ")] = f"{layer}.{head} {value:.2f}"
+            yield shown
+
     def verdict(self) -> str:
         """Whether and when induction heads formed."""
         change = phase_change(self)
