@@ -190,11 +190,7 @@ def _copy_losses(logits: torch.Tensor, tokens: torch.Tensor, period: int) -> NDA
         ``[row, copy]``.
     """
     nll = torch.stack([_nll(row, tokens[0]) for row in logits]).double().cpu().numpy()  # [row, pos - 1]
-    n_pos = tokens.shape[1]
-    begins = [
-        n_pos - (2 - loss.copy) * period for loss in LOSSES.values()
-    ]  # entry i is the loss on token i + 1
-    return np.stack([nll[:, begin : begin + period - 1].mean(1) for begin in begins], 1)
+    return np.stack([loss.of(nll, period) for loss in LOSSES.values()], 1)
 
 
 def _nll(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from induction.base import InputError, Progress
@@ -86,22 +85,19 @@ def _with(history: History | None, measured: Scan, step: int, file: Path) -> His
         induction=measured.scores["induction"].mean,
         previous_token=measured.scores["previous_token"].mean,
     )
-    alone = History(
-        model=measured.model,
-        n_layers=measured.n_layers,
-        n_heads=measured.n_heads,
-        origin="public training checkpoints, measured by induction.training.checkpoints",
-        protocol=measured.scores["induction"].protocol,
-        seed=measured.seed,
-        checkpoints=[point],
-        versions=measured.versions,
-    )
-    if history is None:
-        return alone
-    if replace(history, checkpoints=[], versions={}) != replace(alone, checkpoints=[], versions={}):
+    way = {
+        "model": measured.model,
+        "n_layers": measured.n_layers,
+        "n_heads": measured.n_heads,
+        "origin": "public training checkpoints, measured by induction.training.checkpoints",
+        "protocol": measured.scores["induction"].protocol,
+        "seed": measured.seed,
+    }
+    before = history.checkpoints if history else []
+    if history and any(getattr(history, name) != value for name, value in way.items()):
         raise InputError(f"{file.name} was measured in another way; write this history to another file.")
-    points = sorted([*history.checkpoints, point], key=lambda one: one.step)
-    return replace(history, checkpoints=points)
+    points = sorted([*before, point], key=lambda one: one.step)
+    return History(**way, checkpoints=points, versions=(history or measured).versions)
 
 
 def _write(file: Path, text: str) -> None:
