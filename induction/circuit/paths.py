@@ -23,15 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from induction.analysis.scores import induction_mask
-from induction.base import (
-    Head,
-    InputError,
-    Interval,
-    Progress,
-    check_choice,
-    finished,
-    mean_interval,
-)
+from induction.base import Head, InputError, Interval, Progress, check_choice, finished, mean_interval
 from induction.circuit.composition import receiving
 from induction.circuit.results import INPUTS, MEASURES, MLPS, Mlps, PathEffect, Paths
 from induction.data_gen.pairs import PromptPair, check_pairs, in_words
