@@ -465,11 +465,13 @@ class _Run:
         return trained
 
     def _record(self, trained: Trained, minutes: float) -> dict[str, Any]:
+        measured = json.loads(history_to_json(trained.history))["checkpoints"]
+        figures = next(point for point in measured if point["step"] == trained.kept.step)
         return {
             "recipe": asdict(self.recipe),
             "parameters": sum(value.numel() for value in self.state.values()),
             "kept_step": trained.kept.step,
-            "figures": trained.kept.model_dump(),
+            "figures": figures,
             "unigram_loss": round(trained.unigram_loss, DIGITS),
             "bigram_loss": round(trained.bigram_loss, DIGITS),
             "minutes": round(minutes, 1),
@@ -483,9 +485,9 @@ class _Run:
     def _card(self, trained: Trained, minutes: float) -> str:
         """The model card; every figure in it comes from the run."""
         recipe, kept = self.recipe, trained.kept
-        best = max((value, f"{i}.{h}") for i, row in enumerate(kept.induction) for h, value in enumerate(row))
-        previous = max(
-            (value, f"{i}.{h}") for i, row in enumerate(kept.previous_token) for h, value in enumerate(row)
+        best, previous = (
+            max((value, f"{i}.{h}") for i, row in enumerate(grid) for h, value in enumerate(row))
+            for grid in (kept.induction, kept.previous_token)
         )
         shapes = " or ".join(
             f"{shape.rows} rows x {shape.length} tokens with periods {recipe.shortest_period} to "
