@@ -90,7 +90,7 @@ def head_map(
         diverging=True,
         selected=selected,
         marked=marked,
-        unit="head" if result.unit == "head" else "group of heads",
+        unit=_column(result),
         name=result.name,
         palette=palette,
     )
@@ -124,11 +124,13 @@ def bars(
         for layer, head, _ in ranked
     ]
     plain = f"clean {clean:.3f}, corrupted {corrupted:.3f}"
-    figure = go.Figure()
-    figure.add_bar(
+    patched = go.Bar(
         x=names,
         y=values,
-        customdata=[list(row) for row in zip(names, values, shares, *zip(*ends, strict=True), strict=True)],
+        customdata=[
+            [name, value, share, *end]
+            for name, value, share, end in zip(names, values, shares, ends, strict=True)
+        ],
         hovertext=[
             f"{name}: patched {'not measured' if value is None else f'{value:.3f}'}<br>{plain}<br>"
             f"effect on the {METRICS[metric].title.lower()} {share:.3f}{frame.interval(*end)}"
@@ -136,32 +138,34 @@ def bars(
         ],
         hoverinfo="text",
         marker={"color": [palette.selected if name == selected else palette.accent for name in names]},
-        **{"name": "patched", "showlegend": True},
+        name="patched",
+        showlegend=True,
         meta={"pick": "head"} if result.unit == "head" else None,
     )
-    frame.level(figure, f"clean {clean:.2f}", palette.second, y=clean)
-    frame.level(figure, f"corrupted {corrupted:.2f}", palette.muted, dash="dash", y=corrupted)
-    unit = METRICS[shown].unit
-    y_name = METRICS[shown].title + ("" if unit == shown else f" ({unit})")
+    unit, y_name = METRICS[shown].unit, METRICS[shown].title
     known = [0.0, clean, corrupted, *(value for value in values if value is not None)]
     margin = 0.06 * (max(known) - min(known) or 1)
-    figure.update_xaxes(
-        title_text=f"patched {'head' if result.unit == 'head' else 'group of heads'}", type="category"
-    )
-    figure.update_yaxes(
-        title_text=y_name if unit != shown else f"{y_name} (0 to 1)",
-        range=[min(known) - (margin if min(known) < 0 else 0), max(known) + margin],
-    )
     n = len(effect.clean)
-    return frame.finish(
-        figure,
+    return frame.chart(
+        [patched],
         palette,
         title="Clean, corrupted and patched",
         spoken=f"{y_name}: {plain}, and with each head patched",
         protocol=(f"Means over {n} prompt pairs. " if n > 1 else "")
         + _caption(result, result.caveats(shown)),
+        x={"title": {"text": f"patched {_column(result)}"}, "type": "category"},
+        y={"title": {"text": f"{y_name} ({'0 to 1' if unit == shown else unit})"}}
+        | {"range": [min(known) - (margin if min(known) < 0 else 0), max(known) + margin]},
+        shapes=[
+            frame.level(f"clean {clean:.2f}", palette.second, y=clean),
+            frame.level(f"corrupted {corrupted:.2f}", palette.muted, dash="dash", y=corrupted),
+        ],
         drag=False,
     )
+
+
+def _column(result: Patching) -> str:
+    return "head" if result.unit == "head" else "group of heads"
 
 
 def _patched_mean(result: Patching, metric: str, layer: int, head: int) -> float | None:
@@ -198,48 +202,60 @@ def curve(result: HeadSets, metric: str = "logit_difference", *, palette: Palett
     caveats = result.caveats(result.sets[0], metric)
     if not own:
         raise InputError(caveats)
-    figure = go.Figure()
-    drawn = [(k, *_band(measure.random)) for k, measure in points if measure.random]
-    if drawn:
-        means, ends = [mean for _, _, mean, _ in drawn], [(low, high) for _, low, _, high in drawn]
-        figure.add_scatter(
-            x=[k for k, *_ in drawn],
-            y=means,
-            error_y=frame.error_bars(means, ends, palette.second, thickness=5, width=0),
-            customdata=[[k, *values] for k, *values in drawn],
-            mode="markers",
-            marker={"color": palette.second, "size": 7},
-            hovertemplate="%{y:.2f}, %{customdata[1]:.2f} to %{customdata[3]:.2f}<extra>random</extra>",
-            **{"name": "random sets, mean and 95 %", "showlegend": True, "opacity": 0.6},
-        )
-    heads = [head_name(tuple(result.sets[k - 1].heads[-1])) for k, _, _ in own]
     effect_of = [effect for _, _, effect in own]
+    traces = [_random_sets(points, palette)] if any(measure.random for _, measure in points) else []
     intervals = [_interval(measure) for _, measure, _ in own]
-    figure.add_scatter(
+    cells = [
+        [head_name(tuple(result.sets[k - 1].heads[-1])), k, effect, *(ends or (None, None))]
+        for (k, _, effect), ends in zip(own, intervals, strict=True)
+    ]
+    first = go.Scatter(
         x=[k for k, _, _ in own],
         y=effect_of,
         error_y=frame.error_bars(effect_of, intervals, palette.accent),
-        customdata=[
-            [head, k, effect, *(ends or (None, None)), frame.interval(*(ends or (None, None)))]
-            for head, (k, _, effect), ends in zip(heads, own, intervals, strict=True)
-        ],
+        customdata=[[*cell, frame.interval(*cell[3:])] for cell in cells],
         hovertemplate="%{y:.2f}%{customdata[5]}<extra>to %{customdata[0]}</extra>",
         mode="lines+markers",
         line={"color": palette.accent, "width": 2},
-        marker={"color": palette.accent, "size": 8},
-        **{"name": "first k heads", "showlegend": True, "meta": {"pick": "head"}},
+        marker={"size": 8},
+        name="first k heads",
+        showlegend=True,
+        meta={"pick": "head"},
     )
-    figure.update_layout(hovermode="x unified")
-    figure.update_xaxes(title_text="k, heads patched together, by induction score", nticks=11, tickformat="d")
-    figure.update_xaxes(range=[0.5, len(points) + 0.5], unifiedhovertitle_text="first %{x} heads")
-    figure.update_yaxes(title_text=effect_name(result, metric), rangemode="tozero")
-    return frame.finish(
-        figure,
+    name = effect_name(result, metric)
+    return frame.chart(
+        [*traces, first],
         palette,
         title="The first k heads together",
-        spoken=f"{own[-1][0]} heads together: {effect_name(result, metric)} {effect_of[-1]:.2f}",
+        spoken=f"{own[-1][0]} heads together: {name} {effect_of[-1]:.2f}",
         protocol=_caption(result, caveats),
+        x={
+            "title": {"text": "k, heads patched together, by induction score"},
+            "nticks": 11,
+            "tickformat": "d",
+        }
+        | {"range": [0.5, len(points) + 0.5], "unifiedhovertitle": {"text": "first %{x} heads"}},
+        y={"title": {"text": name}, "rangemode": "tozero"},
+        hover="x unified",
         plot=280,
+    )
+
+
+def _random_sets(points: list[tuple[int, Measure]], palette: Palette) -> go.Scatter:
+    """Mean of the random sets of each size, and the middle 95 % of them as a bar."""
+    drawn = [(k, *_band(measure.random)) for k, measure in points if measure.random]
+    means, ends = [mean for _, _, mean, _ in drawn], [(low, high) for _, low, _, high in drawn]
+    return go.Scatter(
+        x=[k for k, *_ in drawn],
+        y=means,
+        error_y=frame.error_bars(means, ends, palette.second, thickness=5, width=0),
+        customdata=[list(cell) for cell in drawn],
+        hovertemplate="%{y:.2f}, %{customdata[1]:.2f} to %{customdata[3]:.2f}<extra>random</extra>",
+        mode="markers",
+        marker={"color": palette.second, "size": 7},
+        opacity=0.6,
+        name="random sets, mean and 95 %",
+        showlegend=True,
     )
 
 
@@ -257,43 +273,39 @@ def distribution(
         raise InputError(caveats)
     if not measure.random:
         raise InputError("No random sets were run; ask for some to see where this set falls among them.")
-    span = [0.0, measure.effect, *measure.random]
-    counts, edges = np.histogram(
-        measure.random, BINS, (min(span), max(span) if max(span) > min(span) else 1.0)
-    )
-    mean = sum(measure.random) / len(measure.random)
-    own, ends = measure.effect, _interval(measure) or (None, None)
-    words = f"{own:.3f}{frame.interval(*ends, digits=3)}"
-    figure = go.Figure()
-    figure.add_bar(
+    random, own, ends = measure.random, measure.effect, _interval(measure)
+    low, high = min(0.0, own, *random), max(0.0, own, *random)
+    counts, edges = np.histogram(random, BINS, (low, high if high > low else low + 1))
+    mean, bounds = sum(random) / len(random), ends or (None, None)
+    bars = go.Bar(
         x=((edges[1:] + edges[:-1]) / 2).tolist(),
         y=counts.tolist(),
         width=float(edges[1] - edges[0]),
-        customdata=[list(bin_) for bin_ in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)],
+        customdata=np.stack([edges[:-1], edges[1:]], 1).tolist(),
         hovertemplate="%{y} random sets between %{customdata[0]:.3f} and %{customdata[1]:.3f}<extra></extra>",
         marker={"color": palette.second, "opacity": 0.6},
-        **{"name": f"{len(measure.random)} random sets, mean {mean:.2f}", "showlegend": True},
+        name=f"{len(random)} random sets, mean {mean:.2f}",
+        showlegend=True,
     )
-    top = int(counts.max())
-    figure.add_scatter(
+    line = go.Scatter(
         x=[own, own],
-        y=[0, top * 1.15],
-        error_x=frame.error_bars([own, own], [None, _interval(measure)], palette.accent),
-        customdata=[[own, *ends, mean, measure.percentile]] * 2,
-        hovertemplate=f"this set {words}<br>random sets: mean {mean:.3f}<br>"
+        y=[0, 1.15 * int(counts.max())],
+        error_x=frame.error_bars([own, own], [None, ends], palette.accent),
+        hovertemplate=f"this set {own:.3f}{frame.interval(*bounds, digits=3)}<br>random sets: mean {mean:.3f}<br>"
         f"percentile {measure.percentile:.0f}<extra></extra>",
         mode="lines",
         line={"color": palette.accent, "width": 3},
-        **{"name": f"this set {own:.2f}", "showlegend": True},
+        name=f"this set {own:.2f}",
+        showlegend=True,
     )
-    figure.update_xaxes(title_text=effect_name(result, metric))
-    figure.update_yaxes(title_text="number of random sets", tickformat="d", rangemode="tozero", nticks=6)
-    return frame.finish(
-        figure,
+    return frame.chart(
+        [bars, line],
         palette,
         title="This set among random sets",
-        spoken=f"This set: {own:.3f}; {len(measure.random)} random sets: mean {mean:.3f}",
+        spoken=f"This set: {own:.3f}; {len(random)} random sets: mean {mean:.3f}",
         protocol=_caption(result, caveats),
+        x={"title": {"text": effect_name(result, metric)}},
+        y={"title": {"text": "number of random sets"}, "tickformat": "d", "rangemode": "tozero", "nticks": 6},
         plot=200,
     )
 
