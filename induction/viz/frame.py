@@ -27,7 +27,7 @@ NARROW = 390 - LEFT - RIGHT  # the plotting area on a phone
 AXIS = 50  # below the plotting area: tick labels and the axis title
 COLOUR_BAR = 52  # below that, where there is one
 LINE, LEGEND_LINE, TITLE_LINE = 16, 19, 19
-TITLE_CHARACTERS, PROTOCOL_CHARACTERS = 46, 58
+TITLE_CHARACTERS, PROTOCOL_CHARACTERS = 46, 54
 CHARACTER = 6.4  # mean width of a character of 12 px
 SUPERFLUOUS = ("sendChartToCloud", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d")
 

@@ -132,6 +132,7 @@ def _chart(
         hovertext=[f"{name} into {receiver}: {words(value, ends)}" for name, value, ends in rows],
         hoverinfo="text",
         marker={"color": [palette.selected if name in chosen else palette.accent for name in names]},
+        showlegend=False,
         meta={"pick": "head"},
     )
     y = {"title": {"text": "earlier head"}, "type": "category", "autorange": "reversed", "dtick": 1}

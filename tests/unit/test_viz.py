@@ -103,6 +103,8 @@ def test_every_chart_keeps_the_frame(name):
     assert name == "attention" or any(re.search(r"\(|number|index|tokens|k,", one) for one in names)
     assert (layout.hovermode == "x unified") == (name in CURVES)
     assert (layout.dragmode == "select") == ("scatter" in name)
+    for trace in figure.data:
+        assert trace.name if trace.showlegend else trace.type == "heatmap" or trace.showlegend is False
     assert "sendChartToCloud" in layout.modebar.remove
     assert not frame.CONFIG["showSendToCloud"]
 
@@ -170,6 +172,13 @@ def test_a_grid_holds_every_head_with_its_interval():
     )
     outlines = [(box.x0, box.y0) for box in CHARTS["grid"]().layout.shapes]
     assert outlines == [(2.5, 0.5), (1.5, -0.5), (6.5, 0.5)]
+
+
+@pytest.mark.parametrize("name", results.bundled_names())
+def test_every_bundled_scan_is_drawn_whole(name):
+    found = results.bundled(name)
+    for score in found.scores:
+        assert np.shape(scan.grid(found, score).data[0].z) == (found.n_layers, found.n_heads)
 
 
 def test_an_effect_map_is_centred_on_nothing_and_leaves_gaps():
