@@ -45,7 +45,6 @@ def head_figure(
         mode="markers",
         marker={"symbol": "square-open", "size": min(cell, frame.NARROW / n), "color": palette.second},
         name="induction target",
-        showlegend=True,
         hoverinfo="skip",
     )
     protocol = f"{seen.model}, head {layer}.{head}. {seen.protocol}. Computed by this project; weights: {seen.origin}."
@@ -71,7 +70,7 @@ def _axis(title: str, places: list[str], names: list[str], length: float) -> dic
     shown = range(0, len(places), math.ceil(APART * len(places) / length))
     named = {"tickvals": list(shown), "ticktext": [names[index] for index in shown], "showgrid": False}
     order = {"type": "category", "categoryorder": "array", "categoryarray": places}
-    return {"title": {"text": title}, **named, **order}
+    return frame.axis(title, **named, **order)
 
 
 def _map(pattern: NDArray[np.floating], places: list[str], palette: Palette, bar: float) -> go.Heatmap:

@@ -12,6 +12,7 @@ from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.basedatatypes import BaseTraceType
 
 from induction.viz.theme import Palette, template
 
@@ -33,7 +34,7 @@ SUPERFLUOUS = ("sendChartToCloud", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScal
 
 
 def chart(
-    traces: Sequence[Any],
+    traces: Sequence[BaseTraceType],
     palette: Palette,
     *,
     title: str,
@@ -52,6 +53,7 @@ def chart(
     """A chart with its frame; ``layout.meta`` has what a page shows as text of its own.
 
     Args:
+        traces: those with a name have an entry in the legend, unless they say otherwise.
         title: short, above the chart; ``spoken``: one sentence for screen readers.
         protocol: how the numbers were made. It stands under the chart as the annotation named ``protocol``, over
             the ``layout.meta["protocol_height"]`` lowest pixels of height and margin.
@@ -59,6 +61,9 @@ def chart(
         plot: height of the plotting area; ``left`` and ``below``: room for the names at its axes; all in pixels.
         drag: what dragging does: ``zoom``, ``select`` (a set of heads), or False where there is nothing to zoom into.
     """
+    for trace in traces:
+        if trace.showlegend is None:
+            trace.showlegend = trace.name is not None
     heading, caption = textwrap.wrap(title, TITLE_CHARACTERS), textwrap.wrap(protocol, PROTOCOL_CHARACTERS)
     named = [one["name"] for one in (*traces, *shapes) if one["showlegend"]]
     top = 14 + TITLE_LINE * len(heading) + LEGEND_LINE * _legend_rows(named) + (8 if named else 0)
@@ -100,6 +105,10 @@ def _lines(lines: Iterable[str]) -> str:
     return "<br>".join(escape(line, quote=False) for line in lines)
 
 
+def axis(title: str, **options: Any) -> dict[str, Any]:
+    return {"title": {"text": title}, **options}
+
+
 def short(text: str, characters: int) -> str:
     """A name or token as text in a chart: cut to length, and escaped, since plotly reads tags in texts."""
     return escape(text if len(text) <= characters else f"{text[: characters - 1]}…", quote=False)
@@ -111,13 +120,16 @@ def interval(low: float | None, high: float | None, digits: int = 2) -> str:
 
 
 def error_bars(
-    values: Sequence[float], intervals: Sequence[tuple[float, float] | None], colour: str, **style: Any
+    values: Sequence[float],
+    low: Sequence[float | None],
+    high: Sequence[float | None],
+    colour: str,
+    **style: Any,
 ) -> dict[str, Any]:
     """Intervals as plotly takes them: distances from the values, none where there is no interval."""
-    ends = [found or (value, value) for value, found in zip(values, intervals, strict=True)]
-    up = [high - value for value, (_, high) in zip(values, ends, strict=True)]
-    down = [value - low for value, (low, _) in zip(values, ends, strict=True)]
-    shown = {"color": colour, "thickness": 1.5, "width": 3, "visible": any(intervals)}
+    down = [0 if end is None else value - end for value, end in zip(values, low, strict=True)]
+    up = [0 if end is None else end - value for value, end in zip(values, high, strict=True)]
+    shown = {"color": colour, "thickness": 1.5, "width": 3, "visible": any(end is not None for end in low)}
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, **shown, **style}
 
 

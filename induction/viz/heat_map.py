@@ -56,6 +56,7 @@ def heat_map(
         colorbar=frame.colour_bar(what, palette, y=-frame.AXIS / plot),
         meta={"pick": "head"} if unit == "head" else None,
     )
+    apart = math.ceil(14 * len(values) / plot)  # layers from one tick to the next, which has a line of text
     ticks = {"showgrid": False, "zeroline": False, "tickformat": "d"}
     return frame.chart(
         [trace],
@@ -63,9 +64,8 @@ def heat_map(
         title=title,
         spoken=spoken or title,
         protocol=protocol,
-        x={"title": {"text": f"{unit} (number within its layer)"}, "nticks": 13, **ticks},
-        y={"title": {"text": "layer (number)"}, "dtick": math.ceil(14 * len(values) / plot), **ticks}
-        | {"range": [len(values) - 0.5, -0.5]},
+        x=frame.axis(f"{unit} (number within its layer)", nticks=13, **ticks),
+        y=frame.axis("layer (number)", dtick=apart, range=[len(values) - 0.5, -0.5], **ticks),
         shapes=[
             *_outlines(values, [selected], palette.selected, "selected head"),
             *_outlines(values, marked, palette.second, "chosen set"),

@@ -15,7 +15,7 @@ from induction.viz.theme import LIGHT, Palette
 BARS = 12
 ROW = 22  # pixels from one bar to the next
 
-Row = tuple[str, float, tuple[float, float] | None]  # earlier head, value, interval
+Row = tuple[str, float, float | None, float | None]  # earlier head, value, ends of its interval
 
 
 def composition_bars(
@@ -35,12 +35,12 @@ def composition_bars(
             f"{', '.join(INPUTS[name].title.lower() for name in composition.measured)}."
         )
     grid, receiver = composition.measured[through], head_name((composition.layer, composition.head))
-    cells = [
-        (head_name((layer, head)), value, None)
+    cells: list[Row] = [
+        (head_name((layer, head)), value, None, None)
         for layer, row in enumerate(grid)
         for head, value in enumerate(row)
     ]
-    rows: list[Row] = sorted(cells, key=lambda cell: -cell[1])[:BARS]
+    rows = sorted(cells, key=lambda cell: -cell[1])[:BARS]
     random, deviation = composition.baseline, composition.baseline_deviation
     name = f"{through.upper()}-composition"
     who = "Computed by this project" if composition.kind == "computed" else "From published weights"
@@ -53,7 +53,7 @@ def composition_bars(
         title=f"{name} with head {receiver}",
         spoken=f"{name} of earlier heads with head {receiver} of {model}",
         protocol=f"{model}, {composition.origin}. {who}. {composition.definition.rstrip('.')}.",
-        x={"title": {"text": f"{name} with {receiver} (0 to 1)"}, "rangemode": "tozero"},
+        x=frame.axis(f"{name} with {receiver} (0 to 1)", rangemode="tozero"),
         shapes=[
             frame.level(f"random heads {random:.4f} ± {deviation:.4f}", palette.ink, dash="dash", x=random),
             frame.band(random - deviation, random + deviation, palette.ink, opacity=0.15),
@@ -80,7 +80,8 @@ def path_bars(
         raise InputError(paths.caveats())
     effect = paths.effects[through][measure]
     rows: list[Row] = [
-        (head_name((layer, head)), value, effect.interval(layer, head)) for layer, head, value in ranked
+        (head_name((layer, head)), value, *(effect.interval(layer, head) or (None, None)))
+        for layer, head, value in ranked
     ]
     receiver, inputs = head_name((paths.layer, paths.head)), INPUTS[through].title.lower()
     what = "attention to the target" if measure == "attention" else "share of the answer"
@@ -92,7 +93,7 @@ def path_bars(
         title=f"Paths into head {receiver} through {inputs}",
         spoken=f"Path patching into head {receiver} of {model} through {inputs}",
         protocol=f"{model}, head {receiver}. {_protocol(paths, through, measure)}",
-        x={"title": {"text": f"effect through {inputs} ({what})"}},
+        x=frame.axis(f"effect through {inputs} ({what})"),
     )
 
 
@@ -116,24 +117,23 @@ def _chart(
     rows: list[Row], receiver: str, palette: Palette, selected: str, *, digits: int = 3, **shown: Any
 ) -> go.Figure:
     """Horizontal bars, one per earlier head, the first on top."""
-    names, values = [name for name, _, _ in rows], [value for _, value, _ in rows]
+    names, values, low, high = zip(*rows, strict=True) if rows else ((), (), (), ())
     chosen = (selected, selected.removesuffix(f">{receiver}"))
 
-    def words(value: float, ends: tuple[float, float] | None) -> str:
-        bounds = f" [{signed(ends[0], digits)}, {signed(ends[1], digits)}]" if ends else ""
+    def words(value: float, low: float | None, high: float | None) -> str:
+        bounds = "" if low is None or high is None else f" [{signed(low, digits)}, {signed(high, digits)}]"
         return signed(value, digits) + bounds
 
     bars = go.Bar(
         x=values,
         y=names,
         orientation="h",
-        error_x=frame.error_bars(values, [ends for _, _, ends in rows], palette.ink),
-        customdata=[[name, value, *(ends or (None, None))] for name, value, ends in rows],
-        hovertext=[f"{name} into {receiver}: {words(value, ends)}" for name, value, ends in rows],
+        error_x=frame.error_bars(values, low, high, palette.ink),
+        customdata=[list(row) for row in rows],
+        hovertext=[f"{name} into {receiver}: {words(*numbers)}" for name, *numbers in rows],
         hoverinfo="text",
         marker={"color": [palette.selected if name in chosen else palette.accent for name in names]},
-        showlegend=False,
         meta={"pick": "head"},
     )
-    y = {"title": {"text": "earlier head"}, "type": "category", "autorange": "reversed", "dtick": 1}
+    y = frame.axis("earlier head", type="category", autorange="reversed", dtick=1)
     return frame.chart([bars], palette, y=y, plot=ROW * max(len(rows), 3), drag=False, **shown)

@@ -97,7 +97,6 @@ def loss_curve(scan: Scan, *, palette: Palette = LIGHT) -> go.Figure:
             x=list(range(len(values))),
             y=values,
             name=f"{name}, mean {mean:.2f}",
-            showlegend=True,
             mode="lines",
             line={"color": colour, "width": 2},
             hovertemplate=f"%{{y:.2f}} nats<extra>{name}</extra>",
@@ -111,11 +110,8 @@ def loss_curve(scan: Scan, *, palette: Palette = LIGHT) -> go.Figure:
         spoken=f"Loss of {scan.model}: {loss.first_mean:.2f} nats on the first copy, "
         f"{loss.second_mean:.2f} on the second",
         protocol=origin_line(scan, f"{loss.protocol.rstrip('.')}. Means skip the first token of each copy"),
-        x={
-            "title": {"text": "index of the token within its copy"},
-            "unifiedhovertitle": {"text": "token %{x}"},
-        },
-        y={"title": {"text": "loss (nats per token)"}, "rangemode": "tozero"},
+        x=frame.axis("index of the token within its copy", unifiedhovertitle={"text": "token %{x}"}),
+        y=frame.axis("loss (nats per token)", rangemode="tozero"),
         hover="x unified",
     )
 
@@ -157,8 +153,8 @@ def induction_vs_previous(
         title=title,
         spoken=f"{title} of every head of {scan.model}",
         protocol=origin_line(scan, protocol),
-        x={"title": {"text": "previous-token score (attention, 0 to 1)"}, "range": [-0.03, 1.03]},
-        y={"title": {"text": "induction score (attention, 0 to 1)"}, "range": [-0.03, 1.06]},
+        x=frame.axis("previous-token score (attention, 0 to 1)", range=[-0.03, 1.03]),
+        y=frame.axis("induction score (attention, 0 to 1)", range=[-0.03, 1.06]),
         notes=_names({name: points[name] for name in named}),
         plot=PLOT,
         drag="select",
@@ -182,7 +178,6 @@ def _points(scan: Scan, places: Points, group: str, colour: str, size: int) -> g
         mode="markers",
         marker={"color": colour, "size": size, "opacity": 0.65 if group == "heads" else 1},
         name=group,
-        showlegend=True,
         meta={"pick": "head"},
     )
 

@@ -52,7 +52,7 @@ def losses(
         spoken=f"Loss of {history.model} while it was trained",
         protocol=f"{_origin(history)} {_change_in_words(history)}",
         x=axis,
-        y={"title": {"text": "loss (nats per token)"}, "rangemode": "tozero"},
+        y=frame.axis("loss (nats per token)", rangemode="tozero"),
         shapes=_marks(history, at, palette),
         hover="x unified",
     )
@@ -101,7 +101,7 @@ def scores(
         protocol=f"{_origin(history)} {' '.join(told)} One line per head, thick for the highest {STRONG}; others that "
         f"never reach {DRAWN:g} have none. {_change_in_words(history)}",
         x=axis,
-        y={"title": {"text": "score (mean attention, 0 to 1)"}, "range": [-0.03, 1.05]},
+        y=frame.axis("score (mean attention, 0 to 1)", range=[-0.03, 1.05]),
         shapes=_marks(history, at, palette),
         hover="x unified" if len(lines) + len(own) <= UNIFIED else "closest",
     )
@@ -156,8 +156,8 @@ def _tokens_axis(runs: Sequence[History]) -> dict[str, Any]:
             f"The history of {runs[0].model} has fewer than two checkpoints after the start of training; measure more."
         )
     ticks = {"tickformat": "~s", "dtick": 1 if max(tokens) >= 200 * min(tokens) else "D2", "zeroline": False}
-    told = {"unifiedhovertitle": {"text": "%{x:.3s} tokens"}}
-    return {"title": {"text": "training tokens (log)"}, "type": "log", **ticks, **told}
+    told = {"text": "%{x:.3s} tokens"}
+    return frame.axis("training tokens (log)", type="log", unifiedhovertitle=told, **ticks)
 
 
 def _line(
