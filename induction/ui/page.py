@@ -162,9 +162,8 @@ class Page:
             gr.Info(f"The set in Patching is now {heads.replace(',', ', ')}.")
             return heads
 
-        component.chosen(
-            choose_set, None, self.heads, **{**jobs.QUICK, "queue": True}
-        )  # a toast needs the queue
+        queued = {**jobs.QUICK, "queue": True}  # without it the message would not be seen
+        component.chosen(choose_set, None, self.heads, **queued)
 
     def chooses_model(self, event: Callable[..., Any], which: Callable[..., Any], inputs: Any = None) -> None:
         """``event(which, inputs)``, as in ``(button.click, lambda: "gpt2")``, opens the model it returns."""
