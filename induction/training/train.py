@@ -465,13 +465,11 @@ class _Run:
         return trained
 
     def _record(self, trained: Trained, minutes: float) -> dict[str, Any]:
-        measured = json.loads(history_to_json(trained.history))["checkpoints"]
-        figures = next(point for point in measured if point["step"] == trained.kept.step)
         return {
             "recipe": asdict(self.recipe),
             "parameters": sum(value.numel() for value in self.state.values()),
             "kept_step": trained.kept.step,
-            "figures": figures,
+            "figures": trained.kept.model_dump(),
             "unigram_loss": round(trained.unigram_loss, DIGITS),
             "bigram_loss": round(trained.bigram_loss, DIGITS),
             "minutes": round(minutes, 1),

@@ -19,7 +19,7 @@ from induction.viz.theme import DARK, LIGHT
 
 def test_first_paint_needs_neither_torch_nor_transformer_lens():
     code = (
-        "import app, sys; heavy = {'torch', 'transformer_lens', 'transformers', 'plotly', 'matplotlib'}; "
+        "import app, sys; heavy = {'torch', 'transformer_lens', 'transformers', 'matplotlib'}; "
         "heavy &= set(sys.modules); assert app.demo.fns; assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
