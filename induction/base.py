@@ -8,12 +8,14 @@ near 0, a few far from it), is measured by ``tests/scripts/coverage.py``.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+import inspect
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,9 +98,71 @@ def damaged(name: str, reason: BaseException | str) -> InputError:
     )
 
 
+# Arguments, checked
+
+
+def check_choice(value: str, choices: Sequence[str], what: str) -> None:
+    """Raises InputError unless the value is one of the choices."""
+    if value not in choices:
+        raise InputError(f"There is no {what} '{value}'; choose one of {', '.join(choices)}.")
+
+
+def check_seed(seed: int) -> None:
+    """Raises InputError where numpy's generator would refuse the seed."""
+    if seed < 0:
+        raise InputError(f"A seed is 0 or more, not {seed}.")
+
+
+# Heads of a model, by name
+
+Head = tuple[int, int]  # (layer, head)
+
+
+def head_name(head: Head) -> str:
+    """``(5, 1)`` as ``5.1``."""
+    return f"{head[0]}.{head[1]}"
+
+
+def parse_heads(text: str, n_layers: int, n_heads: int) -> tuple[Head, ...]:
+    """Read ``5.1, 5.5`` as heads, in the order given, each once.
+
+    Raises:
+        InputError: no head, not of the form layer.head, or outside of the model.
+    """
+    parts = [part for part in re.split(r"[,;\s]+", text.strip()) if part]
+    if not parts:
+        raise InputError(
+            f"Name at least one head as layer.head, for example 0.0,{n_layers - 1}.{n_heads - 1}."
+        )
+    heads = []
+    for part in parts:
+        match = re.fullmatch(r"(?a:(\d+)\.(\d+))", part)
+        if not match:
+            raise InputError(f"'{part}' is not a head; write layer.head, for example {n_layers - 1}.0.")
+        heads.append((int(match[1]), int(match[2])))
+    return check_heads(heads, n_layers, n_heads)
+
+
+def check_heads(heads: Sequence[Head], n_layers: int, n_heads: int) -> tuple[Head, ...]:
+    """The same heads, each once.
+
+    Raises:
+        InputError: none, or one outside of the model.
+    """
+    if not heads:
+        raise InputError("A set of heads needs at least one head, for example 0.0.")
+    for layer, head in heads:
+        if not (0 <= layer < n_layers and 0 <= head < n_heads):
+            raise InputError(
+                f"There is no head {layer}.{head}: layers go from 0 to {n_layers - 1}, heads from 0 to {n_heads - 1}."
+            )
+    return tuple(dict.fromkeys((int(layer), int(head)) for layer, head in heads))
+
+
 # Progress
 
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
 
 @dataclass(frozen=True)
@@ -112,17 +176,33 @@ class Progress(Generic[Result]):
 
 
 def finish(
-    steps: Iterator[Progress[Result]], on_progress: Callable[[Progress[Result]], None] | None = None
+    steps: Iterator[Progress[Result]], on_progress: Callable[[Progress[Result]], None] = lambda step: None
 ) -> Result:
     """Run a generator of progress to its end and return the result that its last step carries."""
     result = None
     for step in steps:
-        if on_progress:
-            on_progress(step)
+        on_progress(step)
         result = step.result
     if result is None:
         raise RuntimeError("the work ended without a result")
     return result
+
+
+def finished(steps: Callable[Arguments, Iterator[Progress[Result]]]) -> Callable[Arguments, Result]:
+    """``x`` from ``iter_x``: with the same arguments and their docs, run to its end; returns the result."""
+
+    @wraps(steps)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        return finish(steps(*args, **kwargs))
+
+    signature = inspect.signature(steps)
+    carried = re.sub(r".*Progress\[(.*?)\].*", r"\1", str(signature.return_annotation))
+    run.__signature__ = signature.replace(return_annotation=carried)  # type: ignore[attr-defined]
+    run.__annotations__ = {**steps.__annotations__, "return": carried}
+    run.__name__ = run.__qualname__ = steps.__name__.removeprefix("iter_")
+    arguments = re.sub(r" +Yields:\n.*?\n\n", "", steps.__doc__ or "", flags=re.DOTALL)
+    run.__doc__ = f"Returns what the last step of :func:`{steps.__name__}` carries. {arguments}"
+    return run
 
 
 # Pieces of results

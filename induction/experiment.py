@@ -144,6 +144,12 @@ def ours(field: FieldInfo) -> dict[str, Any]:
     return field.json_schema_extra  # type: ignore[return-value]
 
 
+def limits(field: FieldInfo) -> tuple[Any, Any]:
+    """``(low, high)``, None where there is none."""
+    lows = [item.ge for item in field.metadata if getattr(item, "ge", None) is not None]
+    return (lows[0] if lows else None), ours(field)["high"]
+
+
 def title_of(choices: Mapping[str, Any], name: str) -> str:
     """How a choice is called."""
     return getattr(choices[name], "title", choices[name])
@@ -156,11 +162,11 @@ def _wrong_setting(settings: type[Settings], error: Any) -> str:
     field = settings.model_fields[name]
     kinds = {int: "a whole number", float: "a number", bool: "yes or no", str: "a text"}
     kind = kinds.get(field.annotation, "of another kind")  # type: ignore[arg-type]
-    low, high = error.get("ctx", {}).get("ge"), ours(field)["high"]
+    low, high = limits(field)
     if low is None:
         return f"The setting {name} is {kind}."
-    limits = f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
-    return f"{field.title}: give {kind}, {limits}, not {error['input']}."
+    within = f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
+    return f"{field.title}: give {kind}, {within}, not {str(error['input'])[:40]}."
 
 
 # What comes out

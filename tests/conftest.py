@@ -70,7 +70,8 @@ def smollm2():
     """The real model of the installed wheel, loaded once for all tests; ``said_on_loading`` holds its warning."""
     import warnings
 
-    from induction.model import SMOLLM2, _loaded, load_model
+    from induction.model import SMOLLM2, load_model
+    from induction.model.loading import _loaded
 
     _loaded.clear()
     with warnings.catch_warnings(record=True) as said:

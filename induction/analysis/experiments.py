@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Self
 from induction.analysis.attention import HeadAttention
 from induction.analysis.result import Scan
 from induction.analysis.scores import SCORES
-from induction.base import InputError, Progress
+from induction.base import InputError, Progress, parse_heads
 from induction.data_gen.prompts import DEFAULTS, Prompt
 from induction.data_gen.sequences import DEFAULT_LENGTH, TOKEN_SETS
 from induction.experiment import Experiment, Settings, seed_setting, setting
-from induction.patching.interventions import parse_heads
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

@@ -8,18 +8,18 @@ unembedded.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from induction.analysis.scores import SCORES, Cells, Score, cells
-from induction.base import InputError, Progress, finish, mean_interval, versions
-from induction.data_gen.sequences import Batch, Passage, RepeatedSequence, passage, repeated_batch
-from induction.model import name_of, origin
 from induction.analysis.result import HeadScores, RepeatLoss, Scan
+from induction.analysis.scores import SCORES, Cells, Score, cells
+from induction.base import InputError, Progress, finished, mean_interval
+from induction.data_gen.sequences import Batch, Passage, RepeatedSequence, passage, repeated_batch
+from induction.model import provenance
 
 if TYPE_CHECKING:
     import torch
@@ -30,24 +30,6 @@ OLSSON_LENGTH = 25
 BATCH_BYTES = 1 << 30  # attention of one layer and logits, with their copies, that a batch may hold
 BATCH_FLOP = 2e11  # about a second on two cores: progress moves and a cancel is heard
 DIGITS = 5
-
-
-def scan(
-    model: TransformerBridge,
-    *,
-    n_prompts: int = 10,
-    vocab: str = "random",
-    length: int | None = None,
-    seed: int = 0,
-    scores: Sequence[str] = DEFAULT_SCORES,
-    loss: bool = True,
-    on_progress: Callable[[Progress[Scan]], None] | None = None,
-) -> Scan:
-    """Score every head on repeated sequences; see :func:`iter_scan` for the arguments."""
-    steps = iter_scan(
-        model, n_prompts=n_prompts, vocab=vocab, length=length, seed=seed, scores=scores, loss=loss
-    )
-    return finish(steps, on_progress)
 
 
 def iter_scan(
@@ -111,18 +93,17 @@ def iter_scan(
         if with_loss:
             repeat_loss = _repeat_loss([row for part in parts for row in part.nll], batch, str(batch))
     result = Scan(
-        model=name_of(model),
-        n_layers=model.cfg.n_layers,
-        n_heads=model.cfg.n_heads,
+        **provenance(model),
         kind="computed",
-        origin=origin(model),
         scores={name: measured[name] for name in scores},
         loss=repeat_loss,
         seed=seed,
         seconds=round(time.perf_counter() - start, 2),
-        versions=versions(),
     )
     yield Progress(total, total, "done", result)
+
+
+scan = finished(iter_scan)
 
 
 def _check_names(scores: Sequence[str]) -> None:
@@ -190,14 +171,10 @@ def analyze_induction_heads(
     part = _measure(model, [ids], names, loss=False)
     protocol = f"one prompt of {len(ids)} tokens"
     return Scan(
-        model=name_of(model),
-        n_layers=model.cfg.n_layers,
-        n_heads=model.cfg.n_heads,
+        **provenance(model),
         kind="computed",
-        origin=origin(model),
         scores=_head_scores(names, [ids], [part], protocol),
         seconds=round(time.perf_counter() - start, 2),
-        versions=versions(),
     )
 
 

@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from induction.base import InputError
+from induction.base import Head, InputError, check_heads
 from induction.circuit.head_weights import DISTANCES, Weights, weights
 from induction.circuit.results import Composition
 from induction.model import origin
 from induction.model.anatomy import after_attention, entrance
-from induction.patching.interventions import Head, check_heads
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from induction.base import Refused
+from induction.base import Head, Refused, check_heads
 from induction.circuit.head_weights import Weights, weights
 from induction.circuit.results import Copying
 from induction.model import name_of
 from induction.model.anatomy import dissect, entrance, final_norm, near, norm_of, normed
-from induction.patching.interventions import Head, check_heads
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

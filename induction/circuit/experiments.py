@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from induction.analysis.result import Scan
-from induction.base import InputError, Progress
+from induction.base import InputError, Progress, parse_heads
 from induction.circuit.results import MLPS, Circuit
 from induction.data_gen.sequences import TOKEN_SETS
 from induction.experiment import Experiment, Settings, seed_setting, setting
-from induction.patching.interventions import DIRECTIONS, parse_heads
+from induction.patching.interventions import DIRECTIONS
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

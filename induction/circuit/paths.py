@@ -15,8 +15,7 @@ with hooks, for the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,47 +23,29 @@ import torch
 from numpy.typing import NDArray
 
 from induction.analysis.scores import induction_mask
-from induction.base import InputError, Interval, Progress, finish, mean_interval
-from induction.circuit.results import INPUTS, MEASURES, MLPS, Mlps, PathEffect, Paths
-from induction.data_gen.pairs import check_pairs, in_words
-from induction.model.anatomy import added, check_stream, normed
-from induction.patching.effects import measure, moved, nested, ratio_bounds, ratio_of_means
-from induction.patching.interventions import (
-    DIRECTIONS,
-    METRICS,
-    Direction,
+from induction.base import (
     Head,
-    PromptPair,
+    InputError,
+    Interval,
+    Progress,
     check_choice,
     check_heads,
+    finished,
+    mean_interval,
 )
+from induction.circuit.results import INPUTS, MEASURES, MLPS, Mlps, PathEffect, Paths
+from induction.data_gen.pairs import PromptPair, check_pairs, in_words
+from induction.model.anatomy import added, check_stream, normed
+from induction.patching.effects import measure, moved, nested, ratio_bounds, ratio_of_means
+from induction.patching.interventions import DIRECTIONS, METRICS, Direction
 from induction.patching.results import not_better
-from induction.patching.sweep import MAX_BYTES, Edit, Run, check_component, hook_name, record, run_rows
+from induction.patching.sweep import MAX_BYTES, Edit, Run, check_component, hook_name, record, run_rows, watch
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 DIGITS = 5
 ANSWER = list(METRICS).index("logit_difference")
-
-
-def path_patch(
-    model: TransformerBridge,
-    head: Head,
-    pairs: Sequence[PromptPair],
-    *,
-    direction: Direction = "denoise",
-    through: Sequence[str] = tuple(INPUTS),
-    mlps: Mlps = "frozen",
-    seed: int = 0,
-    max_bytes: int = MAX_BYTES,
-    on_progress: Callable[[Progress[Paths]], None] | None = None,
-) -> Paths:
-    """Path patching into one head; see :func:`iter_path_patch`."""
-    steps = iter_path_patch(
-        model, head, pairs, direction=direction, through=through, mlps=mlps, seed=seed, max_bytes=max_bytes
-    )
-    return finish(steps, on_progress)
 
 
 def iter_path_patch(
@@ -101,48 +82,41 @@ def iter_path_patch(
     """
     pairs = list(pairs)
     layer, index = _checked(model, head, pairs, direction, through, mlps)
-    attended = [targets(pair) for pair in pairs]
-    n_senders = layer * model.cfg.n_heads
-    # Per pair: the senders in order of layer and head, and last the whole input.
-    patched = np.empty((len(through), len(pairs), n_senders + 1, len(MEASURES)))
+    n_rows = layer * model.cfg.n_heads + 1  # the senders in order of layer and head, and last the whole input
+    patched = np.empty((len(through), len(pairs), n_rows, len(MEASURES)))
     plain = np.empty((2, len(pairs), len(MEASURES)))  # clean, corrupted
-    total = len(pairs) * len(through) * (n_senders + 1)
+    total = len(pairs) * len(through) * n_rows
     done = 0
-    for number, (pair, target) in enumerate(zip(pairs, attended, strict=True)):
+    for number, pair in enumerate(pairs):
         label = f"paths into {layer}.{index}, pair {number + 1} of {len(pairs)}"
         yield Progress(done, total, label)
-        start = pair.first_difference
-        setting = _setting(model, pair, direction, (layer, index), mlps, 0 if start is None else start)
-        both = [_plain(setting.base, pair, target, setting.base_pattern)]
-        both.append(_plain(setting.source, pair, target, setting.source_pattern))
-        plain[:, number] = both if direction == "noise" else both[::-1]
-        rows_at_once = max(1, max_bytes // _row_bytes(model, setting.base.n_pos))
+        paths = _PairPaths(model, pair, direction, (layer, index), mlps)
+        plain[:, number] = paths.plain
         for at, name in enumerate(through):
-            for begin in range(0, n_senders + 1, rows_at_once):
-                rows = slice(begin, min(begin + rows_at_once, n_senders + 1))
-                patched[at, number, rows] = _rows(model, setting, rows, name, pair, target, max_bytes)
-                done += rows.stop - rows.start
+            for rows, measured in paths.patched(name, n_rows, max_bytes):
+                patched[at, number, rows] = measured
+                done += len(measured)
                 if done < total:
                     yield Progress(done, total, f"{label}, {INPUTS[name].title.lower()}")
-    clean, corrupted = plain.mean(1)  # [measure]
-    lengths = in_words(pairs)
-    yield Progress(
-        total,
-        total,
-        "done",
-        Paths(
-            layer=layer,
-            head=index,
-            direction=direction,
-            protocol=f"{lengths}; {direction}: each earlier head's change sent into one input of the head alone; "
-            f"{MLPS[mlps].title} between them",
-            mlps=mlps,
-            effects={name: _effects(plain, patched[at], layer, direction) for at, name in enumerate(through)},
-            clean=dict(zip(MEASURES, np.round(clean, DIGITS).tolist(), strict=True)),
-            corrupted=dict(zip(MEASURES, np.round(corrupted, DIGITS).tolist(), strict=True)),
-            seed=seed,
-        ),
+    clean, corrupted = (
+        dict(zip(MEASURES, ends.round(DIGITS).tolist(), strict=True)) for ends in plain.mean(1)
     )
+    result = Paths(
+        layer=layer,
+        head=index,
+        direction=direction,
+        protocol=f"{in_words(pairs)}; {direction}: each earlier head's change sent into one input of the head alone; "
+        f"{MLPS[mlps].title} between them",
+        mlps=mlps,
+        effects={name: _effects(plain, patched[at], layer, direction) for at, name in enumerate(through)},
+        clean=clean,
+        corrupted=corrupted,
+        seed=seed,
+    )
+    yield Progress(total, total, "done", result)
+
+
+path_patch = finished(iter_path_patch)
 
 
 def check_path_settings(direction: str, through: Sequence[str], mlps: str) -> None:
@@ -163,6 +137,8 @@ def _checked(
 ) -> Head:
     """The receiving head, after all arguments were checked against the model and each other."""
     check_pairs(model, pairs)
+    for pair in pairs:
+        targets(pair)
     check_path_settings(direction, through, mlps)
     ((layer, index),) = check_heads([head], model.cfg.n_layers, model.cfg.n_heads)
     if layer == 0:
@@ -186,221 +162,170 @@ def targets(pair: PromptPair) -> NDArray[np.int64]:
     return found
 
 
-@dataclass(frozen=True)
-class _Setting:
-    """Both runs of a pair, as far as the rows of one receiving head need them."""
+class _PairPaths:
+    """Both runs of a pair, and what the rows of one receiving head measure in them.
 
-    layer: int
-    head: int
-    mlps: Mlps
-    start: int  # first position that can differ
-    base: Run
-    source: Run
-    base_z: list[torch.Tensor]  # per layer before the head's [1, pos, head, d_head]
-    source_z: list[torch.Tensor]
-    base_pattern: torch.Tensor  # the receiving head's attention at the last position [key]
-    source_pattern: torch.Tensor
+    Attributes:
+        start: the first position that can differ.
+        base_z, source_z: head outputs of either run, per layer before the receiver's ``[1, pos, head, d_head]``.
+        plain: both measures in the plain runs ``[clean or corrupted, measure]``.
+    """
 
-    @property
-    def n_rows(self) -> int:
-        """Senders, and the whole input."""
-        return len(self.base_z) * self.base_z[0].shape[2] + 1
+    def __init__(
+        self, model: TransformerBridge, pair: PromptPair, direction: Direction, head: Head, mlps: Mlps
+    ) -> None:
+        self.model, self.pair, self.mlps = model, pair, mlps
+        self.layer, self.head = head
+        self.start = pair.first_difference or 0
+        self.target = targets(pair)
+        order, stop = DIRECTIONS[direction].order, pair.scored + 1
+        base, source = order(pair.clean[:stop], pair.corrupted[:stop])
+        if mlps == "frozen":
+            check_stream(
+                model, base, range(self.layer)
+            )  # refuses where a head's change cannot simply be added
+        self.base, self.source = record(model, base), record(model, source)
+        self.base_z, here = self._observed(self.base)
+        self.source_z, there = self._observed(self.source)
+        self.plain = np.stack(order(here, there))
 
+    def _observed(self, run: Run) -> tuple[list[torch.Tensor], NDArray[np.float64]]:
+        """Head outputs of the layers before the receiver's, and both measures, of a plain run."""
+        names = [hook_name("z", earlier) for earlier in range(self.layer)]
+        names.append(hook_name("pattern", self.layer))
+        *outputs, pattern = watch(self.model, run.tokens, names, stop=self.layer + 1)
+        looks = float(pattern[0, self.head, -1][self.target].sum())
+        return outputs, np.array([looks, measure(run.logits[None], self.pair)[0, ANSWER]])
 
-def _setting(
-    model: TransformerBridge, pair: PromptPair, direction: Direction, head: Head, mlps: Mlps, start: int
-) -> _Setting:
-    stop = pair.scored + 1
-    clean, corrupted = pair.clean[:stop], pair.corrupted[:stop]
-    base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
-    if mlps == "frozen":
-        check_stream(model, base, range(head[0]))  # refuses where a head's change cannot simply be added
-    layer, index = head
-    runs = [record(model, tokens) for tokens in (base, source)]
-    (base_z, base_pattern), (source_z, source_pattern) = (
-        _observe(model, run.tokens, layer, index) for run in runs
-    )
-    return _Setting(layer, index, mlps, start, *runs, base_z, source_z, base_pattern, source_pattern)
+    def patched(
+        self, through: str, n_rows: int, max_bytes: int
+    ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Measures with the path from each sender patched, and from all: ``(rows, [row, measure])``, by batches."""
+        size = max(1, max_bytes // _row_bytes(self.model, self.base.n_pos))
+        for begin in range(0, n_rows, size):
+            rows = slice(begin, min(begin + size, n_rows))
+            with torch.no_grad():
+                z, looks = self._receive(self._changes(rows, n_rows), through)
+                before = z.new_zeros(len(z), self.start, self.model.cfg.d_head)
+                values = torch.cat([before, z], 1)[:, :, None]  # [row, pos, 1, d_head]
+                mask = torch.zeros(len(z), 1, self.model.cfg.n_heads, dtype=torch.bool, device=z.device)
+                mask[:, :, self.head] = True
+            edits = {self.layer: Edit("z", mask, values)}
+            logits = run_rows(
+                self.model, self.base, edits, n_rows=len(z), start=self.start, max_bytes=max_bytes
+            )
+            answers = np.concatenate([measure(part, self.pair)[:, ANSWER] for part in logits])
+            attention = looks[:, self.target].sum(-1).double().cpu().numpy()
+            yield rows, np.stack([attention, answers], -1)
 
+    def _changes(self, rows: slice, n_rows: int) -> torch.Tensor:
+        """What arrives at the receiving head: ``[row, pos from start, d_model]``; the last row is the whole change."""
+        parts = []
+        senders = slice(rows.start, min(rows.stop, n_rows - 1))
+        if senders.start < senders.stop:
+            parts.append(self._added(senders) if self.mlps == "frozen" else self._passed_on(senders))
+        if rows.stop == n_rows:
+            parts.append(self.source.resid[self.layer] - self.base.resid[self.layer])
+        return torch.cat(parts)[:, self.start :]
 
-def _observe(
-    model: TransformerBridge, tokens: torch.Tensor, layer: int, head: int
-) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Head outputs of the layers before ``layer``, and where ``head`` of that layer looks at last ``[key]``."""
-    outputs: list[torch.Tensor] = []
-    looks: list[torch.Tensor] = []
+    def _sent(self, rows: slice, layer: int) -> torch.Tensor:
+        """Head outputs of one layer, per row its sender's of the other run: ``[row, pos, head, d_head]``."""
+        base, source = self.base_z[layer], self.source_z[layer]
+        n_heads = base.shape[2]
+        senders = torch.arange(rows.start, rows.stop, device=base.device)[:, None]  # [row, 1]
+        mask = senders == layer * n_heads + torch.arange(n_heads, device=base.device)  # [row, head]
+        return torch.where(mask[:, None, :, None], source, base)
 
-    def keep(z: torch.Tensor, hook: Any) -> None:
-        outputs.append(z)
+    def _added(self, rows: slice) -> torch.Tensor:
+        """The senders' own changes of the residual stream: ``[row, pos, d_model]``."""
+        n_heads = self.model.cfg.n_heads
+        parts = []
+        for layer in range(rows.start // n_heads, (rows.stop - 1) // n_heads + 1):
+            block = self.model.blocks[layer]
+            first, last = max(rows.start, layer * n_heads), min(rows.stop, (layer + 1) * n_heads)
+            there, here = self._sent(slice(first, last), layer), self.base_z[layer]
+            written, before = (added(block, block.attn.o(z.flatten(2))) for z in (there, here))
+            parts.append(written - before)
+        return torch.cat(parts)
 
-    def look(pattern: torch.Tensor, hook: Any) -> None:
-        looks.append(pattern[0, head, -1])
+    def _passed_on(self, rows: slice) -> torch.Tensor:
+        """The senders' changes and what the MLPs up to the receiver make of them: ``[row, pos, d_model]``."""
 
-    hooks = [(hook_name("z", earlier), keep) for earlier in range(layer)]
-    with torch.no_grad():
-        model.run_with_hooks(
-            tokens,
-            fwd_hooks=[*hooks, (hook_name("pattern", layer), look)],
-            stop_at_layer=layer + 1,
+        def hold(layer: int) -> Callable:
+            return lambda z, hook: self._sent(rows, layer)  # every other head stays as it was
+
+        resid = self.model.run_with_hooks(
+            self.base.tokens.expand(rows.stop - rows.start, -1),
+            fwd_hooks=[(hook_name("z", layer), hold(layer)) for layer in range(self.layer)],
+            stop_at_layer=self.layer,
             return_type=None,
         )
-    return outputs, looks[0]
+        return resid - self.base.resid[self.layer]
 
+    def _receive(self, change: torch.Tensor, through: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """The receiving head alone, one of its inputs computed from the changed residual stream.
 
-def _plain(
-    run: Run, pair: PromptPair, target: NDArray[np.int64], pattern: torch.Tensor
-) -> NDArray[np.float64]:
-    """Both measures in a plain run, in the order of ``MEASURES``."""
-    return np.array([float(pattern[target].sum()), measure(run.logits[None], pair)[0, ANSWER]])
+        Args:
+            change: ``[row, pos from start, d_model]``.
 
+        Returns:
+            its output ``[row, pos from start, d_head]`` and where it looks at last ``[row, key]``.
+        """
+        if not self.base.direct:
+            return self._receive_hooked(change, through)
+        run, start, head, cfg = self.base, self.start, self.head, self.model.cfg
+        block = self.model.blocks[self.layer]
+        keys, values = run.keys[self.layer], run.values[self.layer]  # [1, kv head, pos, d_head]
+        shared = head * keys.shape[1] // cfg.n_heads  # the group's keys and values
 
-def _rows(
-    model: TransformerBridge,
-    setting: _Setting,
-    rows: slice,
-    through: str,
-    pair: PromptPair,
-    target: NDArray[np.int64],
-    max_bytes: int,
-) -> NDArray[np.float64]:
-    """Measures with the path from each of some senders patched: ``[row, measure]``."""
-    with torch.no_grad():
-        change = _changes(model, setting, rows)  # [row, pos, d_model]
-        z, looks = _receive(model, setting, change, through)
-        before = z.new_zeros(len(z), setting.start, model.cfg.d_head)
-        values = torch.cat([before, z], 1)[:, :, None]  # [row, pos, 1, d_head]
-        mask = torch.zeros(len(z), 1, model.cfg.n_heads, dtype=torch.bool, device=z.device)
-        mask[:, :, setting.head] = True
-    edits = {setting.layer: Edit("z", mask, values)}
-    logits = run_rows(model, setting.base, edits, n_rows=len(z), start=setting.start, max_bytes=max_bytes)
-    answers = np.concatenate([measure(part, pair)[:, ANSWER] for part in logits])
-    attention = looks[:, target].sum(-1).double().cpu().numpy()
-    return np.stack([attention, answers], -1)
+        def projected(name: str, resid: torch.Tensor) -> torch.Tensor:
+            heads = getattr(block.attn, name)(normed(block, resid)).unflatten(-1, (-1, cfg.d_head))
+            one = heads[:, :, head if name == "q" else shared, None]  # [row, pos, 1, d_head]
+            return (run.rotary(one, start) if run.rotary and name != "v" else one)[:, :, 0]
 
+        resid = run.resid[self.layer][:, start:]
+        changed = projected(through, resid + change)
+        q = changed if through == "q" else projected("q", resid)
+        k, v = keys[:, shared], values[:, shared]  # [1, pos, d_head]
+        if through != "q":
+            rest = (k if through == "k" else v)[:, :start].expand(len(changed), -1, -1)
+            whole = torch.cat([rest, changed], 1)
+            k, v = (whole, v) if through == "k" else (k, whole)
+        scores = q @ k.mT * cfg.d_head**-0.5  # [row or 1, query, key]
+        ahead = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(start + 1)
+        pattern = scores.masked_fill(ahead, float("-inf")).softmax(-1)
+        rows = len(change)
+        return (pattern @ v).expand(rows, -1, -1), pattern[:, -1].expand(rows, -1)
 
-def _changes(model: TransformerBridge, setting: _Setting, rows: slice) -> torch.Tensor:
-    """What arrives at the receiving head: ``[row, pos from start, d_model]``; the last row is the whole change."""
-    parts = []
-    senders = slice(rows.start, min(rows.stop, setting.n_rows - 1))
-    if senders.start < senders.stop:
-        passed_on = _added if setting.mlps == "frozen" else _passed_on
-        parts.append(passed_on(model, setting, senders))
-    if rows.stop == setting.n_rows:
-        parts.append(setting.source.resid[setting.layer] - setting.base.resid[setting.layer])
-    return torch.cat(parts)[:, setting.start :]
+    def _receive_hooked(self, change: torch.Tensor, through: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """As :meth:`_receive` from whole runs: the changed input is computed in one, and set in another."""
+        layer, head, rows = self.layer, self.head, len(change)
+        before = change.new_zeros(rows, self.start, change.shape[-1])
+        resid = self.base.resid[layer] + torch.cat([before, change], 1)  # [row, pos, d_model]
+        seen: dict[str, torch.Tensor] = {}
 
+        def keep(name: str) -> Callable:
+            def store(activation: torch.Tensor, hook: Any) -> None:
+                seen[name] = activation.clone()
 
-def _sent(setting: _Setting, rows: slice, layer: int) -> torch.Tensor:
-    """Head outputs of one layer, per row its sender's of the other run: ``[row, pos, head, d_head]``."""
-    base, source = setting.base_z[layer], setting.source_z[layer]
-    n_heads = base.shape[2]
-    senders = torch.arange(rows.start, rows.stop, device=base.device)[:, None]  # [row, 1]
-    mask = senders == layer * n_heads + torch.arange(n_heads, device=base.device)  # [row, head]
-    return torch.where(mask[:, None, :, None], source, base)
+            return store
 
+        def put(activation: torch.Tensor, hook: Any) -> torch.Tensor:
+            shared = head * activation.shape[2] // self.model.cfg.n_heads  # the group's keys and values
+            changed = activation.clone()
+            changed[:, :, shared] = seen["changed"][:, :, shared]
+            return changed
 
-def _added(model: TransformerBridge, setting: _Setting, rows: slice) -> torch.Tensor:
-    """The senders' own changes of the residual stream: ``[row, pos, d_model]``."""
-    n_heads = model.cfg.n_heads
-    parts = []
-    for layer in range(rows.start // n_heads, (rows.stop - 1) // n_heads + 1):
-        block = model.blocks[layer]
-        first, last = max(rows.start, layer * n_heads), min(rows.stop, (layer + 1) * n_heads)
-        there, here = _sent(setting, slice(first, last), layer), setting.base_z[layer]
-        parts.append(
-            added(block, block.attn.o(there.flatten(2))) - added(block, block.attn.o(here.flatten(2)))
+        def run(*hooks: tuple[str, Callable]) -> None:
+            tokens = self.base.tokens.expand(rows, -1)
+            self.model.run_with_hooks(tokens, fwd_hooks=[*hooks], stop_at_layer=layer + 1, return_type=None)
+
+        run(
+            (f"blocks.{layer}.hook_in", lambda old, hook: resid), (hook_name(through, layer), keep("changed"))
         )
-    return torch.cat(parts)
-
-
-def _passed_on(model: TransformerBridge, setting: _Setting, rows: slice) -> torch.Tensor:
-    """The senders' changes and what the MLPs up to the receiver make of them: ``[row, pos, d_model]``."""
-
-    def hold(layer: int) -> Callable:
-        return lambda z, hook: _sent(setting, rows, layer)  # every other head stays as it was
-
-    tokens = setting.base.tokens.expand(rows.stop - rows.start, -1)
-    resid = model.run_with_hooks(
-        tokens,
-        fwd_hooks=[(hook_name("z", layer), hold(layer)) for layer in range(setting.layer)],
-        stop_at_layer=setting.layer,
-        return_type=None,
-    )
-    return resid - setting.base.resid[setting.layer]
-
-
-def _receive(
-    model: TransformerBridge, setting: _Setting, change: torch.Tensor, through: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The receiving head alone, one of its inputs computed from the changed residual stream.
-
-    Args:
-        change: ``[row, pos from start, d_model]``.
-
-    Returns:
-        its output ``[row, pos from start, d_head]`` and where it looks at last ``[row, key]``.
-    """
-    if not setting.base.direct:
-        return _receive_hooked(model, setting, change, through)
-    run, start, head = setting.base, setting.start, setting.head
-    block, d_head = model.blocks[setting.layer], model.cfg.d_head
-    project = {"q": block.attn.q, "k": block.attn.k, "v": block.attn.v}
-    keys, values = run.keys[setting.layer], run.values[setting.layer]  # [1, kv head, pos, d_head]
-    shared = head * keys.shape[1] // model.cfg.n_heads  # the group's keys and values
-
-    def projected(name: str, resid: torch.Tensor) -> torch.Tensor:
-        heads = project[name](normed(block, resid)).unflatten(-1, (-1, d_head))
-        one = heads[:, :, head if name == "q" else shared, None]  # [row, pos, 1, d_head]
-        return (run.rotary(one, start) if run.rotary and name != "v" else one)[:, :, 0]
-
-    resid = run.resid[setting.layer][:, start:]
-    changed = projected(through, resid + change)
-    q = changed if through == "q" else projected("q", resid)
-    k, v = keys[:, shared], values[:, shared]  # [1, pos, d_head]
-    if through != "q":
-        rest = (k if through == "k" else v)[:, :start].expand(len(changed), -1, -1)
-        whole = torch.cat([rest, changed], 1)
-        k, v = (whole, v) if through == "k" else (k, whole)
-    scores = q @ k.mT * d_head**-0.5  # [row or 1, query, key]
-    ahead = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(start + 1)
-    pattern = scores.masked_fill(ahead, float("-inf")).softmax(-1)
-    z = pattern @ v
-    rows = len(change)
-    return z.expand(rows, -1, -1), pattern[:, -1].expand(rows, -1)
-
-
-def _receive_hooked(
-    model: TransformerBridge, setting: _Setting, change: torch.Tensor, through: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same as :func:`_receive` from whole runs: the changed input is computed in one, and set in another."""
-    layer, head, rows = setting.layer, setting.head, len(change)
-    before = change.new_zeros(rows, setting.start, change.shape[-1])
-    resid = setting.base.resid[layer] + torch.cat([before, change], 1)  # [row, pos, d_model]
-    seen: dict[str, torch.Tensor] = {}
-
-    def keep(name: str) -> Callable:
-        def store(activation: torch.Tensor, hook: Any) -> None:
-            seen[name] = activation.clone()
-
-        return store
-
-    def put(activation: torch.Tensor, hook: Any) -> torch.Tensor:
-        shared = head * activation.shape[2] // model.cfg.n_heads  # the group's keys and values
-        changed = activation.clone()
-        changed[:, :, shared] = seen["changed"][:, :, shared]
-        return changed
-
-    def run(*hooks: tuple[str, Callable]) -> None:
-        tokens = setting.base.tokens.expand(rows, -1)
-        model.run_with_hooks(tokens, fwd_hooks=[*hooks], stop_at_layer=layer + 1, return_type=None)
-
-    run((f"blocks.{layer}.hook_in", lambda old, hook: resid), (hook_name(through, layer), keep("changed")))
-    run(
-        (hook_name(through, layer), put),
-        (hook_name("pattern", layer), keep("pattern")),
-        (hook_name("z", layer), keep("z")),
-    )
-    return seen["z"][:, setting.start :, head], seen["pattern"][:, head, -1]
+        read = [(hook_name(name, layer), keep(name)) for name in ("pattern", "z")]
+        run((hook_name(through, layer), put), *read)
+        return seen["z"][:, self.start :, head], seen["pattern"][:, head, -1]
 
 
 def _row_bytes(model: TransformerBridge, n_pos: int) -> int:
@@ -421,12 +346,9 @@ def _effects(
     effects = {}
     for at, name in enumerate(MEASURES):
         clean, corrupted = plain[..., at]
-        change, gap = (
-            moved(patched[..., at], clean, corrupted, direction),
-            clean - corrupted,
-        )  # [pair, row], [pair]
+        change = moved(patched[..., at], clean, corrupted, direction)  # [pair, row]
         if name == "answer":
-            floor = METRICS["logit_difference"].floor
+            floor, gap = METRICS["logit_difference"].floor, clean - corrupted
             mean, bounds = ratio_of_means(change, gap, floor), ratio_bounds(change, gap, floor)
             effects[name] = _summary(mean, bounds, layer, not_better(nested(clean), nested(corrupted), floor))
         else:
@@ -445,4 +367,4 @@ def _summary(
 
     low, high = (None, None) if bounds is None else map(grid, bounds)
     (whole,) = nested(mean[-1:], DIGITS)
-    return PathEffect(grid(mean), low, high, whole, pairs_not_better)
+    return PathEffect(mean=grid(mean), low=low, high=high, whole=whole, not_better=pairs_not_better)

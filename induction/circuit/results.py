@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from induction.analysis.kinds import KINDS
-from induction.base import Gaps, Grid, InputError, Number, Part, check_shape
+from induction.base import Gaps, Grid, InputError, Number, Part, check_shape, head_name
 from induction.experiment import Result
-from induction.patching.interventions import METRICS, Declaration, head_name
+from induction.patching.interventions import METRICS, Declaration
 from induction.patching.results import (
     NOT_BOUNDED,
     Bounded,

@@ -10,25 +10,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from induction.analysis.kinds import KINDS, kinds_of
+from induction.analysis.result import Scan
 from induction.analysis.scanning import iter_scan
-from induction.base import InputError, Progress, Refused, finish, versions
+from induction.base import Head, InputError, Progress, Refused, check_heads, finished, head_name
 from induction.circuit.composition import composition
 from induction.circuit.copying import copying
 from induction.circuit.paths import check_path_settings, iter_path_patch, targets
 from induction.circuit.results import INPUTS, MLPS, Circuit, Example, Mlps, Receiver
-from induction.data_gen.pairs import check_pairs, described, in_words, pairs
-from induction.model import name_of, origin
+from induction.data_gen.pairs import PromptPair, check_pairs, in_words, pairs
+from induction.model import provenance
 from induction.patching.attribution import direct_logit_attribution
-from induction.patching.interventions import Direction, Head, PromptPair, check_heads, head_name
-from induction.patching.sweep import MAX_BYTES, hook_name
-from induction.analysis.result import Scan
+from induction.patching.effects import described
+from induction.patching.interventions import Direction
+from induction.patching.sweep import MAX_BYTES, hook_name, watch
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -36,17 +36,6 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 SCORES = tuple(kind.score for kind in KINDS.values() if kind.score and not kind.against)
 SCAN_SHARE, DIRECT_SHARE = 25, 30  # per cent of the progress bar done after each
-
-
-def circuit(
-    model: TransformerBridge,
-    head: Head | None = None,
-    *,
-    on_progress: Callable[[Progress[Circuit]], None] | None = None,
-    **settings: Any,
-) -> Circuit:
-    """The circuit of one head, or of the strongest induction heads; settings as of :func:`iter_circuit`."""
-    return finish(iter_circuit(model, head, **settings), on_progress)
 
 
 def iter_circuit(
@@ -87,20 +76,15 @@ def iter_circuit(
             scan of another model.
     """
     started = time.perf_counter()
-    shape = {"n_layers": model.cfg.n_layers, "n_heads": model.cfg.n_heads}
-    if head is not None:
-        (head,) = check_heads([head], **shape)
-    if scan is not None and (scan.n_layers, scan.n_heads) != tuple(shape.values()):
-        raise InputError(f"The scan is of {scan.model} and does not fit this model; scan it again.")
     check_path_settings(direction, through, mlps)
     chosen = list(prompts) if prompts is not None else pairs(model, n_pairs, vocab=vocab, seed=seed)
-    check_pairs(model, chosen)
+    head = _checked(model, head, scan, chosen)
     example = _example(model, chosen[0])
+    refused: dict[str, str] = {}
     if scan is None or not set(SCORES) <= scan.scores.keys():
         steps = iter_scan(model, scores=SCORES, loss=False, seed=seed)
         scan = yield from _share(steps, 0, SCAN_SHARE)
     yield Progress(SCAN_SHARE, 100, "direct effect of every head")
-    refused: dict[str, str] = {}
     attribution = _unless_refused(
         refused, "direct", lambda: direct_logit_attribution(model, chosen, seed=seed)
     )
@@ -108,19 +92,11 @@ def iter_circuit(
     scores = {name: scan.scores[name].mean for name in SCORES}
     kinds = kinds_of(scores, direct)
     strongest = [(layer, index) for layer, index, _ in scan.ranked() if kinds[layer][index] == "induction"]
-    receivers = []
-    heads = strongest[:n_receivers] if head is None else [head]
     settings = {"direction": direction, "through": through, "mlps": mlps, "max_bytes": max_bytes}
-    for number, receiver in enumerate(heads):
-        width = (100 - DIRECT_SHARE) / len(heads)
-        low = DIRECT_SHARE + number * width
-        yield Progress(round(low), 100, f"composition and copying of {head_name(receiver)}")
-        steps = _fed(model, receiver, chosen, refused, seed=seed, **settings)
-        receivers.append((yield from _share(steps, low, low + width)))
+    fed = partial(_fed, model, prompts=chosen, refused=refused, seed=seed, **settings)
+    receivers = yield from _each(strongest[:n_receivers] if head is None else [head], fed)
     result = Circuit(
-        model=name_of(model),
-        **shape,
-        origin=origin(model),
+        **provenance(model),
         scan_protocol=scan.scores["induction"].protocol,
         protocol=f"{in_words(chosen)}; {direction}, {MLPS[mlps].title}",
         scores=scores,
@@ -132,9 +108,35 @@ def iter_circuit(
         refused=refused,
         seed=seed,
         seconds=round(time.perf_counter() - started, 2),
-        versions=versions(),
     )
     yield Progress(100, 100, "done", result)
+
+
+circuit = finished(iter_circuit)
+
+
+def _checked(
+    model: TransformerBridge, head: Head | None, scan: Scan | None, prompts: Sequence[PromptPair]
+) -> Head | None:
+    """The receiving head, if one is named; raises InputError where head, scan or prompts do not fit the model."""
+    shape = (model.cfg.n_layers, model.cfg.n_heads)
+    if scan is not None and (scan.n_layers, scan.n_heads) != shape:
+        raise InputError(f"The scan is of {scan.model} and does not fit this model; scan it again.")
+    check_pairs(model, prompts)
+    return None if head is None else check_heads([head], *shape)[0]
+
+
+def _each(
+    heads: Sequence[Head], fed: Callable[[Head], Iterator[Progress[Receiver]]]
+) -> Generator[Progress[Any], None, list[Receiver]]:
+    """Everything about all receiving heads, as the rest of the whole work."""
+    receivers = []
+    for number, head in enumerate(heads):
+        width = (100 - DIRECT_SHARE) / len(heads)
+        low = DIRECT_SHARE + number * width
+        yield Progress(round(low), 100, f"composition and copying of {head_name(head)}")
+        receivers.append((yield from _share(fed(head), low, low + width)))
+    return receivers
 
 
 def _fed(
@@ -154,10 +156,12 @@ def _fed(
         try:
             for step in iter_path_patch(model, head, prompts, seed=seed, **settings):
                 paths = step.result
-                yield replace(step, result=None)
+                yield Progress(step.done, step.total, step.label)
         except Refused as error:
             refused.setdefault("paths", str(error))
-    yield Progress(1, 1, "done", Receiver(*head, composition=composed, paths=paths, copying=copies))
+    yield Progress(
+        1, 1, "done", Receiver(layer=head[0], head=head[1], composition=composed, paths=paths, copying=copies)
+    )
 
 
 def _unless_refused(refused: dict[str, str], quantity: str, compute: Callable[[], Result]) -> Result | None:
@@ -186,20 +190,20 @@ def _example(model: TransformerBridge, pair: PromptPair) -> Example:
     """Where every head looks in one clean prompt: back from B to A, and on from the second A to B."""
     first_b = int(targets(pair)[-1])
     last = pair.scored
-    step_back: list[list[float]] = []
-    step_on: list[list[float]] = []
+    tokens = torch.tensor([pair.clean[: last + 1]], device=model.cfg.device)
+    names = [hook_name("pattern", layer) for layer in range(model.cfg.n_layers)]
+    patterns = watch(model, tokens, names)  # per layer [1, head, query, key]
 
-    def look(pattern: torch.Tensor, hook: Any) -> None:  # [1, head, query, key]
-        step_back.append([round(value, 6) for value in pattern[0, :, first_b, first_b - 1].tolist()])
-        step_on.append([round(value, 6) for value in pattern[0, :, last, first_b].tolist()])
+    def attention(query: int, key: int) -> list[list[float]]:
+        return [[round(value, 6) for value in pattern[0, :, query, key].tolist()] for pattern in patterns]
 
-    layers = range(model.cfg.n_layers)
-    with torch.no_grad():
-        model.run_with_hooks(
-            torch.tensor([pair.clean[: last + 1]], device=model.cfg.device),
-            fwd_hooks=[(hook_name("pattern", layer), look) for layer in layers],
-            stop_at_layer=model.cfg.n_layers,
-            return_type=None,
-        )
     shown = described(model, pair)
-    return Example(shown.clean[: last + 1], first_b - 1, first_b, shown.answer, step_back, step_on)
+
+    return Example(
+        tokens=shown.clean[: last + 1],
+        first_a=first_b - 1,
+        first_b=first_b,
+        answer=shown.answer,
+        step_back=attention(first_b, first_b - 1),
+        step_on=attention(last, first_b),
+    )

@@ -1,23 +1,73 @@
 """Prompt pairs for patching: a clean prompt, its corrupted twin, and the answer that tells them apart.
 
-Pairs share their length, the scored position and the answer (:class:`induction.patching.interventions.PromptPair`).
+Pairs share their length, the scored position and the answer (:class:`PromptPair`).
 They are drawn from a token set (:func:`pairs`) or made of two texts (:func:`pair_from_texts`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from induction.base import InputError
+from induction.base import InputError, check_seed
 from induction.data_gen.sequences import generate_repeated_sequence, get_token_set, token_of
 from induction.model.tokens import encode, labels
-from induction.patching.interventions import PromptPair, check_seed
-from induction.patching.results import Pair
-from induction.patching.sweep import record
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
+
+
+@dataclass(frozen=True)
+class PromptPair:
+    """Two prompts of the same length that differ in context and share the scored position.
+
+    Attributes:
+        clean, corrupted: token ids, as long as each other.
+        answer, distractor: token ids; the logit difference is answer minus distractor.
+        position: where the next token is scored, -1 for the last.
+        clean_labels, corrupted_labels, answer_label, distractor_label: readable tokens.
+        source: how the pair was made, in words; part of a result's protocol.
+
+    Raises:
+        InputError: different lengths, or a position outside of the prompt.
+    """
+
+    clean: tuple[int, ...]
+    corrupted: tuple[int, ...]
+    answer: int
+    distractor: int
+    position: int = -1
+    clean_labels: tuple[str, ...] = ()
+    corrupted_labels: tuple[str, ...] = ()
+    answer_label: str = ""
+    distractor_label: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.clean) != len(self.corrupted):
+            raise InputError(
+                f"The clean prompt has {len(self.clean)} tokens and the corrupted one {len(self.corrupted)}; "
+                "patching needs the same number, so change one of them."
+            )
+        if not -len(self.clean) <= self.position < len(self.clean):
+            raise InputError(
+                f"Position {self.position} is outside of a prompt of {len(self.clean)} tokens; "
+                f"choose 0 to {len(self.clean) - 1}, or -1 for the last."
+            )
+
+    @property
+    def scored(self) -> int:
+        """The scored position counted from 0."""
+        return self.position % len(self.clean)
+
+    @property
+    def first_difference(self) -> int | None:
+        """First position where the prompts differ, None where they are equal up to the scored one."""
+        for position in range(self.scored + 1):
+            if self.clean[position] != self.corrupted[position]:
+                return position
+        return None
 
 
 def pairs(
@@ -60,7 +110,8 @@ def pairs(
         )
         clean, corrupted = prompt.ids(model), prompt.ids(model, corrupted=True)
         answer, distractor = token_of(model, prompt.answer), token_of(model, prompt.distractor)
-        found.append(_labelled(model, clean, corrupted, answer, distractor, source))
+        pair = PromptPair(tuple(clean), tuple(corrupted), answer, distractor, source=source)
+        found.append(labelled(model, pair))
     return found
 
 
@@ -96,49 +147,36 @@ def pair_from_texts(
         )
     if ids[0] == ids[1]:
         raise InputError("The clean and the corrupted prompt are the same; change what is to be tested.")
-    expected = token_of(model, answer) if answer else int(record(model, tuple(ids[0])).logits.argmax())
+    expected = token_of(model, answer) if answer else _likeliest(model, ids[0])[0]
     if distractor:
         other = token_of(model, distractor)
     else:
-        likeliest = record(model, tuple(ids[1])).logits.topk(2).indices.tolist()
-        other = next(token for token in likeliest if token != expected)
+        other = next(token for token in _likeliest(model, ids[1]) if token != expected)
     if expected == other:
         raise InputError("The answer and the distractor are the same token; choose two.")
-    return _labelled(model, ids[0], ids[1], expected, other, "written by hand")
+    pair = PromptPair(tuple(ids[0]), tuple(ids[1]), expected, other, source="written by hand")
+    return labelled(model, pair)
 
 
-def _labelled(
-    model: TransformerBridge,
-    clean: Sequence[int],
-    corrupted: Sequence[int],
-    answer: int,
-    distractor: int,
-    source: str = "",
-) -> PromptPair:
-    return PromptPair(
-        tuple(clean),
-        tuple(corrupted),
-        answer,
-        distractor,
-        clean_labels=tuple(labels(model, list(clean))),
-        corrupted_labels=tuple(labels(model, list(corrupted))),
-        answer_label=labels(model, [answer])[0],
-        distractor_label=labels(model, [distractor])[0],
-        source=source,
+def labelled(model: TransformerBridge, pair: PromptPair) -> PromptPair:
+    """The pair with readable tokens, where it has none yet."""
+    if pair.clean_labels:
+        return pair
+    return replace(
+        pair,
+        clean_labels=tuple(labels(model, list(pair.clean))),
+        corrupted_labels=tuple(labels(model, list(pair.corrupted))),
+        answer_label=labels(model, [pair.answer])[0],
+        distractor_label=labels(model, [pair.distractor])[0],
     )
 
 
-def described(model: TransformerBridge, pair: PromptPair) -> Pair:
-    """A pair as results store it."""
-    if not pair.clean_labels:
-        pair = _labelled(model, pair.clean, pair.corrupted, pair.answer, pair.distractor)
-    return Pair(
-        list(pair.clean_labels),
-        list(pair.corrupted_labels),
-        pair.answer_label,
-        pair.distractor_label,
-        pair.scored,
-    )
+def _likeliest(model: TransformerBridge, ids: Sequence[int]) -> list[int]:
+    """The two likeliest next tokens."""
+    import torch
+
+    with torch.no_grad():
+        return model(torch.tensor([list(ids)], device=model.cfg.device))[0, -1].topk(2).indices.tolist()
 
 
 def in_words(pairs: Sequence[PromptPair]) -> str:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from induction.base import InputError
-from induction.patching.interventions import check_seed
+from induction.base import InputError, check_seed
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

@@ -19,6 +19,7 @@ from induction.model.loading import (
     name_of,
     offline_models,
     origin,
+    provenance,
     resolve,
 )
 
@@ -38,5 +39,6 @@ __all__ = [
     "name_of",
     "offline_models",
     "origin",
+    "provenance",
     "resolve",
 ]

@@ -22,7 +22,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
-from induction.base import InputError, ModelUnavailable, Progress, chain, damaged, is_out_of_memory, too_large
+from induction.base import (
+    InputError,
+    ModelUnavailable,
+    Progress,
+    chain,
+    damaged,
+    is_out_of_memory,
+    too_large,
+    versions,
+)
 from induction.model import gguf_file, hub
 
 if TYPE_CHECKING:
@@ -195,6 +204,17 @@ def origin(model: TransformerBridge) -> str:
 def name_of(model: TransformerBridge) -> str:
     """The name a model was loaded under, or its configuration's name."""
     return getattr(model, "induction_name", None) or getattr(model.cfg, "model_name", None) or "model"
+
+
+def provenance(model: TransformerBridge) -> dict[str, Any]:
+    """Fields of every result that say what was measured: the model, its shape, its origin, and with which versions."""
+    return {
+        "model": name_of(model),
+        "n_layers": model.cfg.n_layers,
+        "n_heads": model.cfg.n_heads,
+        "origin": origin(model),
+        "versions": versions(),
+    }
 
 
 def _load(name: str, device: str, revision: str | None) -> TransformerBridge:

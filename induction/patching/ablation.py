@@ -10,33 +10,24 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from induction.base import Progress, finish, versions
-from induction.data_gen.pairs import check_pairs, described, in_words
+from induction.base import Head, Progress, check_choice, check_seed, finished
+from induction.data_gen.pairs import PromptPair, check_pairs, in_words
 from induction.data_gen.pairs import pairs as make_pairs
-from induction.data_gen.sequences import random_ids, repeated_batch
-from induction.model import name_of, origin
+from induction.data_gen.sequences import Batch, random_ids, repeated_batch
 from induction.model.tokens import bos_id
 from induction.patching.effects import changes, measure
-from induction.patching.heads import NamedSet, controls_in_words, rows_of, set_rows
-from induction.patching.interventions import (
-    ABLATIONS,
-    LOSSES,
-    METRICS,
-    AblationKind,
-    Head,
-    PromptPair,
-    check_choice,
-    check_seed,
-    head_name,
-)
-from induction.patching.results import HeadSet, HeadSets, Measure
-from induction.patching.sweep import MAX_BYTES, check_component, hook_name, record
+from induction.patching.heads import NamedSet, about_sets, controls_in_words, filling, rows_of
+from induction.patching.interventions import ABLATIONS, LOSSES, METRICS, AblationKind
+from induction.patching.results import HeadSets
+from induction.patching.sweep import MAX_BYTES, check_component, hook_name, record, watch
+from induction.patching.table import Prompt, Row, Table
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -68,59 +59,16 @@ def reference_set(model: TransformerBridge, length: int, *, n: int = N_REFERENCE
     start = [] if bos_id(model) is None else [bos_id(model)]
     n_random = length - len(start)
     rows = [[*start, *rng.choice(pool, n_random, replace=n_random > len(pool)).tolist()] for _ in range(n)]
-    outputs: list[torch.Tensor] = []
-
-    def keep(z: torch.Tensor, hook: Any) -> None:
-        outputs.append(z.clone())
-
-    def cut(resid: torch.Tensor, hook: Any) -> torch.Tensor:
-        return resid[:, :1]
-
-    hooks = [(hook_name("z", layer), keep) for layer in range(model.cfg.n_layers)]
-    with torch.no_grad():
-        tokens = torch.tensor(rows, device=model.cfg.device)
-        model.run_with_hooks(tokens, fwd_hooks=[*hooks, ("unembed.hook_in", cut)])
+    tokens = torch.tensor(rows, device=model.cfg.device)
+    outputs = watch(model, tokens, [hook_name("z", layer) for layer in range(model.cfg.n_layers)])
     bos = "BOS and " if start else ""
     return Reference(f"{n} sequences of {bos}{n_random} distinct random tokens, seed {seed}", outputs)
-
-
-def ablate(
-    model: TransformerBridge,
-    sets: Sequence[NamedSet] | None = None,
-    *,
-    kind: AblationKind = "mean",
-    pairs: Sequence[PromptPair] | None = None,
-    n_prompts: int = 5,
-    length: int | None = None,
-    n_random: int = 0,
-    seed: int = 0,
-    max_bytes: int = MAX_BYTES,
-) -> HeadSets:
-    """Ablate heads; see :func:`iter_ablate` for the arguments."""
-    steps = iter_ablate(
-        model,
-        sets,
-        kind=kind,
-        pairs=pairs,
-        n_prompts=n_prompts,
-        length=length,
-        n_random=n_random,
-        seed=seed,
-        max_bytes=max_bytes,
-    )
-    return finish(steps)
-
-
-def ablate_set(model: TransformerBridge, heads: Sequence[Head], **settings: Any) -> HeadSets:
-    """Ablate one set of heads together; settings as of :func:`iter_ablate`."""
-    label = ", ".join(head_name(head) for head in heads)
-    return ablate(model, [NamedSet(label, tuple(heads))], **settings)
 
 
 def single_heads(model: TransformerBridge) -> list[NamedSet]:
     """Every head of the model as a set of its own."""
     heads = [(layer, head) for layer in range(model.cfg.n_layers) for head in range(model.cfg.n_heads)]
-    return [NamedSet(head_name(head), (head,)) for head in heads]
+    return [NamedSet.of([head]) for head in heads]
 
 
 def iter_ablate(
@@ -162,63 +110,73 @@ def iter_ablate(
     batch = repeated_batch(model, n_prompts=n_prompts, length=length, seed=seed)
     longest = max(*batch.lengths, *(pair.scored + 1 for pair in asked))
     reference = reference_set(model, longest, seed=seed)
-
-    answers = np.empty((1 + len(rows), len(asked), len(METRICS)))  # [intact and rows, pair, metric]
-    losses = np.empty((1 + len(rows), n_prompts, len(LOSSES)))  # [intact and rows, prompt, copy]
-    total = (len(asked) + n_prompts) * len(rows)
-    done = 0
-    direct = True
-    for index, pair in enumerate(asked):
-        run = record(model, pair.clean[: pair.scored + 1])
-        direct = direct and run.direct
-        answers[0, index] = measure(run.logits[None], pair)[0]
-        values = reference.values(kind, index, run.n_pos)
-        for which, logits in set_rows(model, run, rows, "z", values, max_bytes=max_bytes):
-            answers[1 + np.array(which), index] = measure(logits, pair)
-            done += len(which)
-            yield Progress(done, total, f"prompt {index + 1} of {len(asked)}")
-    for index in range(n_prompts):
-        run = record(model, tuple(batch.prompt(index).tolist()))
-        direct = direct and run.direct
-        period = batch.periods[index]
-        with torch.no_grad():
-            losses[0, index] = _copy_losses(model(run.tokens), run.tokens, period)[0]
-        values = reference.values(kind, index, run.n_pos)
-        for which, logits in set_rows(
-            model, run, rows, "z", values, max_bytes=max_bytes, every_position=True
-        ):
-            losses[1 + np.array(which), index] = _copy_losses(logits, run.tokens, period)
-            done += len(which)
-            if done < total:
-                yield Progress(done, total, f"repeated sequence {index + 1} of {n_prompts}")
-
-    measures: list[dict[str, Measure]] = [{} for _ in named]
-    for table, declared in ((answers, METRICS), (losses, LOSSES)):
-        for at, (name, metric) in enumerate(declared.items()):
-            found = changes(table[1:, :, at], table[0, :, at], len(named), n_random, metric.unit)
-            for own, measured in zip(measures, found, strict=True):
-                own[name] = measured
+    answers, losses = _tables(model, rows, asked, batch, reference, kind)
+    yield from filling(answers, model, "z", max_bytes, f"prompt {{}} of {len(asked)}", after=losses.total)
+    sequence = f"repeated sequence {{}} of {n_prompts}"
+    yield from filling(losses, model, "z", max_bytes, sequence, before=answers.total)
+    found = {
+        name: changes(table.edited[..., at], table.plain[0, :, at], len(named), n_random, metric.unit)
+        for table, declared in ((answers, METRICS), (losses, LOSSES))
+        for at, (name, metric) in enumerate(declared.items())
+    }
     result = HeadSets(
-        model=name_of(model),
-        n_layers=model.cfg.n_layers,
-        n_heads=model.cfg.n_heads,
-        origin=origin(model),
+        **about_sets(model, named, found, asked, n_random, seed),
         protocol=f"answer: clean prompts of {in_words(asked)}; losses: {batch}; {controls_in_words(n_random)}",
         intervention=kind,
         component="z",
-        sets=[
-            HeadSet(item.label, [list(head) for head in item.heads], found)
-            for item, found in zip(named, measures, strict=True)
-        ],
-        n_random=n_random,
         reference=reference.name if ABLATIONS[kind].uses_reference else None,
-        pairs=[described(model, pair) for pair in asked],
-        engine="direct" if direct else "hooked",
-        seed=seed,
+        engine="direct" if answers.direct and losses.direct else "hooked",
         seconds=round(time.perf_counter() - started, 2),
-        versions=versions(),
     )
+    total = answers.total + losses.total
     yield Progress(total, total, "done", result)
+
+
+ablate = finished(iter_ablate)
+
+
+def ablate_set(model: TransformerBridge, heads: Sequence[Head], **settings: Any) -> HeadSets:
+    """Ablate one set of heads together; settings as of :func:`iter_ablate`."""
+    return ablate(model, [NamedSet.of(heads)], **settings)
+
+
+def _tables(
+    model: TransformerBridge,
+    rows: Sequence[Row],
+    pairs: Sequence[PromptPair],
+    batch: Batch,
+    reference: Reference,
+    kind: AblationKind,
+) -> tuple[Table, Table]:
+    """The metrics of the pairs' clean prompts, and the losses on repeated sequences."""
+
+    def answer(index: int, pair: PromptPair) -> Prompt:
+        run = record(model, pair.clean[: pair.scored + 1])
+        values = reference.values(kind, index, run.n_pos)
+        return Prompt(run, values, partial(measure, pair=pair), measure(run.logits[None], pair))
+
+    def sequence(index: int) -> Prompt:
+        run = record(model, tuple(batch.prompt(index).tolist()))
+        of_copies = partial(_copy_losses, tokens=run.tokens, period=batch.periods[index])
+        with torch.no_grad():
+            plain = of_copies(model(run.tokens))
+        values = reference.values(kind, index, run.n_pos)
+        return Prompt(run, values, of_copies, plain, every_position=True)
+
+    return (
+        Table(
+            rows,
+            [partial(answer, *item) for item in enumerate(pairs)],
+            n_plain=1,
+            n_measures=len(METRICS),
+        ),
+        Table(
+            rows,
+            [partial(sequence, index) for index in range(len(batch.lengths))],
+            n_plain=1,
+            n_measures=len(LOSSES),
+        ),
+    )
 
 
 def _copy_losses(logits: torch.Tensor, tokens: torch.Tensor, period: int) -> NDArray[np.float64]:

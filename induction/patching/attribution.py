@@ -15,23 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from induction.base import Refused, mean_interval, versions
-from induction.data_gen.pairs import check_pairs, described, in_words
-from induction.model import name_of, origin
+from induction.base import Refused, mean_interval
+from induction.data_gen.pairs import PromptPair, check_pairs, in_words
+from induction.model import name_of, provenance
 from induction.model.anatomy import dissect, near
-from induction.patching.effects import DIGITS, effects_of, measure, metrics, nested
-from induction.patching.heads import columns, runs
-from induction.patching.interventions import (
-    COMPONENTS,
-    DIRECTIONS,
-    METRICS,
-    Component,
-    Direction,
-    PromptPair,
-    check_choice,
-)
+from induction.patching.effects import DIGITS, described, effects_of, measure, metrics, nested
+from induction.patching.heads import about_sweep, check_patching, runs
+from induction.patching.interventions import COMPONENTS, METRICS, Component, Direction
 from induction.patching.results import Attribution, Patching
-from induction.patching.sweep import Run, hook_name, read_out
+from induction.patching.sweep import Run, columns, hook_name, read_out
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -65,11 +57,8 @@ def direct_logit_attribution(
         low, high = (nested(bound) for bound in mean_interval(written))
     mean = written.mean(0)
     return Attribution(
-        model=name_of(model),
-        n_layers=model.cfg.n_layers,
-        n_heads=model.cfg.n_heads,
+        **provenance(model),
         kind="computed",
-        origin=origin(model),
         protocol=f"clean prompts of {in_words(pairs)}; head output at the scored position, "
         "norms at their scales in the run, onto unembedding of the answer minus that of the distractor"
         + (", before the model's soft cap" if capped else ""),
@@ -80,7 +69,6 @@ def direct_logit_attribution(
         rest=round(float(total.mean() - mean.sum()), DIGITS),
         pairs=[described(model, pair) for pair in pairs],
         seed=seed,
-        versions=versions(),
     )
 
 
@@ -113,39 +101,23 @@ def attribution_patching(
         InputError: no pairs, or an unknown name.
         Refused: the pattern of heads that do not give out pattern times values.
     """
-    pairs = list(pairs)
-    check_pairs(model, pairs)
-    check_choice(direction, tuple(DIRECTIONS), "direction")
-    check_choice(component, tuple(COMPONENTS), "component")
+    pairs = check_patching(model, pairs, direction, component)
     started = time.perf_counter()
-    n_layers, n_heads = model.cfg.n_layers, columns(model, component)
-    patched = np.empty((len(pairs), n_layers, n_heads, len(METRICS)))
+    patched = np.empty((len(pairs), model.cfg.n_layers, columns(model, component), len(METRICS)))
     plain = np.empty((2, len(pairs), len(METRICS)))  # clean, corrupted
     for index, pair in enumerate(pairs):
-        base, source = runs(model, pair, direction, component)
-        both = measure(torch.stack([base.logits, source.logits]), pair)
-        plain[:, index] = both if direction == "noise" else both[::-1]
-        patched[index] = both[0] + _first_order(model, base, source, pair, component)
+        base, source, plain[:, index] = runs(model, pair, direction, component)
+        patched[index] = measure(base.logits[None], pair) + _first_order(model, base, source, pair, component)
     return Patching(
-        model=name_of(model),
-        n_layers=n_layers,
-        n_heads=n_heads,
-        kind="computed",
-        origin=origin(model),
+        **about_sweep(model, pairs, direction, component),
         protocol=f"{in_words(pairs)}; {COMPONENTS[component].title.lower()}, gradient "
         "times difference between the runs, summed over all positions",
         method="estimate",
-        direction=direction,
-        component=component,
         positions="all",
         effects=effects_of(plain, patched, direction, complete=True),
-        unit="head" if n_heads == model.cfg.n_heads else "group",
-        group_size=model.cfg.n_heads // n_heads,
-        pairs=[described(model, pair) for pair in pairs],
         engine="gradient",
         seed=seed,
         seconds=round(time.perf_counter() - started, 2),
-        versions=versions(),
     )
 
 

@@ -9,15 +9,19 @@ Definitions and floors: :data:`induction.patching.interventions.METRICS`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from induction.base import Interval, mean_interval, ratio_interval
-from induction.patching.interventions import METRICS, Direction, Metric, PromptPair, Scored
-from induction.patching.results import Effect, Grid, Measure, not_better
+from induction.data_gen.pairs import PromptPair, labelled
+from induction.patching.interventions import DIRECTIONS, METRICS, Direction, Metric, Scored
+from induction.patching.results import Effect, Grid, Measure, Pair, not_better
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 DIGITS = 6
 
@@ -34,6 +38,18 @@ def metrics(logits: torch.Tensor, pair: PromptPair) -> torch.Tensor:
     return torch.stack([metric.of(scored) for metric in METRICS.values()], -1)
 
 
+def described(model: TransformerBridge, pair: PromptPair) -> Pair:
+    """A pair as results store it."""
+    pair = labelled(model, pair)
+    return Pair(
+        clean=list(pair.clean_labels),
+        corrupted=list(pair.corrupted_labels),
+        answer=pair.answer_label,
+        distractor=pair.distractor_label,
+        position=pair.scored,
+    )
+
+
 # Ratios of means
 
 
@@ -43,12 +59,12 @@ def moved(
     corrupted: NDArray[np.float64],
     direction: Direction,
 ) -> NDArray[np.float64]:
-    """How far patched values ``[pair, ...]`` are from where they started, towards the other run.
+    """How far patched values ``[pair, ...]`` moved, see :class:`induction.patching.interventions.RunOrder`.
 
-    Positive where the clean value comes back (denoising) or is lost (noising); ``clean``, ``corrupted``: ``[pair]``.
+    ``clean``, ``corrupted``: ``[pair]``.
     """
     clean, corrupted = (end.reshape(-1, *[1] * (values.ndim - 1)) for end in (clean, corrupted))
-    return values - corrupted if direction == "denoise" else clean - values
+    return DIRECTIONS[direction].moved(values, clean, corrupted)
 
 
 def ratio_of_means(
@@ -101,15 +117,15 @@ def effects_of(
         change, gap = moved(values, clean, corrupted, direction), clean - corrupted
         bounds = ratio_bounds(change, gap, metric.floor) if complete else None
         low, high = (None, None) if bounds is None else map(nested, bounds)
-        ends = nested(clean), nested(corrupted)
+        ends = {"clean": nested(clean), "corrupted": nested(corrupted)}
         effects[name] = Effect(
-            *ends,
+            **ends,
             patched=nested(values) if complete else None,
             mean=nested(ratio_of_means(change, gap, metric.floor)),
             low=low,
             high=high,
             floor=metric.floor,
-            not_better=not_better(*ends, metric.floor),
+            not_better=not_better(**ends, floor=metric.floor),
         )
     return effects
 
@@ -139,7 +155,7 @@ def shares(
         patched: ``[row, pair]``; ``clean``, ``corrupted``: ``[pair]``.
     """
     change, gap = moved(patched.T, clean, corrupted, direction), clean - corrupted  # [pair, row], [pair]
-    start, end = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+    start, end = DIRECTIONS[direction].order(clean, corrupted)
     return _measures(
         ratio_of_means(change, gap, metric.floor),
         ratio_bounds(change[:, :n_sets], gap, metric.floor),

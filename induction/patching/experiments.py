@@ -6,17 +6,10 @@ from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from induction.analysis.result import Scan
-from induction.base import InputError, Progress
+from induction.base import InputError, Progress, parse_heads
 from induction.data_gen.sequences import TOKEN_SETS
 from induction.experiment import Experiment, Settings, seed_setting, setting
-from induction.patching.interventions import (
-    ABLATIONS,
-    COMPONENTS,
-    DIRECTIONS,
-    Declaration,
-    by_name,
-    parse_heads,
-)
+from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, Declaration, by_name
 from induction.patching.results import HeadSets, Patching
 
 if TYPE_CHECKING:

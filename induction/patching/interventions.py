@@ -1,25 +1,23 @@
 """What can be changed in a model and how the change is measured: one declaration each.
 
-A metric and an ablation carry the function that computes them, so that none can be declared without. The functions
-call methods of the tensors they are given; no torch here, because pages and the command line show these names and
-meanings before any model is loaded.
+Each carries the function that computes it, so that none can be declared without. The functions call methods of the
+tensors they are given; no torch here, because pages and the command line show these names and meanings before any
+model is loaded.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from induction.base import InputError
+from induction.base import Head, InputError, check_heads, check_seed
 
 Component = Literal["z", "pattern", "q", "k", "v"]
 Direction = Literal["denoise", "noise"]
 AblationKind = Literal["zero", "mean", "resample"]
-Head = tuple[int, int]  # (layer, head)
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,39 @@ class Declaration:
     name: str
     title: str
     meaning: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation(Declaration):
+    """What of a head can be copied from one run into another.
+
+    Attributes:
+        replace: of the activation, a mask (bool ``[row, pos or 1, head]``), what to put where it is true, and the
+            positions that activation and mask hold, the new activation. Activation and values are
+            ``[row or 1, pos, head, d_head]``, of the pattern, where pos is the query, ``[row or 1, head, query, key]``;
+            the values are of all positions.
+        head_axis: of the activation.
+        shared: whether heads that share keys and values (grouped-query attention) have it in common.
+    """
+
+    replace: Callable[[Any, Any, Any, slice], Any]
+    head_axis: int = 2
+    shared: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOrder(Declaration):
+    """Which of the two runs is patched.
+
+    Attributes:
+        order: of what belongs to the clean and the corrupted run, first what belongs to the patched run, then to the
+            other one; its own inverse.
+        moved: of patched, clean and corrupted values, how far the patched ones are from where they started, towards the
+            other run: positive where the clean value comes back (denoising) or is lost (noising).
+    """
+
+    order: Callable[[Any, Any], tuple[Any, Any]]
+    moved: Callable[[Any, Any, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -87,19 +118,42 @@ def by_name(*declarations):
     return {declaration.name: declaration for declaration in declarations}
 
 
-COMPONENTS: dict[str, Declaration] = by_name(
-    Declaration("z", "Head output", "What the head read, weighted by its attention, before it is written."),
-    Declaration("pattern", "Attention pattern", "Where the head looks; what it finds there stays."),
-    Declaration("q", "Queries", "What the head looks for."),
-    Declaration(
+def _by_position(activation: Any, mask: Any, values: Any, at: slice) -> Any:
+    return values[:, at].where(mask[..., None], activation)
+
+
+def _by_query(pattern: Any, mask: Any, values: Any, at: slice) -> Any:
+    return values[:, :, at].where(mask.transpose(1, 2)[..., None], pattern)
+
+
+COMPONENTS: dict[str, Activation] = by_name(
+    Activation(
+        "z",
+        "Head output",
+        "What the head read, weighted by its attention, before it is written.",
+        replace=_by_position,
+    ),
+    Activation(
+        "pattern",
+        "Attention pattern",
+        "Where the head looks; what it finds there stays.",
+        replace=_by_query,
+        head_axis=1,
+    ),
+    Activation("q", "Queries", "What the head looks for.", replace=_by_position),
+    Activation(
         "k",
         "Keys",
         "What the head can find. Heads that share keys (grouped-query attention) are patched together.",
+        replace=_by_position,
+        shared=True,
     ),
-    Declaration(
+    Activation(
         "v",
         "Values",
         "What the head reads where it looks. Heads that share values (grouped-query attention) are patched together.",
+        replace=_by_position,
+        shared=True,
     ),
 )
 
@@ -149,20 +203,24 @@ LOSSES: dict[str, Loss] = by_name(
     ),
 )
 
-DIRECTIONS: dict[str, Declaration] = by_name(
-    Declaration(
+DIRECTIONS: dict[str, RunOrder] = by_name(
+    RunOrder(
         "denoise",
         "Denoising",
         "The corrupted run with one activation from the clean run: is the head sufficient? "
         "Effect = (patched - corrupted) / (clean - corrupted), of the means over all prompt pairs: the share of the "
         "answer that comes back.",
+        order=lambda clean, corrupted: (corrupted, clean),
+        moved=lambda patched, clean, corrupted: patched - corrupted,
     ),
-    Declaration(
+    RunOrder(
         "noise",
         "Noising",
         "The clean run with one activation from the corrupted run: is the head necessary? "
         "Effect = (clean - patched) / (clean - corrupted), of the means over all prompt pairs: the share of the answer "
         "that is lost.",
+        order=lambda clean, corrupted: (clean, corrupted),
+        moved=lambda patched, clean, corrupted: clean - patched,
     ),
 )
 
@@ -189,111 +247,6 @@ ABLATIONS: dict[str, Ablation] = by_name(
         values=lambda z, prompt: z[prompt % len(z)][None],
     ),
 )
-
-
-@dataclass(frozen=True)
-class PromptPair:
-    """Two prompts of the same length that differ in context and share the scored position.
-
-    Attributes:
-        clean, corrupted: token ids, as long as each other.
-        answer, distractor: token ids; the logit difference is answer minus distractor.
-        position: where the next token is scored, -1 for the last.
-        clean_labels, corrupted_labels, answer_label, distractor_label: readable tokens.
-        source: how the pair was made, in words; part of a result's protocol.
-
-    Raises:
-        InputError: different lengths, or a position outside of the prompt.
-    """
-
-    clean: tuple[int, ...]
-    corrupted: tuple[int, ...]
-    answer: int
-    distractor: int
-    position: int = -1
-    clean_labels: tuple[str, ...] = ()
-    corrupted_labels: tuple[str, ...] = ()
-    answer_label: str = ""
-    distractor_label: str = ""
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        if len(self.clean) != len(self.corrupted):
-            raise InputError(
-                f"The clean prompt has {len(self.clean)} tokens and the corrupted one {len(self.corrupted)}; "
-                "patching needs the same number, so change one of them."
-            )
-        if not -len(self.clean) <= self.position < len(self.clean):
-            raise InputError(
-                f"Position {self.position} is outside of a prompt of {len(self.clean)} tokens; "
-                f"choose 0 to {len(self.clean) - 1}, or -1 for the last."
-            )
-
-    @property
-    def scored(self) -> int:
-        """The scored position counted from 0."""
-        return self.position % len(self.clean)
-
-    @property
-    def first_difference(self) -> int | None:
-        """First position where the prompts differ, None where they are equal up to the scored one."""
-        for position in range(self.scored + 1):
-            if self.clean[position] != self.corrupted[position]:
-                return position
-        return None
-
-
-def check_choice(value: str, choices: Sequence[str], what: str) -> None:
-    """Raises InputError unless the value is one of the choices."""
-    if value not in choices:
-        raise InputError(f"There is no {what} '{value}'; choose one of {', '.join(choices)}.")
-
-
-def check_seed(seed: int) -> None:
-    """Raises InputError where numpy's generator would refuse the seed."""
-    if seed < 0:
-        raise InputError(f"A seed is 0 or more, not {seed}.")
-
-
-def head_name(head: Head) -> str:
-    """``(5, 1)`` as ``5.1``."""
-    return f"{head[0]}.{head[1]}"
-
-
-def parse_heads(text: str, n_layers: int, n_heads: int) -> tuple[Head, ...]:
-    """Read ``5.1, 5.5`` as heads, in the order given, each once.
-
-    Raises:
-        InputError: no head, not of the form layer.head, or outside of the model.
-    """
-    parts = [part for part in re.split(r"[,;\s]+", text.strip()) if part]
-    if not parts:
-        raise InputError(
-            f"Name at least one head as layer.head, for example 0.0,{n_layers - 1}.{n_heads - 1}."
-        )
-    heads = []
-    for part in parts:
-        match = re.fullmatch(r"(?a:(\d+)\.(\d+))", part)
-        if not match:
-            raise InputError(f"'{part}' is not a head; write layer.head, for example {n_layers - 1}.0.")
-        heads.append((int(match[1]), int(match[2])))
-    return check_heads(heads, n_layers, n_heads)
-
-
-def check_heads(heads: Sequence[Head], n_layers: int, n_heads: int) -> tuple[Head, ...]:
-    """The same heads, each once.
-
-    Raises:
-        InputError: none, or one outside of the model.
-    """
-    if not heads:
-        raise InputError("A set of heads needs at least one head, for example 0.0.")
-    for layer, head in heads:
-        if not (0 <= layer < n_layers and 0 <= head < n_heads):
-            raise InputError(
-                f"There is no head {layer}.{head}: layers go from 0 to {n_layers - 1}, heads from 0 to {n_heads - 1}."
-            )
-    return tuple(dict.fromkeys((int(layer), int(head)) for layer, head in heads))
 
 
 def random_sets(

@@ -11,9 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from induction.base import Grid, InputError, Number, Part, check_shape
+from induction.base import Grid, InputError, Number, Part, check_shape, head_name
 from induction.experiment import Result
-from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS, head_name
+from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS
 
 Row = list[Number | None]
 # [layer][head]; where every position was patched, [layer][head][pos]

@@ -16,7 +16,7 @@ are run through the whole model with hooks instead (:func:`hooked_rows`): the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -60,11 +60,9 @@ class Edit:
         Args:
             activation: ``[row or 1, pos, head, d_head]``, or the pattern ``[row or 1, head, query, key]``.
         """
-        mask = self.mask if self.mask.shape[1] == 1 else self.mask[:, start:stop]
-        if self.component == "pattern":
-            mask = mask.transpose(1, 2)[..., None]  # [row, head, query, 1]
-            return torch.where(mask, self.values[:, :, start:stop], activation)
-        return torch.where(mask[..., None], self.values[:, start:stop], activation)
+        at = slice(start, stop)
+        mask = self.mask if self.mask.shape[1] == 1 else self.mask[:, at]
+        return COMPONENTS[self.component].replace(activation, mask, self.values, at)
 
 
 @dataclass(frozen=True)
@@ -120,27 +118,42 @@ def record(model: TransformerBridge, tokens: tuple[int, ...], *, component: Comp
     """
     if component:
         check_component(model, component)
-    device = model.cfg.device or "cpu"
-    ids = torch.tensor([tokens], device=device)
+    ids = torch.tensor([tokens], device=model.cfg.device or "cpu")
     layers = range(model.cfg.n_layers)
-    keep = (
-        [hook_name(component, layer) for layer in layers]
-        if component
-        else [f"blocks.{layer}.hook_in" for layer in layers]
-    )
-    kept: dict[str, torch.Tensor] = {}
-
-    def store(activation: torch.Tensor, hook: Any) -> None:
-        kept[hook.name] = activation
-
-    # The hooks may be named otherwise than asked for (aliases), but fire in order of layer.
+    names = [hook_name(component, layer) if component else f"blocks.{layer}.hook_in" for layer in layers]
+    found, store = _keeper()
     with torch.no_grad():
-        logits = _logits(model, ids, [(name, store) for name in keep], -1)[0, -1]
-        found = list(kept.values())
+        logits = _logits(model, ids, [(name, store) for name in names], -1)[0, -1]
         run = Run(ids, logits, [] if component else found, found if component else [])
         if not component:
             run.direct = _fits(model, run)
     return run
+
+
+def watch(
+    model: TransformerBridge, tokens: torch.Tensor, names: Sequence[str], *, stop: int | None = None
+) -> list[torch.Tensor]:
+    """What some hooks see in a plain run of ``tokens`` [row, pos], in the order in which they fire.
+
+    Args:
+        stop: the first layer that is not run.
+    """
+    found, store = _keeper()
+    hooks = [(name, store) for name in names]
+    layers = model.cfg.n_layers if stop is None else stop
+    with torch.no_grad():
+        model.run_with_hooks(tokens, fwd_hooks=hooks, stop_at_layer=layers, return_type=None)
+    return found
+
+
+def _keeper() -> tuple[list[torch.Tensor], Callable]:
+    """A list, and a hook that appends what it sees: hooks may be named by an alias, but fire in order of layer."""
+    found: list[torch.Tensor] = []
+
+    def store(activation: torch.Tensor, hook: Any) -> None:
+        found.append(activation)
+
+    return found, store
 
 
 def _logits(model: TransformerBridge, tokens: torch.Tensor, hooks: list, start: int) -> torch.Tensor:
@@ -247,16 +260,14 @@ def _attention(
 ) -> torch.Tensor:
     attn = model.blocks[layer].attn
     d_head = model.cfg.d_head
-    component = edit.component if edit else None
     first_query = run.n_pos - 1 if last else start
 
-    def split(projected: torch.Tensor, name: str, at: int) -> torch.Tensor:
-        heads = projected.unflatten(-1, (-1, d_head))  # [row, pos, head, d_head]
-        return edit.apply(heads, at, run.n_pos) if edit and component == name else heads
+    def edited(name: Component, activation: torch.Tensor, at: int) -> torch.Tensor:
+        return edit.apply(activation, at, run.n_pos) if edit and edit.component == name else activation
 
-    q = split(attn.q(x[:, -1:] if last else x), "q", first_query)
-    k = split(attn.k(x), "k", start)
-    v = split(attn.v(x), "v", start)
+    q = edited("q", attn.q(x[:, -1:] if last else x).unflatten(-1, (-1, d_head)), first_query)
+    k = edited("k", attn.k(x).unflatten(-1, (-1, d_head)), start)  # [row, pos, head, d_head]
+    v = edited("v", attn.v(x).unflatten(-1, (-1, d_head)), start)
     if run.rotary:
         q, k = run.rotary(q, first_query), run.rotary(k, start)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [row, head, pos, d_head]
@@ -273,13 +284,9 @@ def _attention(
     if not last:
         ahead = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(start + 1)
         scores = scores.masked_fill(ahead, float("-inf"))
-    pattern = scores.softmax(-1)
-    if edit and component == "pattern":
-        pattern = edit.apply(pattern.flatten(1, 2), first_query, run.n_pos).unflatten(1, (-1, group))
-    z = (pattern @ v).flatten(1, 2).transpose(1, 2)  # [row, query, head, d_head]
-    if edit and component == "z":
-        z = edit.apply(z, first_query, run.n_pos)
-    return attn.o(z.flatten(2))
+    pattern = edited("pattern", scores.softmax(-1).flatten(1, 2), first_query)  # [row, head, query, key]
+    z = (pattern.unflatten(1, (-1, group)) @ v).flatten(1, 2).transpose(1, 2)  # [row, query, head, d_head]
+    return attn.o(edited("z", z, first_query).flatten(2))
 
 
 def run_rows(
@@ -386,6 +393,12 @@ _read: WeakKeyDictionary[Any, tuple[bool, ...]] = WeakKeyDictionary()
 PROBE_TOKENS = 6
 
 
+def columns(model: TransformerBridge, component: Component) -> int:
+    """How many heads of a layer can be patched apart: k and v are one per group of heads that share them."""
+    groups = getattr(model.cfg, "n_key_value_heads", None)
+    return groups if groups and COMPONENTS[component].shared else model.cfg.n_heads
+
+
 def check_component(model: TransformerBridge, component: Component) -> None:
     """Whether every layer shows a component, apart for each head; looked at once per model.
 
@@ -402,22 +415,14 @@ def check_component(model: TransformerBridge, component: Component) -> None:
 def _shows(model: TransformerBridge, component: Component) -> bool:
     known = _shown.setdefault(model, {})
     if component not in known:
-        shapes: list[torch.Size] = []
         names = [hook_name(component, layer) for layer in range(model.cfg.n_layers)]
-
-        def look(activation: torch.Tensor, hook: Any) -> None:
-            shapes.append(activation.shape)
-
-        n_heads = model.cfg.n_heads
-        if component in ("k", "v"):
-            n_heads = getattr(model.cfg, "n_key_value_heads", None) or n_heads
         try:
-            with torch.no_grad():
-                _logits(model, _probe_tokens(model)[None], [(name, look) for name in names], -1)
+            seen = watch(model, _probe_tokens(model)[None], names)
         except (KeyError, AttributeError):  # no such hook
-            shapes = []
-        heads = {shape[1 if component == "pattern" else 2] if len(shape) == 4 else 0 for shape in shapes}
-        known[component] = len(shapes) == model.cfg.n_layers and heads == {n_heads}
+            seen = []
+        axis = COMPONENTS[component].head_axis
+        heads = {activation.shape[axis] if activation.ndim == 4 else 0 for activation in seen}
+        known[component] = len(seen) == model.cfg.n_layers and heads == {columns(model, component)}
     return known[component]
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from induction.analysis.result import Scan
-from induction.base import InputError
+from induction.base import InputError, head_name
 from induction.patching.bundled import ioi_pairs
-from induction.patching.interventions import COMPONENTS, head_name
+from induction.patching.interventions import COMPONENTS
 from induction.patching.results import Patching
 from induction.results.shelf import PATCHING, SCANS
 

@@ -65,7 +65,7 @@ class Cache(Generic[Result]):
             yield Progress(1, 1, "from the cache", kept)
             return
         for step in work():
-            if step.result is not None:
+            if step.result is not None and step.done == step.total:  # what is there before is in part
                 self.put(key, step.result)
             yield step
 

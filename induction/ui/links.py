@@ -9,12 +9,15 @@ Neither gradio nor torch here.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Any
+
+from induction.experiment import Experiment, limits, ours
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 PROMPT_LIMIT = 4000  # characters of text in an address
 HEADS_LIMIT = 64  # heads in a set
@@ -71,22 +74,6 @@ def integer(name: str, default: int, *, low: int, high: int) -> Parameter:
         value = int(text)
         clamped = min(max(value, low), high)
         return clamped, None if value == clamped else f"The link's {name} is limited to {low}..{high}."
-
-    return Parameter(name, default, read)
-
-
-def number(name: str, default: float, *, low: float, high: float) -> Parameter:
-    """A finite number, clamped to ``low..high``."""
-
-    def read(text: str) -> tuple[float, str | None]:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            return default, f"The link's {name} is not a number; using {default:g}."
-        clamped = min(max(value, low), high)
-        return clamped, None if value == clamped else f"The link's {name} is limited to {low:g}..{high:g}."
 
     return Parameter(name, default, read)
 
@@ -183,24 +170,29 @@ def written(value: Any) -> str:
     return str(value)
 
 
-def write_query(values: Mapping[str, Any], parameters: Iterable[Parameter]) -> str:
-    """The query string of a page, in the parameters' order; defaults are left out."""
-    pairs = [
-        (parameter.name, written(values[parameter.name]))
-        for parameter in parameters
-        if parameter.name in values
-        and (parameter.always or written(values[parameter.name]) != written(parameter.default))
-    ]
-    return urlencode(pairs)
+# From settings
 
 
-def live_result(name: str, what: str, parse: Callable[[str], Any], example: str) -> Parameter:
-    """``name=example``: which live ``what`` is on show; ``parse`` gives its settings, None for anything else."""
+def of_field(field: FieldInfo) -> Parameter:
+    """The parameter of a setting that has one of its own."""
+    declared = ours(field)
+    if declared["choices"] is not None:
+        return choice(declared["link"], field.default, declared["choices"])
+    if field.annotation is int:
+        return integer(declared["link"], field.default, low=limits(field)[0], high=declared["high"])
+    if field.annotation is bool:
+        return flag(declared["link"], field.default)
+    return text(declared["link"], field.default, limit=declared["high"] or PROMPT_LIMIT)
+
+
+def of_experiment(experiment: Experiment) -> Parameter:
+    """Which live result is on show: all settings in one parameter, empty for what is bundled."""
+    example, what = str(experiment.settings()), experiment.title.lower()
 
     def read(text: str) -> tuple[str, str | None]:
-        settings = parse(text)
+        settings = experiment.settings.parse(text)
         if settings is None:
             return "", f"The link's live {what} is not written as in {example}; showing the bundled one."
         return str(settings), None
 
-    return Parameter(name, "", read)
+    return Parameter(experiment.parameter, "", read)

@@ -7,7 +7,6 @@ import os
 from induction import model as models
 from induction import results
 from induction.base import InputError
-from induction.ui.live_scan import is_live
 
 
 def hosted() -> bool:
@@ -17,7 +16,7 @@ def hosted() -> bool:
 
 def known_models() -> list[str]:
     """Names the model picker offers: the catalogue and whatever has a bundled result."""
-    return list(dict.fromkeys([*models.CATALOGUE, *results.bundled_names()]))
+    return list(dict.fromkeys([*models.CATALOGUE, *results.SCANS.names()]))
 
 
 def short_name(model: str) -> str:
@@ -28,7 +27,7 @@ def short_name(model: str) -> str:
 def default_model() -> str:
     """GPT-2 where its weights are at hand, else the bundled model; GPT-2's published scan without either."""
     name = models.default_model()
-    return name if name in results.bundled_names() else "gpt2"
+    return name if name in results.SCANS.names() else "gpt2"
 
 
 def checked_model(name: str) -> str:
@@ -49,7 +48,7 @@ def checked_model(name: str) -> str:
     return name
 
 
-def facts(model: str, live: str = "") -> str:
+def facts(model: str, live: bool = False) -> str:
     """What the model is, where the figures on show come from, and what a live run needs. Plain text."""
     card = models.CATALOGUE.get(model)
     parts = []
@@ -60,10 +59,10 @@ def facts(model: str, live: str = "") -> str:
         parts.append(
             f"{card.n_layers} layers × {card.n_heads} heads{size} ({card.licence}); {card.good_for}."
         )
-    if is_live(model, live):
+    if live:
         parts.append("Scores on show: measured live.")
-    elif model in results.bundled_names():
-        scan = results.bundled(model)
+    elif model in results.SCANS.names():
+        scan = results.SCANS.get(model)
         if scan.kind == "published":
             runs = max((score.n_runs or 1) for score in scan.scores.values())
             parts.append(f"Scores on show: published by others, up to {runs} runs.")

@@ -1,4 +1,5 @@
-"""Figures: SVG text from numbers, one file per concern, one identity (:mod:`induction.viz.theme`).
+"""Figures: plotly charts from results, one file per concern, one identity (:mod:`induction.viz.theme`).
 
-No gradio and no torch here: the page and ``python -m induction figures`` draw with the same functions.
+No gradio and no torch here: page, notebook, exports and ``python -m induction figures`` draw with the same functions.
+Every chart keeps what :func:`induction.viz.frame.finish` promises; the circuit diagram alone is SVG made by hand.
 """

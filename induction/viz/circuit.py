@@ -1,4 +1,6 @@
-"""The figure of a circuit: heads that feed on the left, heads that are fed on the right, an example beneath.
+"""The circuit diagram, drawn by hand: curved bands, and cards and tokens that are buttons, are no chart of plotly's.
+
+Heads that feed stand on the left, heads that are fed on the right, an example beneath.
 
 Marks carry ``data-head`` (``5.1``) or ``data-edge`` (``4.11>5.1``) for clicks, and ``data-tip`` for their numbers.
 """
@@ -8,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from induction.analysis.kinds import KINDS
-from induction.base import InputError
+from induction.base import Head, InputError, head_name
 from induction.circuit.results import INPUTS, MEASURES, Circuit, Example, Receiver, signed
-from induction.patching.interventions import Head, head_name
 from induction.viz import svg
 from induction.viz.example import tokens_and_steps
 from induction.viz.theme import LIGHT, MONO, Palette

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from induction.base import Head, head_name
 from induction.circuit.results import Example
-from induction.patching.interventions import Head, head_name
 from induction.viz import svg
 from induction.viz.theme import MONO, Palette
 

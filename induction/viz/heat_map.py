@@ -1,72 +1,109 @@
-"""One number of every head as a heat map, layers down and heads across, with its scale."""
+"""One number of every head as a heat map: layers down, heads across."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
-from induction.viz import svg
-from induction.viz.theme import Palette, between
+import plotly.graph_objects as go
 
-LEFT, TOP = 34.0, 46.0
-STEPS = 40  # of the scale
+from induction.base import head_name
+from induction.viz import frame
+from induction.viz.theme import LIGHT, Palette
+
+Grid = Sequence[Sequence[float | None]]
 
 
 def heat_map(
-    values: Sequence[Sequence[float | None]],
-    palette: Palette,
+    values: Grid,
     *,
-    heading: str,
+    title: str,
+    spoken: str = "",
+    protocol: str = "",
+    what: str = "effect",
+    low: Grid | None = None,
+    high: Grid | None = None,
     limit: float = 1.0,
     diverging: bool = False,
     selected: str = "",
     marked: Collection[str] = (),
-    note: str = "",
-) -> tuple[list[str], float]:
-    """The marks of the map and its height.
+    unit: str = "head",
+    name: Callable[[int, int], str] = lambda layer, head: head_name((layer, head)),
+    palette: Palette = LIGHT,
+) -> go.Figure:
+    """A map of any number per head.
 
     Args:
         values: ``[layer][head]``; None is not measured or not defined, and stays empty.
+        what: the number with its unit, for the scale and the hover; ``low``, ``high``: its interval.
         limit: the end of the scale, which runs from 0 or, ``diverging``, from ``-limit``.
         selected: the head on show, ``"5.1"``; ``marked``: heads of a set.
-        note: beside the scale.
+        unit: what a column is, a head or a group of heads; ``name``: of one.
     """
-    across = (svg.WIDTH - LEFT - 10) / len(values[0])
-    down = min(across, 26.0)
-    scale = palette.diverging if diverging else palette.sequential
-    start = -limit if diverging else 0.0
-    parts = [svg.label(8, 18, heading, palette.ink)]
-    small = {"size": svg.SMALL}
-    for head in range(len(values[0])):
-        x = LEFT + (head + 0.5) * across
-        parts.append(svg.label(x, TOP - 5, str(head), palette.muted, text_anchor="middle", **small))
+    plot = max(min(26, 520 / len(values)) * len(values), 60)
+    cells = _cells(values, low, high, name)
+    bar = frame.colour_bar(what, palette, y=-frame.AXIS / plot)
+    trace = go.Heatmap(
+        z=[list(row) for row in values],
+        customdata=[[cell[:-1] for cell in row] for row in cells],
+        hovertext=[[f"{unit} {cell[0]}: {what} {cell[-1]}" for cell in row] for row in cells],
+        hoverinfo="text",
+        hoverongaps=False,
+        colorscale=frame.colour_scale(palette.diverging if diverging else palette.sequential),
+        zmin=-limit if diverging else 0.0,
+        zmax=limit,
+        **{"xgap": 1, "ygap": 1, "colorbar": bar, "name": ""},
+        meta={"pick": "head"} if unit == "head" else None,
+    )
+    figure = go.Figure(trace)
+    _outline(figure, values, [selected], palette.selected, "selected head")
+    _outline(figure, values, marked, palette.second, "chosen set")
+    ticks = {"showgrid": False, "zeroline": False, "tickformat": "d"}
+    figure.update_xaxes(title_text=f"{unit} (number within its layer)", nticks=13, **ticks)
+    figure.update_yaxes(title_text="layer (number)", **ticks, dtick=math.ceil(14 * len(values) / plot))
+    figure.update_yaxes(range=[len(values) - 0.5, -0.5])
+    return frame.finish(
+        figure,
+        palette,
+        title=title,
+        spoken=spoken or title,
+        protocol=protocol,
+        plot=plot,
+        below=frame.AXIS + frame.COLOUR_BAR,
+        drag=False,
+    )
+
+
+def _cells(
+    values: Grid, low: Grid | None, high: Grid | None, name: Callable[[int, int], str]
+) -> list[list[list[Any]]]:
+    """``[layer][head]``: name, value, ends of the interval, and the numbers in words."""
+    rows = []
     for layer, row in enumerate(values):
-        y = TOP + layer * down
-        parts.append(
-            svg.label(LEFT - 6, y + down / 2 + 4, str(layer), palette.muted, text_anchor="end", **small)
+        ends = [
+            [None if grid is None else grid[layer][head] for grid in (low, high)] for head in range(len(row))
+        ]
+        rows.append(
+            [
+                [name(layer, head), value, *ends[head], f"{value:.3f}{frame.interval(*ends[head])}"]
+                if value is not None
+                else [name(layer, head), None, None, None, "not defined"]
+                for head, value in enumerate(row)
+            ]
         )
-        for head, value in enumerate(row):
-            name = f"{layer}.{head}"
-            outline = palette.selected if name == selected else palette.second if name in marked else None
-            fill = "none" if value is None else between(scale, (value - start) / (limit - start))
-            parts.append(
-                svg.tag(
-                    "rect",
-                    x=LEFT + head * across + 1,
-                    y=y + 1,
-                    width=across - 2,
-                    height=down - 2,
-                    fill=fill,
-                    stroke=outline or (palette.line if value is None else None),
-                    stroke_width=2.5 if outline else None,
-                )
-            )
-    bottom = TOP + len(values) * down + 12
-    for step in range(STEPS):
-        fill = between(scale, step / (STEPS - 1))
-        parts.append(svg.tag("rect", x=LEFT + step * 4.0, y=bottom, width=4.5, height=8, fill=fill))
-    end = LEFT + 4 * STEPS
-    parts.append(svg.label(LEFT, bottom + 20, f"{start:.3g}", palette.muted, **small))
-    parts.append(svg.label(end, bottom + 20, f"{limit:.3g}", palette.muted, text_anchor="end", **small))
-    if note:
-        parts.append(svg.label(end + 14, bottom + 8, note, palette.muted, **small))
-    return parts, bottom + 30
+    return rows
+
+
+def _outline(figure: go.Figure, values: Grid, heads: Collection[str], colour: str, name: str) -> None:
+    """A frame around each of these heads that the map has; one entry of the legend stands for all."""
+    places = [(layer, head) for layer, row in enumerate(values) for head in range(len(row))]
+    for index, (layer, head) in enumerate(place for place in places if head_name(place) in heads):
+        figure.add_shape(
+            type="rect",
+            name=name,
+            legendgroup=name,
+            showlegend=not index,
+            line={"color": colour, "width": 2.5},
+            **{"x0": head - 0.5, "x1": head + 0.5, "y0": layer - 0.5, "y1": layer + 0.5},
+        )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from induction.base import InputError
+from collections.abc import Collection
+
+import numpy as np
+import plotly.graph_objects as go
+
+from induction.base import InputError, head_name
 from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS
 from induction.patching.results import HeadSet, HeadSets, Measure, Patching
-from induction.viz import svg
+from induction.viz import frame
 from induction.viz.heat_map import heat_map
 from induction.viz.theme import LIGHT, Palette
 
@@ -64,27 +69,30 @@ def head_map(
     *,
     palette: Palette = LIGHT,
     selected: str = "",
-    marked: tuple[str, ...] = (),
-) -> str:
-    """The effect of every head, layers down and heads (or groups of heads) across.
+    marked: Collection[str] = (),
+) -> go.Figure:
+    """The effect of every head (or group of heads that share keys or values) as a heat map.
 
     Raises:
         InputError: the metric was not measured.
     """
-    values = effects(result, metric)
-    parts, height = heat_map(
+    values, effect = effects(result, metric), result.effect(metric)
+    whole = result.n_positions is None  # intervals are of whole heads, never of one position
+    return heat_map(
         values,
-        palette,
-        heading=title_of(result, metric),
+        title=title_of(result, metric),
+        spoken=f"{title_of(result, metric)} of every head of {result.model}",
+        protocol=_caption(result, result.caveats(metric)),
+        what="effect (1 = all of it)",
+        low=effect.low if whole else None,
+        high=effect.high if whole else None,
         limit=scale_limit(values),
         diverging=True,
         selected=selected,
         marked=marked,
-        note=f"1 = all of it; layers down, {result.unit}s across",
-    )
-    title = f"{title_of(result, metric)} of every head of {result.model}"
-    return svg.figure(
-        parts, palette, title=title, caption=_caption(result, result.caveats(metric)), height=height
+        unit="head" if result.unit == "head" else "group of heads",
+        name=result.name,
+        palette=palette,
     )
 
 
@@ -94,7 +102,7 @@ def bars(
     *,
     palette: Palette = LIGHT,
     selected: str = "",
-) -> str:
+) -> go.Figure:
     """Clean, corrupted and patched value for the heads with the largest effect, as means over the pairs.
 
     Probability where it was measured, because it reads without explanation; heads are those that lead by ``metric``.
@@ -108,57 +116,52 @@ def bars(
     ranked = sorted(result.ranked(metric), key=lambda item: -abs(item[2]))[:BARS]
     if not ranked:
         raise InputError(result.caveats(metric))
-    bars_of = [(layer, head, _patched_mean(result, shown, layer, head)) for layer, head, _ in ranked]
-    values = [value for _, _, value in bars_of if value is not None]
-    low, high = min(0.0, clean, corrupted, *values), max(clean, corrupted, *values)
-    margin = 0.12 * (high - low or 1)
-    axes = svg.Axes(
-        (0, len(ranked)), (low - (margin if low < 0 else 0), high + margin), right=svg.WIDTH - 112
+    names = [result.name(layer, head) for layer, head, _ in ranked]
+    values = [_patched_mean(result, shown, layer, head) for layer, head, _ in ranked]
+    leading, shares = result.effect(metric), [value for _, _, value in ranked]
+    ends = [
+        (leading.interval(layer, head) if result.n_positions is None else None) or (None, None)
+        for layer, head, _ in ranked
+    ]
+    plain = f"clean {clean:.3f}, corrupted {corrupted:.3f}"
+    figure = go.Figure()
+    figure.add_bar(
+        x=names,
+        y=values,
+        customdata=[list(row) for row in zip(names, values, shares, *zip(*ends, strict=True), strict=True)],
+        hovertext=[
+            f"{name}: patched {'not measured' if value is None else f'{value:.3f}'}<br>{plain}<br>"
+            f"effect on the {METRICS[metric].title.lower()} {share:.3f}{frame.interval(*end)}"
+            for name, value, share, end in zip(names, values, shares, ends, strict=True)
+        ],
+        hoverinfo="text",
+        marker={"color": [palette.selected if name == selected else palette.accent for name in names]},
+        **{"name": "patched", "showlegend": True},
+        meta={"pick": "head"} if result.unit == "head" else None,
     )
+    frame.level(figure, f"clean {clean:.2f}", palette.second, y=clean)
+    frame.level(figure, f"corrupted {corrupted:.2f}", palette.muted, dash="dash", y=corrupted)
     unit = METRICS[shown].unit
     y_name = METRICS[shown].title + ("" if unit == shown else f" ({unit})")
-    parts = _frame(axes, palette, y_name, [result.name(layer, head) for layer, head, _ in bars_of])
-    width = (axes.right - axes.left) / len(ranked)
-    for at, (layer, head, value) in enumerate(bars_of):
-        if value is None:
-            continue
-        name = result.name(layer, head)
-        top, bottom = axes.y(max(value, 0)), axes.y(min(value, 0))
-        parts.append(
-            svg.tag(
-                "rect",
-                x=axes.left + (at + 0.18) * width,
-                y=top,
-                width=0.64 * width,
-                height=max(bottom - top, 1.0),
-                fill=palette.selected if name == selected else palette.accent,
-                data_head=f"{layer}.{head}" if result.unit == "head" else None,
-                data_tip=f"{name}: patched {value:.3f}, clean {clean:.3f}, corrupted {corrupted:.3f}",
-            )
-        )
-    places = [("clean", clean, palette.second), ("corrupted", corrupted, palette.muted)]
-    ends = sorted(axes.y(value) for _, value, _ in places)
-    apart = max(0.0, 26 - (ends[1] - ends[0])) / 2  # two lines of text each
-    for name, value, colour in places:
-        y = axes.y(value)
-        parts.append(
-            svg.tag(
-                "line",
-                x1=axes.left,
-                x2=axes.right,
-                y1=y,
-                y2=y,
-                stroke=colour,
-                stroke_width=2,
-                stroke_dasharray="5 3" if name == "corrupted" else None,
-            )
-        )
-        text_y = y + (-apart if y == ends[0] else apart)
-        parts.append(svg.label(axes.right + 6, text_y + 4, f"{name} {value:.2f}", colour, font_weight=600))
+    known = [0.0, clean, corrupted, *(value for value in values if value is not None)]
+    margin = 0.06 * (max(known) - min(known) or 1)
+    figure.update_xaxes(
+        title_text=f"patched {'head' if result.unit == 'head' else 'group of heads'}", type="category"
+    )
+    figure.update_yaxes(
+        title_text=y_name if unit != shown else f"{y_name} (0 to 1)",
+        range=[min(known) - (margin if min(known) < 0 else 0), max(known) + margin],
+    )
     n = len(effect.clean)
-    caption = (f"Means over {n} prompt pairs. " if n > 1 else "") + _caption(result, result.caveats(shown))
-    title = f"{y_name}: clean {clean:.3f}, corrupted {corrupted:.3f}, and with each head patched"
-    return svg.figure(parts, palette, title=title, caption=caption)
+    return frame.finish(
+        figure,
+        palette,
+        title="Clean, corrupted and patched",
+        spoken=f"{y_name}: {plain}, and with each head patched",
+        protocol=(f"Means over {n} prompt pairs. " if n > 1 else "")
+        + _caption(result, result.caveats(shown)),
+        drag=False,
+    )
 
 
 def _patched_mean(result: Patching, metric: str, layer: int, head: int) -> float | None:
@@ -175,28 +178,6 @@ def _patched_mean(result: Patching, metric: str, layer: int, head: int) -> float
     return start + share * (end - start)
 
 
-def _frame(
-    axes: svg.Axes, palette: Palette, y_name: str, names: list[str], x_name: str = "patched head"
-) -> list[str]:
-    """Grid lines, and a name below each of the columns."""
-    parts = []
-    for value in svg.ticks(*axes.y_range):
-        y = axes.y(value)
-        parts.append(svg.tag("line", x1=axes.left, x2=axes.right, y1=y, y2=y, stroke=palette.line))
-        parts.append(
-            svg.label(axes.left - 6, y + 4, f"{value:g}", palette.muted, size=svg.SMALL, text_anchor="end")
-        )
-    for at, name in enumerate(names):
-        x = axes.x(at + 0.5)
-        parts.append(
-            svg.label(x, axes.bottom + 15, name, palette.muted, size=svg.SMALL, text_anchor="middle")
-        )
-    middle = (axes.left + axes.right) / 2
-    parts.append(svg.label(middle, axes.bottom + 32, x_name, palette.ink, text_anchor="middle"))
-    parts.append(svg.label(8, axes.top - 14, y_name, palette.ink))
-    return parts
-
-
 def effect_name(result: HeadSets, metric: str) -> str:
     """What the effect of a set is, with its unit: a share when patching, a change when ablating."""
     declared = (METRICS | LOSSES)[metric]
@@ -205,71 +186,66 @@ def effect_name(result: HeadSets, metric: str) -> str:
     return f"effect on the {declared.title.lower()} (share)"
 
 
-def curve(result: HeadSets, metric: str = "logit_difference", *, palette: Palette = LIGHT) -> str:
+def curve(result: HeadSets, metric: str = "logit_difference", *, palette: Palette = LIGHT) -> go.Figure:
     """The effect of the first 1, 2, ... k heads together, and of random sets of the same size.
 
     Raises:
         InputError: the metric was not measured, or the effect on it is undefined.
     """
     points = [(at + 1, _measure(head_set, metric)) for at, head_set in enumerate(result.sets)]
-    own = [(k, measure.effect) for k, measure in points if measure.effect is not None]
-    caveats = result.caveats(
-        result.sets[0], metric
-    )  # sets share pairs and plain runs, and so what is to be said
+    own = [(k, measure, measure.effect) for k, measure in points if measure.effect is not None]
+    # Sets share pairs and plain runs, and so what is to be said.
+    caveats = result.caveats(result.sets[0], metric)
     if not own:
         raise InputError(caveats)
-    bands = [(k, *_band(measure.random)) for k, measure in points if measure.random]
-    everything = [value for _, value in own] + [value for _, *values in bands for value in values]
-    low, high = min(0.0, *everything), max(1.0, *everything)
-    axes = svg.Axes((0, len(points)), (low, high + 0.05 * (high - low)))  # a column for each k
-    parts = _frame(
-        axes,
+    figure = go.Figure()
+    drawn = [(k, *_band(measure.random)) for k, measure in points if measure.random]
+    if drawn:
+        means, ends = [mean for _, _, mean, _ in drawn], [(low, high) for _, low, _, high in drawn]
+        figure.add_scatter(
+            x=[k for k, *_ in drawn],
+            y=means,
+            error_y=frame.error_bars(means, ends, palette.second, thickness=5, width=0),
+            customdata=[[k, *values] for k, *values in drawn],
+            mode="markers",
+            marker={"color": palette.second, "size": 7},
+            hovertemplate="%{y:.2f}, %{customdata[1]:.2f} to %{customdata[3]:.2f}<extra>random</extra>",
+            **{"name": "random sets, mean and 95 %", "showlegend": True, "opacity": 0.6},
+        )
+    heads = [head_name(tuple(result.sets[k - 1].heads[-1])) for k, _, _ in own]
+    effect_of = [effect for _, _, effect in own]
+    intervals = [_interval(measure) for _, measure, _ in own]
+    figure.add_scatter(
+        x=[k for k, _, _ in own],
+        y=effect_of,
+        error_y=frame.error_bars(effect_of, intervals, palette.accent),
+        customdata=[
+            [head, k, effect, *(ends or (None, None)), frame.interval(*(ends or (None, None)))]
+            for head, (k, _, effect), ends in zip(heads, own, intervals, strict=True)
+        ],
+        hovertemplate="%{y:.2f}%{customdata[5]}<extra>to %{customdata[0]}</extra>",
+        mode="lines+markers",
+        line={"color": palette.accent, "width": 2},
+        marker={"color": palette.accent, "size": 8},
+        **{"name": "first k heads", "showlegend": True, "meta": {"pick": "head"}},
+    )
+    figure.update_layout(hovermode="x unified")
+    figure.update_xaxes(title_text="k, heads patched together, by induction score", nticks=11, tickformat="d")
+    figure.update_xaxes(range=[0.5, len(points) + 0.5], unifiedhovertitle_text="first %{x} heads")
+    figure.update_yaxes(title_text=effect_name(result, metric), rangemode="tozero")
+    return frame.finish(
+        figure,
         palette,
-        effect_name(result, metric),
-        [str(k) for k, _ in points],
-        "heads patched together, by induction score",
+        title="The first k heads together",
+        spoken=f"{own[-1][0]} heads together: {effect_name(result, metric)} {effect_of[-1]:.2f}",
+        protocol=_caption(result, caveats),
+        plot=280,
     )
-    for k, least, mean, most in bands:
-        x = axes.x(k - 0.5)
-        tip = f"{k} random heads: mean {mean:.2f}, 95 % of sets {least:.2f} to {most:.2f}"
-        stroke = {"stroke": palette.second, "stroke_width": 7, "stroke_opacity": 0.35, "data_tip": tip}
-        parts.append(svg.tag("line", x1=x, x2=x, y1=axes.y(least), y2=axes.y(most), **stroke))
-        parts.append(svg.tag("circle", cx=x, cy=axes.y(mean), r=3, fill=palette.second))
-    parts.append(svg.line(axes, [(k - 0.5, value) for k, value in own], palette.accent))
-    for (k, measure), head_set in zip(points, result.sets, strict=True):
-        if measure.effect is None:
-            continue
-        layer, head = head_set.heads[-1]
-        tip = f"first {k}, with {layer}.{head}: {measure.effect:.2f}"
-        if measure.low is not None and measure.high is not None:
-            tip += f" [{measure.low:.2f}, {measure.high:.2f}]"
-        parts.append(
-            svg.tag(
-                "circle",
-                cx=axes.x(k - 0.5),
-                cy=axes.y(measure.effect),
-                r=5,
-                fill=palette.accent,
-                stroke=palette.paper,
-                data_head=f"{layer}.{head}",
-                data_tip=tip,
-            )
-        )
-    key = axes.top - 14
-    parts.append(
-        svg.label(axes.right, key, "first k heads", palette.accent, font_weight=600, text_anchor="end")
-    )
-    if bands:
-        text = "random sets, mean and 95 %"
-        parts.append(
-            svg.label(axes.right, key + 16, text, palette.second, font_weight=600, text_anchor="end")
-        )
-    last = own[-1]
-    title = f"{last[0]} heads together: {effect_name(result, metric)} {last[1]:.2f}"
-    return svg.figure(parts, palette, title=title, caption=_caption(result, caveats))
 
 
-def distribution(result: HeadSets, metric: str = "logit_difference", *, palette: Palette = LIGHT) -> str:
+def distribution(
+    result: HeadSets, metric: str = "logit_difference", *, palette: Palette = LIGHT
+) -> go.Figure:
     """Where the effect of the first set falls among the random sets.
 
     Raises:
@@ -281,52 +257,49 @@ def distribution(result: HeadSets, metric: str = "logit_difference", *, palette:
         raise InputError(caveats)
     if not measure.random:
         raise InputError("No random sets were run; ask for some to see where this set falls among them.")
-    values = [*measure.random, measure.effect]
-    low, high = min(0.0, *values), max(0.0, *values)
-    pad = 0.06 * (high - low or 1)
-    low, high = low - pad, high + pad
-    width = (high - low) / BINS
-    counts = [0] * BINS
-    for value in measure.random:
-        counts[min(int((value - low) / width), BINS - 1)] += 1
-    axes = svg.Axes((low, high), (0, max(counts) * 1.25))
-    parts = svg.frame(axes, palette, x_label=effect_name(result, metric), y_label="number of random sets")
-    for at, count in enumerate(counts):
-        if count:
-            left, top = axes.x(low + at * width), axes.y(count)
-            tip = f"{count} random sets between {low + at * width:.3f} and {low + (at + 1) * width:.3f}"
-            parts.append(
-                svg.tag(
-                    "rect",
-                    x=left + 0.5,
-                    y=top,
-                    width=axes.x(low + width) - axes.x(low) - 1,
-                    height=axes.bottom - top,
-                    fill=palette.second,
-                    fill_opacity=0.55,
-                    data_tip=tip,
-                )
-            )
-    x = axes.x(measure.effect)
-    parts.append(
-        svg.tag("line", x1=x, x2=x, y1=axes.top, y2=axes.bottom, stroke=palette.accent, stroke_width=3)
+    span = [0.0, measure.effect, *measure.random]
+    counts, edges = np.histogram(
+        measure.random, BINS, (min(span), max(span) if max(span) > min(span) else 1.0)
     )
-    right = x < (axes.left + axes.right) / 2
-    parts.append(
-        svg.label(
-            x + (6 if right else -6),
-            axes.top + 10,
-            f"this set {measure.effect:.2f}",
-            palette.accent,
-            font_weight=600,
-            text_anchor="start" if right else "end",
-        )
+    mean = sum(measure.random) / len(measure.random)
+    own, ends = measure.effect, _interval(measure) or (None, None)
+    words = f"{own:.3f}{frame.interval(*ends, digits=3)}"
+    figure = go.Figure()
+    figure.add_bar(
+        x=((edges[1:] + edges[:-1]) / 2).tolist(),
+        y=counts.tolist(),
+        width=float(edges[1] - edges[0]),
+        customdata=[list(bin_) for bin_ in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)],
+        hovertemplate="%{y} random sets between %{customdata[0]:.3f} and %{customdata[1]:.3f}<extra></extra>",
+        marker={"color": palette.second, "opacity": 0.6},
+        **{"name": f"{len(measure.random)} random sets, mean {mean:.2f}", "showlegend": True},
     )
-    title = (
-        f"This set: {measure.effect:.3f}; {len(measure.random)} random sets: mean "
-        f"{sum(measure.random) / len(measure.random):.3f}"
+    top = int(counts.max())
+    figure.add_scatter(
+        x=[own, own],
+        y=[0, top * 1.15],
+        error_x=frame.error_bars([own, own], [None, _interval(measure)], palette.accent),
+        customdata=[[own, *ends, mean, measure.percentile]] * 2,
+        hovertemplate=f"this set {words}<br>random sets: mean {mean:.3f}<br>"
+        f"percentile {measure.percentile:.0f}<extra></extra>",
+        mode="lines",
+        line={"color": palette.accent, "width": 3},
+        **{"name": f"this set {own:.2f}", "showlegend": True},
     )
-    return svg.figure(parts, palette, title=title, caption=_caption(result, caveats))
+    figure.update_xaxes(title_text=effect_name(result, metric))
+    figure.update_yaxes(title_text="number of random sets", tickformat="d", rangemode="tozero", nticks=6)
+    return frame.finish(
+        figure,
+        palette,
+        title="This set among random sets",
+        spoken=f"This set: {own:.3f}; {len(measure.random)} random sets: mean {mean:.3f}",
+        protocol=_caption(result, caveats),
+        plot=200,
+    )
+
+
+def _interval(measure: Measure) -> tuple[float, float] | None:
+    return None if measure.low is None or measure.high is None else (measure.low, measure.high)
 
 
 def _measure(head_set: HeadSet, metric: str) -> Measure:

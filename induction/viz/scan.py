@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import plotly.graph_objects as go
+
+from induction.analysis.result import HeadScores, Scan
 from induction.analysis.scores import SCORES
-from induction.base import InputError
-from induction.results import HeadScores, Scan
-from induction.viz import svg
+from induction.base import InputError, head_name
+from induction.viz import frame
 from induction.viz.heat_map import heat_map
 from induction.viz.theme import LIGHT, Palette
 
 LABELLED = 5  # heads named in the scatter
+PLOT = 260  # its height in pixels
 
 
 def origin_line(scan: Scan, protocol: str) -> str:
@@ -41,130 +46,141 @@ def _score(scan: Scan, name: str) -> HeadScores:
     return scan.scores[name]
 
 
-def grid(scan: Scan, name: str = "induction", *, palette: Palette = LIGHT, selected: str = "") -> str:
-    """One score of every head as a heat map, layers down and heads across.
+def grid(
+    scan: Scan,
+    name: str = "induction",
+    *,
+    palette: Palette = LIGHT,
+    selected: str = "",
+    marked: Collection[str] = (),
+) -> go.Figure:
+    """One score of every head as a heat map.
 
     Raises:
         InputError: the score was not measured.
     """
-    score = _score(scan, name)
-    parts, height = heat_map(
+    score, title = _score(scan, name), SCORES[name].title
+    against = levels(score)
+    return heat_map(
         score.mean,
-        palette,
-        heading=f"{SCORES[name].title} score by layer (down) and head (across)",
+        title=f"{title} score of every head",
+        spoken=f"{title} score of every head of {scan.model}",
+        protocol=origin_line(scan, score.protocol) + (f" Read against: {against}." if against else ""),
+        what="score (attention)",
+        low=score.low,
+        high=score.high,
         selected=selected,
-        note=", ".join(
-            [
-                *([f"chance {score.chance:.3f}"] if score.chance is not None else []),
-                *([f"ceiling {score.capped:.2f}"] if score.capped else []),
-            ]
-        ),
+        marked=marked,
+        palette=palette,
     )
-    title = f"{SCORES[name].title} score of every head of {scan.model}"
-    caption = origin_line(scan, score.protocol)
-    return svg.figure(parts, palette, title=title, caption=caption, height=height)
 
 
-def loss_curve(scan: Scan, *, palette: Palette = LIGHT) -> str:
+def loss_curve(scan: Scan, *, palette: Palette = LIGHT) -> go.Figure:
     """Loss in nats by index within the first and the second copy.
 
     Raises:
         InputError: the loss was not measured.
     """
-    if scan.loss is None:
+    loss = scan.loss
+    if loss is None:
         raise InputError(f"The loss of {scan.model} was not measured; run a scan with the loss.")
-    first = [(i, value) for i, value in enumerate(scan.loss.first) if value is not None]
-    second = list(enumerate(scan.loss.second))
-    high = max(value for _, value in first + second)
-    axes = svg.Axes((0, len(second) - 1), (0, high * 1.08))
-    parts = svg.frame(
-        axes, palette, x_label="index of the token within its copy", y_label="loss (nats per token)"
-    )
-    series = (
-        ("first copy", first, palette.second, scan.loss.first_mean),
-        ("second copy", second, palette.accent, scan.loss.second_mean),
-    )
-    for name, points, colour, mean in series:
-        parts.append(svg.line(axes, points, colour))
-        tail = [value for x, value in points if x > 0.4 * len(second)]  # the stretch below the label
-        y = max(axes.y(max(tail)) - 7, axes.top + 10)
-        text = f"{name}, mean {mean:.2f}"
-        parts.append(svg.label(axes.right, y, text, colour, font_weight=600, text_anchor="end"))
-    for i, value in second:
-        before = scan.loss.first[i] if i < len(scan.loss.first) else None
-        tip = f"token {i}: " + (f"first copy {before:.2f}, " if before is not None else "")
-        width = (axes.right - axes.left) / len(second)
-        parts.append(
-            svg.tag(
-                "rect",
-                x=axes.x(i) - width / 2,
-                y=axes.top,
-                width=width,
-                height=axes.bottom - axes.top,
-                fill="transparent",
-                data_tip=f"{tip}second copy {value:.2f} nats",
-            )
+    figure = go.Figure()
+    for name, values, colour, mean in (
+        ("first copy", loss.first, palette.second, loss.first_mean),
+        ("second copy", loss.second, palette.accent, loss.second_mean),
+    ):
+        figure.add_scatter(
+            x=list(range(len(values))),
+            y=values,
+            name=f"{name}, mean {mean:.2f}",
+            mode="lines",
+            line={"color": colour, "width": 2},
+            showlegend=True,
+            hovertemplate=f"%{{y:.2f}} nats<extra>{name}</extra>",
         )
-    title = (
-        f"Loss of {scan.model}: {scan.loss.first_mean:.2f} nats on the first copy, "
-        f"{scan.loss.second_mean:.2f} on the second"
+    figure.update_layout(hovermode="x unified")
+    figure.update_xaxes(
+        title_text="index of the token within its copy", unifiedhovertitle_text="token %{x}", zeroline=False
     )
-    caption = origin_line(scan, f"{scan.loss.protocol.rstrip('.')}. Means skip the first token of each copy")
-    return svg.figure(parts, palette, title=title, caption=caption)
+    figure.update_yaxes(title_text="loss (nats per token)", rangemode="tozero")
+    return frame.finish(
+        figure,
+        palette,
+        title="Loss by position",
+        spoken=f"Loss of {scan.model}: {loss.first_mean:.2f} nats on the first copy, "
+        f"{loss.second_mean:.2f} on the second",
+        protocol=origin_line(scan, f"{loss.protocol.rstrip('.')}. Means skip the first token of each copy"),
+    )
 
 
-def induction_vs_previous(scan: Scan, *, palette: Palette = LIGHT, selected: str = "") -> str:
-    """One point per head: previous-token score across, induction score up.
+def induction_vs_previous(
+    scan: Scan, *, palette: Palette = LIGHT, selected: str = "", marked: Collection[str] = ()
+) -> go.Figure:
+    """One point per head: previous-token score across, induction score up. Selecting a box makes a set of heads.
 
     Raises:
         InputError: one of the two was not measured.
     """
     induction, previous = _score(scan, "induction"), _score(scan, "previous_token")
-    axes = svg.Axes((0, 1), (0, 1))
-    parts = svg.frame(axes, palette, x_label="previous-token score", y_label="induction score")
-    named = {f"{layer}.{head}" for layer, head, _ in scan.ranked("induction")[:LABELLED]}
-    layer, head, _ = scan.ranked("previous_token")[0]
-    named |= {f"{layer}.{head}", selected}
-    points: list[tuple[bool, str]] = []
-    places: list[tuple[float, float, str]] = []
-    for layer, row in enumerate(induction.mean):
-        for head, value in enumerate(row):
-            name = f"{layer}.{head}"
-            across = previous.mean[layer][head]
-            x, y = axes.x(across), axes.y(value)
-            chosen = name == selected
-            mark = svg.tag(
-                "circle",
-                cx=x,
-                cy=y,
-                r=6.5 if chosen else 4.5,
-                fill=palette.selected if chosen else palette.accent,
-                fill_opacity=1 if chosen else 0.65,
-                stroke=palette.paper,
-                stroke_width=1,
-                data_head=name,
-                data_tip=f"head {name}: induction {value:.2f}, previous token {across:.2f}",
-            )
-            points.append((chosen, mark))
-            if name in named:
-                places.append((x + 9 if x + 40 < axes.right else x - 36, y + 4, name))
-    parts += [mark for _, mark in sorted(points, key=lambda point: point[0])]
-    for x, y, name in _apart(places):
-        chosen = name == selected
-        colour = palette.selected if chosen else palette.ink
-        parts.append(svg.label(x, y, name, colour, size=svg.SMALL, font_weight=600 if chosen else None))
-    title = f"Induction against previous-token score of every head of {scan.model}"
+    points = {
+        head_name((layer, head)): (previous.mean[layer][head], value, layer, head)
+        for layer, row in enumerate(induction.mean)
+        for head, value in enumerate(row)
+    }
+    groups = {
+        "heads": ([name for name in points if name != selected and name not in marked], palette.accent, 9),
+        "chosen set": ([name for name in points if name != selected and name in marked], palette.second, 11),
+        f"selected {selected}": ([name for name in points if name == selected], palette.selected, 13),
+    }
+    figure = go.Figure()
+    for group, (names, colour, size) in groups.items():
+        if not names:
+            continue
+        figure.add_scatter(
+            x=[points[name][0] for name in names],
+            y=[points[name][1] for name in names],
+            customdata=[[name, *points[name][:2]] for name in names],
+            hovertext=[
+                f"head {name}: induction {up:.2f} {spread(induction, layer, head)}<br>"
+                f"previous token {across:.2f} {spread(previous, layer, head)}"
+                for name, (across, up, layer, head) in ((name, points[name]) for name in names)
+            ],
+            hoverinfo="text",
+            mode="markers",
+            marker={"color": colour, "size": size, "opacity": 0.65 if group == "heads" else 1},
+            **{"name": group, "showlegend": True, "meta": {"pick": "head"}},
+        )
+    named = {head_name(item[:2]) for item in scan.ranked("induction")[:LABELLED]}
+    named |= {head_name(scan.ranked("previous_token")[0][:2]), selected} & points.keys()
+    _name_points(figure, {name: points[name][:2] for name in named})
+    figure.update_xaxes(title_text="previous-token score (attention, 0 to 1)", range=[-0.03, 1.03])
+    figure.update_yaxes(title_text="induction score (attention, 0 to 1)", range=[-0.03, 1.06])
     protocol = induction.protocol
     if previous.protocol != protocol:
         protocol = f"Induction: {protocol} Previous token: {previous.protocol}"
-    return svg.figure(parts, palette, title=title, caption=origin_line(scan, protocol))
+    title = "Induction against previous-token score"
+    return frame.finish(
+        figure,
+        palette,
+        title=title,
+        spoken=f"{title} of every head of {scan.model}",
+        protocol=origin_line(scan, protocol),
+        plot=PLOT,
+        drag="select",
+    )
 
 
-def _apart(places: list[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
-    """Names moved down, from the top on, until none covers another that was placed before it."""
-    placed: list[tuple[float, float, str]] = []
-    for x, y, name in sorted(places, key=lambda place: place[1]):
-        while any(abs(x - at) < 30 and abs(y - other) < 11 for at, other, _ in placed):
-            y += 1
-        placed.append((x, y, name))
-    return placed
+def _name_points(figure: go.Figure, places: dict[str, tuple[float, float]]) -> None:
+    """Names beside their points, moved down until none covers another; they keep their distance in any zoom."""
+    placed: list[tuple[float, float]] = []
+    for name, (across, up) in sorted(places.items(), key=lambda place: -place[1][1]):
+        right = across < 0.85
+        x, y = across * frame.NARROW + (9 if right else -36), -up * PLOT
+        shift = 0
+        while any(abs(x - at) < 30 and abs(y + shift - other) < 13 for at, other in placed):
+            shift += 1
+        placed.append((x, y + shift))
+        figure.add_annotation(
+            **{"x": across, "y": up, "text": name, "showarrow": False, "font": {"size": 12}},
+            **{"xanchor": "left" if right else "right", "xshift": 7 if right else -7, "yshift": -shift},
+        )

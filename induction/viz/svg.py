@@ -1,15 +1,13 @@
-"""Just enough SVG for plain charts: two linear axes, marks, a wrapped caption, escaped text.
+"""Just enough SVG for a diagram: marks, a wrapped caption, escaped text.
 
-Figures are drawn 440 units wide so that their type stays readable on a phone; heights include the caption.
+Diagrams are drawn 440 units wide so that their type stays readable on a phone; heights include the caption.
 A mark with ``data-tip`` shows that text on hover in the page, one with ``data-head`` selects the head.
 """
 
 from __future__ import annotations
 
-import math
 import textwrap
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from html import escape
 
 from induction.viz.theme import SANS, Palette
@@ -44,67 +42,6 @@ def label(x: float, y: float, text: str, colour: str, **attributes: object) -> s
     """Text; ``size`` in units, anchored at its start unless told otherwise."""
     size = attributes.pop("size", TEXT)
     return tag("text", text, x=x, y=y, fill=colour, font_size=size, **attributes)
-
-
-@dataclass(frozen=True)
-class Axes:
-    """A plotting area: ``x`` and ``y`` turn data into units, y upwards."""
-
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
-    left: float = 46
-    right: float = WIDTH - 14
-    top: float = 34
-    bottom: float = 246
-
-    def x(self, value: float) -> float:
-        low, high = self.x_range
-        return self.left + (value - low) / (high - low) * (self.right - self.left)
-
-    def y(self, value: float) -> float:
-        low, high = self.y_range
-        return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
-
-
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round values within ``low..high``, about that many."""
-    raw = (high - low) / max(about, 1)
-    magnitude = 10 ** math.floor(math.log10(raw))
-    step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= raw * 0.99)
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def frame(axes: Axes, palette: Palette, *, x_label: str, y_label: str) -> list[str]:
-    """Grid lines, tick labels and axis names (with units)."""
-    parts = []
-    for value in ticks(*axes.y_range):
-        y = axes.y(value)
-        parts.append(
-            tag("line", x1=axes.left, x2=axes.right, y1=y, y2=y, stroke=palette.line, stroke_width=1)
-        )
-        parts.append(label(axes.left - 6, y + 4, f"{value:g}", palette.muted, size=SMALL, text_anchor="end"))
-    for value in ticks(*axes.x_range):
-        x = axes.x(value)
-        parts.append(
-            label(x, axes.bottom + 15, f"{value:g}", palette.muted, size=SMALL, text_anchor="middle")
-        )
-        parts.append(
-            tag("line", x1=x, x2=x, y1=axes.bottom, y2=axes.bottom + 4, stroke=palette.muted, stroke_width=1)
-        )
-    middle = (axes.left + axes.right) / 2
-    parts.append(label(middle, axes.bottom + 32, x_label, palette.ink, text_anchor="middle"))
-    parts.append(label(8, axes.top - 14, y_label, palette.ink))
-    return parts
-
-
-def line(
-    axes: Axes, points: Sequence[tuple[float, float]], colour: str, width: float = 2, **attributes: object
-) -> str:
-    path = " ".join(f"{'L' if i else 'M'}{axes.x(x):.1f} {axes.y(y):.1f}" for i, (x, y) in enumerate(points))
-    return tag(
-        "path", d=path, fill="none", stroke=colour, stroke_width=width, stroke_linejoin="round", **attributes
-    )
 
 
 def figure(

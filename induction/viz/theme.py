@@ -9,6 +9,9 @@ telling red from green.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cache
+
+import plotly.graph_objects as go
 
 SANS = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 MONO = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'Liberation Mono', monospace"
@@ -96,15 +99,31 @@ def css_variables() -> str:
     return f":root {{ {block(LIGHT)} }}\n.dark {{ {block(DARK)} }}\n"
 
 
-def between(scale: tuple[str, ...], position: float) -> str:
-    """The colour at ``position`` in 0..1 of a scale: a mix of its two neighbours.
-
-    Plain colours give a plain colour, since few programs but browsers know CSS's ``color-mix``.
-    """
-    position = min(max(position, 0.0), 1.0) * (len(scale) - 1)
-    index = min(int(position), len(scale) - 2)
-    low, high, share = scale[index], scale[index + 1], position - index
-    if not low.startswith("#"):
-        return f"color-mix(in srgb, {high} {round(share * 100)}%, {low})"
-    channels = zip(bytes.fromhex(low[1:]), bytes.fromhex(high[1:]), strict=True)
-    return "#" + bytes(round(a + (b - a) * share) for a, b in channels).hex()
+@cache
+def template(palette: Palette) -> go.layout.Template:
+    """How every chart looks in these colours."""
+    small = {"size": 12, "color": palette.muted}
+    axis = {
+        "gridcolor": palette.line,
+        "zerolinecolor": palette.line,
+        "linecolor": palette.line,
+        "tickfont": small,
+        "title": {"font": {"size": 13, "color": palette.ink}, "standoff": 6},
+    }
+    layout = {
+        "font": {"family": SANS, "size": 13, "color": palette.ink},
+        "title": {"font": {"size": 14, "color": palette.ink}},
+        "colorway": [palette.accent, palette.second, palette.muted, palette.selected],
+        "paper_bgcolor": palette.paper,
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "xaxis": axis,
+        "yaxis": axis,
+        "legend": {"font": {"size": 12, "color": palette.ink}, "bgcolor": "rgba(0,0,0,0)"},
+        "hoverlabel": {
+            "bgcolor": palette.raised,
+            "bordercolor": palette.line,
+            "font": {"family": SANS, "size": 13, "color": palette.ink},
+        },
+        "modebar": {"bgcolor": palette.paper, "color": palette.muted, "activecolor": palette.strong},
+    }
+    return go.layout.Template(layout=layout)

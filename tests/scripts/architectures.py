@@ -32,12 +32,12 @@ from induction.base import InputError
 from induction.circuit.composition import composition
 from induction.circuit.copying import copying
 from induction.circuit.paths import path_patch
+from induction.data_gen.pairs import PromptPair
 from induction.data_gen.sequences import repeated_batch
 from induction.model import load_model
 from induction.patching.ablation import ablate, reference_set
 from induction.patching.attribution import attribution_patching, direct_logit_attribution
 from induction.patching.heads import patch_heads
-from induction.patching.interventions import PromptPair
 
 # -- one family loaded twice -----------------------------------------------------------------------------------
 

@@ -113,8 +113,8 @@ def benchmark_patch(n_pos: int = 32) -> None:
     import torch
     from transformer_lens import patching as transformer_lens
 
+    from induction.data_gen.pairs import PromptPair
     from induction.patching.heads import patch_heads
-    from induction.patching.interventions import PromptPair
 
     model = random_gpt2_small()
     print(describe(model))
@@ -163,8 +163,8 @@ def benchmark_patch(n_pos: int = 32) -> None:
 
 def benchmark_memory(n_pos: int = 128) -> None:
     """Peak memory of a sweep over long prompts, above the model's own."""
+    from induction.data_gen.pairs import PromptPair
     from induction.patching.heads import patch_heads
-    from induction.patching.interventions import PromptPair
 
     model = random_gpt2_small()
     clean = tuple(range(n_pos))

@@ -27,12 +27,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from induction import results
-from induction.base import InputError
+from induction.base import InputError, parse_heads
 from induction.circuit import results as circuit
 from induction.cli import main
 from induction.model import CATALOGUE, resolve
 from induction.patching import results as patching
-from induction.patching.interventions import parse_heads
 from induction.training import history
 from induction.ui import links, live_scan, received
 from induction.ui.names import checked_model

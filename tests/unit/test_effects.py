@@ -16,19 +16,19 @@ from induction.base import InputError, mean_interval
 from induction.circuit import results as circuits
 from induction.circuit.paths import path_patch
 from induction.cli import main
-from induction.data_gen.pairs import pairs
+from induction.data_gen.pairs import PromptPair, pairs
 from induction.patching import results
 from induction.patching.ablation import ablate_set, reference_set
 from induction.patching.attribution import attribution_patching, direct_logit_attribution
 from induction.patching.effects import effects_of, measure
 from induction.patching.heads import patch_heads, patch_set
-from induction.patching.interventions import ABLATIONS, METRICS, Ablation, Metric, PromptPair, random_sets
+from induction.patching.interventions import ABLATIONS, METRICS, Ablation, Metric, random_sets
 from induction.ui.live_circuit import Settings
 from induction.ui.patching_settings import Sweep, Together
 from induction.ui.tabs import circuit_cards, patching_cards
 from induction.ui.tabs import patching as patching_tab
 from induction.viz import patching as figures
-from induction.viz import senders
+from induction.viz import paths as senders
 
 # By hand
 
@@ -241,7 +241,7 @@ def test_every_surface_names_exactly_the_pairs_whose_clean_prompt_is_not_better(
 
 
 def caption(figure):
-    return re.search(r'data-caption="([^"]*)"', figure)[1]
+    return figure.layout.meta["protocol"]
 
 
 def test_paths_name_the_pairs_whose_clean_prompt_is_not_better(mini):

@@ -1,8 +1,9 @@
-"""The figures command: every figure there, complete, drawn with its colours and its protocol."""
+"""The figures command: every figure there, complete and with its protocol, as a page and, with Chrome, as images."""
 
 from __future__ import annotations
 
-import io
+import html
+import json
 import re
 from xml.etree import ElementTree
 
@@ -11,83 +12,109 @@ import pytest
 from models import gpt2
 from PIL import Image
 
-from induction import figures, results
+from induction import results
 from induction.base import finish
-from induction.cli import main
-
-SVG = "{http://www.w3.org/2000/svg}"
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("figures")
-    assert main(["figures", "mini-2l", "--out", str(folder)]) == 0
-    return folder
+from induction.cli import figures, main
+from induction.viz import circuit
+from induction.viz.scan import grid
+from induction.viz.theme import LIGHT, PAGE
 
 
-def test_every_figure_of_the_app_is_there_twice_and_on_the_page(written):
-    names = {path.stem for path in written.glob("*.svg")}
-    assert names == {path.stem for path in written.glob("*.png")}
-    assert names >= {"scan-induction", "scan-loss", "scan-induction-previous", "attention-1.7", "circuit"}
-    assert names >= {"patching-z-logit_difference", "patching-z-bars", "first-heads-logit_difference"}
-    assert names >= {"composition-1.7", "paths-1.7", "training-loss", "training-scores"}
-    page = (written / "index.html").read_text(encoding="utf-8")
-    assert set(re.findall(r'<img src="([^"]+)\.svg"', page)) == names
-    assert all((written / linked).is_file() for linked in re.findall(r'(?:src|href)="([^"]+)"', page))
+@pytest.fixture
+def no_browser(monkeypatch):
+    monkeypatch.setenv("BROWSER_PATH", "/no/browser")
 
 
-def test_a_figure_stands_alone_and_says_how_it_was_made(written):
-    for path in written.glob("*.svg"):
-        text = path.read_text(encoding="utf-8")
-        root = ElementTree.fromstring(text)
-        assert not re.search(r"var\(|color-mix|<script|\bNaN\b", text), path.name
-        caption = next(
-            group.get("data-caption") for group in root.iter(f"{SVG}g") if group.get("data-caption")
-        )
-        assert "mini-2l" in caption, path.name
-        assert re.search(r"seed|prompt|random|weights", caption), path.name
+def specs(folder):
+    """Name and plotly's JSON of every chart in the page."""
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    found = re.findall(r'<figure id="([^"]+)"[^>]*><script type="application/json">(.*?)</script>', page)
+    return {name: json.loads(text) for name, text in found}
 
 
-def test_pixels_have_the_colours_of_the_vectors(written):
-    """Each cell of the grid: what a viewer without CSS sees, too."""
-    picture = np.array(Image.open(written / "scan-induction.png").convert("RGB"))
-    root = ElementTree.parse(written / "scan-induction.svg").getroot()
-    cells = list(root.iter(f"{SVG}rect"))[1:17]  # after the background, before the legend
-    fills = set()
-    for cell in cells:
-        x, y = (
-            float(cell.get(at, 0)) + float(cell.get(size)) / 2
-            for at, size in (("x", "width"), ("y", "height"))
-        )
-        fills.add(cell.get("fill"))
-        seen = picture[int(y * figures.ZOOM), int(x * figures.ZOOM)]
-        assert f"#{bytes(seen.tolist()).hex()}" == cell.get("fill")
-    assert len(fills) >= 8
+@pytest.mark.usefixtures("no_browser")
+def test_without_a_browser_the_page_has_every_figure_and_one_sentence_says_so(tmp_path, capsys):
+    assert main(["figures", "mini-2l", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert [line for line in said.err.splitlines() if "Chrom" in line] == [
+        figures.NO_BROWSER.format("was found")
+    ]
+    assert str(tmp_path / "index.html") in said.out
+    drawn = specs(tmp_path)
+    assert set(drawn) >= {"scan-induction", "scan-loss", "scan-induction-previous", "attention-1.7"}
+    assert set(drawn) >= {"patching-z-logit_difference", "patching-z-bars", "first-heads-logit_difference"}
+    assert set(drawn) >= {"composition-1.7", "paths-1.7", "training-loss", "training-scores"}
+    for spec in drawn.values():
+        assert "mini-2l" in spec["layout"]["meta"]["protocol"]
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert (
+        ElementTree.fromstring(re.search(r'<figure id="circuit">(<svg.*?</svg>)', page, re.S)[1]) is not None
+    )
+    assert re.findall(r'src="([^"]+)"', page) == ["plotly.min.js"]  # nothing from the net
+    assert (tmp_path / "plotly.min.js").stat().st_size > 10**6
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [
+        ".html",
+        ".js",
+        ".svg",
+    ]  # the circuit needs none
 
 
+@pytest.mark.browser
+def test_with_a_browser_every_figure_is_there_as_png_and_svg(tmp_path):
+    scan = results.bundled("mini-2l")
+    drawn = [("scan", grid(scan), grid(scan, palette=PAGE))]
+    assert figures.write_images(drawn, tmp_path) == []
+    picture = Image.open(tmp_path / "scan.png").convert("RGB")
+    assert picture.width == figures.WIDTH * figures.ZOOM
+    seen = {f"#{bytes(colour).hex()}" for _, colour in picture.getcolors(10**6)}
+    assert LIGHT.paper in seen
+    # The strongest head's colour, mixed from the last two of the scale, fills its cell.
+    top = scan.ranked()[0][2] * (len(LIGHT.sequential) - 1)
+    low, high = (np.array(list(bytes.fromhex(c[1:]))) for c in LIGHT.sequential[-2:])
+    mixed = low + (high - low) * (top - 4)
+    assert np.abs(np.array(picture.getcolors(10**6), object)[:, 1].tolist() - mixed).sum(1).min() <= 3
+    words = " ".join(ElementTree.parse(tmp_path / "scan.svg").getroot().itertext())
+    assert "mini-2l. Computed by this project." in words
+
+
+@pytest.mark.browser
+def test_the_page_draws_in_light_and_dark_and_asks_nothing_of_the_net(tmp_path, browser):
+    scan = results.bundled("mini-2l")
+    drawn = [("scan", grid(scan), grid(scan, palette=PAGE))]
+    path = figures.write_page(drawn, tmp_path, heading="made up")
+    for scheme, paper in (("light", "255, 255, 255"), ("dark", "18, 24, 31")):
+        page = browser.new_page(color_scheme=scheme, viewport={"width": 390, "height": 800})
+        asked, errors = [], []
+        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        page.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
+        page.goto(path.as_uri())
+        page.wait_for_selector("#scan .main-svg")
+        background = page.eval_on_selector("#scan .main-svg", "node => node.style.background")
+        assert paper in background
+        assert errors == []
+        assert all(url.startswith("file:") for url in asked)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.close()
+
+
+@pytest.mark.usefixtures("no_browser")
 def test_published_figures_are_drawn_and_what_is_missing_is_said(tmp_path, capsys):
     assert main(["figures", "gpt2-small", "--out", str(tmp_path)]) == 0
-    said = capsys.readouterr()
-    assert "left out: Attention" in said.err
-    assert str(tmp_path / "index.html") in said.out
-    assert (tmp_path / "patching-pattern-logit_difference.svg").is_file()
+    assert "left out: Attention" in capsys.readouterr().err
+    assert "patching-pattern-logit_difference" in specs(tmp_path)
 
 
 def test_a_model_without_results_is_measured():
-    model = gpt2()
     # Of this seed the model, by chance, does better at the clean prompts: without that there is no effect to draw.
-    found = finish(figures.iter_results(model, n_prompts=2, vocab="letters", n_random=2, seed=10))
-    assert found.scan.ranked()[0][:2] == max(
-        ((layer, head) for layer in range(found.scan.n_layers) for head in range(found.scan.n_heads)),
-        key=lambda place: found.scan.scores["induction"].mean[place[0]][place[1]],
-    )
-    drawn, left_out = figures.draw(found)
-    assert {"scan-induction", "scan-loss", "patching-z-bars"} <= {figure.name for figure in drawn}
-    assert all(figure.svg.startswith("<svg") for figure in drawn)
+    found = finish(figures.iter_results(gpt2(), n_prompts=2, vocab="letters", n_random=2, seed=10))
+    assert found.scan.ranked()[0][2] == max(map(max, found.scan.scores["induction"].mean))
+    drawn, said = figures.draw(found)
     # Random weights know no induction: what cannot be drawn for that says so.
-    assert all(re.match(r"(Circuit|First k heads together.*): .+\.", sentence) for sentence in left_out)
+    assert all(re.match(r"left out: (Circuit|First k heads together.*): .+\.", sentence) for sentence in said)
+    assert {"scan-induction", "scan-loss", "patching-z-bars"} <= {name for name, *_ in drawn}
 
 
+@pytest.mark.usefixtures("no_browser")
 def test_a_folder_that_cannot_be_written_is_refused_in_one_sentence(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["figures", "gpt2", "--out", str(tmp_path / "file")]) == 2
@@ -95,10 +122,16 @@ def test_a_folder_that_cannot_be_written_is_refused_in_one_sentence(tmp_path, ca
 
 
 def test_names_reach_no_other_folder_and_no_markup(tmp_path):
-    figure = figures.Figure("../up", "<b>title</b>", figures.draw_scan.grid(results.bundled("mini-2l")))
-    paths = figures.write([figure], tmp_path / "inside", heading="<i>heading</i>")
-    assert {path.parent for path in paths} == {tmp_path / "inside"}
-    page = paths[-1].read_text(encoding="utf-8")
-    assert "<b>" not in page
-    assert "<i>" not in page
-    assert Image.open(io.BytesIO(paths[1].read_bytes())).width > 100
+    hostile = "</script><b>bold</b>"
+    figure = grid(type(results.bundled("gpt2"))(**{**vars(results.bundled("gpt2")), "model": hostile}))
+    page = figures.write_page([("../up", figure, figure)], tmp_path / "inside", heading="<i>heading</i>")
+    assert page.parent == tmp_path / "inside"
+    assert not list(tmp_path.glob("*up*"))
+    text = page.read_text(encoding="utf-8")
+    assert "<b>" not in text
+    assert "<i>" not in text
+    assert hostile in html.unescape(specs(tmp_path / "inside")["..-up"]["layout"]["meta"]["title"])
+
+
+def test_the_diagram_says_why_it_is_drawn_by_hand():
+    assert "drawn by hand" in circuit.__doc__.splitlines()[0]

@@ -10,6 +10,7 @@ import pytest
 from nbclient import NotebookClient
 
 PATH = Path(__file__).parents[2] / "notebooks" / "induction_heads_analysis.ipynb"
+CHART = "application/vnd.plotly.v1+json"
 NUMBER = re.compile(r"[-+]?\d+\.\d+")
 
 
@@ -22,6 +23,8 @@ def said(notebook: nbformat.NotebookNode) -> list[tuple[int, str]]:
                 texts[-1] = (index, texts[-1][1] + output.text)  # a slow kernel says it in parts
             elif output.output_type == "stream":
                 texts.append((index, output.text))
+            elif CHART in output.data:
+                texts.append((index, " ".join(map(str, output.data[CHART]["layout"]["meta"].values()))))
             elif "image/svg+xml" in output.data:
                 label = re.search(r'aria-label="([^"]*)"', output.data["image/svg+xml"])
                 texts.append((index, label[1]))
@@ -43,6 +46,19 @@ def test_the_notebook_runs_and_its_committed_outputs_are_what_it_says(monkeypatc
         assert NUMBER.sub("#", now) == NUMBER.sub("#", then)
         numbers = [list(map(float, NUMBER.findall(text))) for text in (now, then)]
         assert numbers[0] == pytest.approx(numbers[1], abs=0.02, rel=0.02)
+
+
+def test_the_notebook_is_small_and_shows_its_charts_where_plotly_is_not_known():
+    assert PATH.stat().st_size < 600_000
+    charts = [
+        output.data
+        for cell in nbformat.read(PATH, as_version=4).cells
+        for output in cell.get("outputs", [])
+        if CHART in output.get("data", {})
+    ]
+    assert len(charts) >= 15
+    assert all("image/svg+xml" in chart for chart in charts)
+    assert all("text/html" not in chart for chart in charts)  # no script, and nothing from the net
 
 
 def test_the_notebook_has_no_logic_of_its_own():

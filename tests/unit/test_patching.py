@@ -14,23 +14,19 @@ import torch
 from transformer_lens import patching as oracle
 
 from induction import results as scans
-from induction.base import InputError, finish
-from induction.data_gen.pairs import pair_from_texts, pairs
+from induction.base import InputError, finish, parse_heads
+from induction.data_gen.pairs import PromptPair, pair_from_texts, pairs
 from induction.model import load_model
 from induction.patching import results, sweep
-from induction.patching.effects import measure
 from induction.patching.heads import (
     NamedSet,
-    columns,
     iter_patch_heads,
     iter_patch_sets,
     patch_heads,
     patch_set,
-    runs,
-    set_rows,
     top_k_sets,
 )
-from induction.patching.interventions import METRICS, PromptPair, parse_heads, random_sets
+from induction.patching.interventions import METRICS, random_sets
 from induction.patching.results import Measure
 from induction.results import ioi
 from induction.results.ioi import ioi_pairs
@@ -114,20 +110,18 @@ def test_every_head_of_the_bundled_model_equals_transformer_lens(component):
 def test_heads_of_a_real_model_equal_transformer_lens(smollm2, component):
     """Early and late layers of SmolLM2-135M (30 layers, 9 heads in 3 groups) on a natural prompt."""
     pair = ioi_pairs(smollm2)[0]
-    heads = [(layer, head) for layer in (3, 28) for head in (0, columns(smollm2, component) - 1)]
+    columns = sweep.columns(smollm2, component)
+    heads = [(layer, head) for layer in (3, 28) for head in (0, columns - 1)]
     axis = "head_index" if component == "pattern" else "head"
     table = pd.DataFrame(heads, columns=["layer", axis])
     expected, _, corrupted = from_oracle(
         smollm2, pair, partial(ALL_POSITIONS[component], index_axis_names=None, index_df=table)
     )
-    base, source = runs(smollm2, pair, "denoise", component)
-    assert base.direct
-    found = np.empty(len(heads))
-    sets = [(head,) for head in heads]
-    for which, logits in set_rows(
-        smollm2, base, sets, component, source.activations, start=pair.first_difference
-    ):
-        found[which] = measure(logits, pair)[:, list(METRICS).index("logit_difference")]
+    group = smollm2.cfg.n_heads // columns
+    sets = [NamedSet("one", ((layer, head * group),)) for layer, head in heads]
+    together = finish(iter_patch_sets(smollm2, [pair], sets, component=component))
+    assert together.engine == "direct"
+    found = [item.measures["logit_difference"].edited for item in together.sets]
     assert np.abs(expected - float(corrupted)).max() > 1e-2
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
@@ -301,7 +295,7 @@ def test_the_generator_fills_the_map_and_can_be_closed(model):
     steps = iter_patch_heads(model, [models.a_pair(model)])
     first = next(steps)
     mean = first.result.effects["logit_difference"].mean
-    assert (first.done, first.total) == (1, model.cfg.n_layers)
+    assert first.done / first.total == 1 / model.cfg.n_layers
     assert all(cell is not None for cell in mean[-1])
     assert all(cell is None for row in mean[:-1] for cell in row)
     steps.close()
@@ -490,7 +484,7 @@ def test_what_is_no_result_says_so(text):
 
 def test_results_and_declarations_import_no_torch():
     code = (
-        "import sys; from induction import interventions; from induction.results import patching; "
+        "import sys; from induction.patching import interventions, results as patching; "
         "[patching.bundled(n) for n in patching.bundled_names()]; "
         "sys.exit('torch' in sys.modules or 'transformer_lens' in sys.modules)"
     )

@@ -1,4 +1,4 @@
-"""Figures of circuits and of training: every mark stands for its number, text is escaped, nothing is cut off."""
+"""The circuit diagram: every mark stands for its number, text is escaped, nothing is cut off."""
 
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -9,7 +9,7 @@ from induction.base import InputError
 from induction.circuit import results
 from induction.circuit.results import Circuit, Composition, Copying, Example, PathEffect, Paths, Receiver
 from induction.viz import circuit as viz
-from induction.viz import senders, svg
+from induction.viz import svg
 from induction.viz.theme import PAGE
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -142,45 +142,8 @@ def test_no_receiver_no_diagram():
         viz.diagram(made_up(), through="z")
 
 
-def test_bars_of_gpt2_put_4_11_first_and_draw_the_baseline():
-    composition = results.published_composition("gpt2", 5, 1)
-    text = senders.composition_bars(composition, "gpt2")
-    bars = [e for e in ET.fromstring(text).iter(f"{SVG}rect") if e.get("data-head")]
-    assert bars[0].get("data-head") == "4.11"
-    assert "0.102" in bars[0].get("data-tip")
-    assert "random heads 0.036" in text
-    lengths = [float(bar.get("width")) for bar in bars]
-    assert lengths == sorted(lengths, reverse=True)
-    assert lengths[0] / lengths[1] == pytest.approx(
-        composition.measured["k"][4][11]
-        / max(v for row in composition.measured["k"] for v in row if v < 0.1),
-        rel=0.01,
-    )
-    with pytest.raises(InputError, match="choose from keys"):
-        senders.composition_bars(composition, "gpt2", through="q")
-
-
-def test_path_bars_show_effect_interval_and_the_plain_runs():
-    paths = made_up().receivers[0].paths
-    text = senders.path_bars(paths, "made-up", through="k")
-    tip = marks(text, "data-head")["0.2"].get("data-tip")
-    assert tip == "0.2 into 1.1: +0.500 [-0.100, +0.100]"
-    assert "0.90 in the clean runs, 0.00 in the corrupted" in svg_text(text)
-    nothing = {"k": {"answer": replace(paths.effects["k"]["answer"], mean=[[None] * 4])}}
-    with pytest.raises(InputError, match="undefined"):
-        senders.path_bars(replace(paths, effects=nothing), "made-up", measure="answer")
-
-
-def svg_text(text):
-    return " ".join("".join(e.itertext()) for e in ET.fromstring(text).iter(f"{SVG}text"))
-
-
-def test_captions_carry_the_protocol():
+def test_the_caption_carries_the_protocol():
     circuit = made_up()
-    for text in (
-        viz.diagram(circuit),
-        senders.path_bars(circuit.receivers[0].paths, "made-up"),
-        senders.composition_bars(circuit.receivers[0].composition, "made-up"),
-    ):
-        assert "made up" in marks(text, "data-caption").popitem()[0]
-        assert float(ET.fromstring(text).get("width")) == svg.WIDTH
+    text = viz.diagram(circuit)
+    assert "made up" in marks(text, "data-caption").popitem()[0]
+    assert float(ET.fromstring(text).get("width")) == svg.WIDTH

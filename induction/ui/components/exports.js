@@ -1,4 +1,5 @@
-// Downloads made on the server when asked for: props.value holds the arguments, server.export_text the text.
+// Downloads made on the server when asked for: props.value holds the arguments, server.export_text answers with a
+// text, or with a figure of plotly that becomes a file here.
 const note = element.querySelector('[role=status]');
 element.addEventListener('click', async (event) => {
   const kind = event.target.dataset && event.target.dataset.kind;
@@ -8,7 +9,8 @@ element.addEventListener('click', async (event) => {
     const made = await server.export_text({ ...props.value, kind: kind === 'png' ? 'svg' : kind });
     if (made.error) { note.textContent = made.error; return; }
     const name = kind === 'png' ? made.name.replace(/svg$/, 'png') : made.name;
-    if (kind === 'png') rasterise(name, made.text);
+    if (made.figure) await saveFigure(name, kind, made.figure);
+    else if (kind === 'png') rasterise(name, made.text);
     else download(name, new Blob([made.text], { type: made.type }));
     note.textContent = `Saved ${name}.`;
   } catch (error) {

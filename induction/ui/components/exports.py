@@ -1,6 +1,7 @@
-"""Buttons that download a result as JSON, CSV or figure; the text is made on the server when asked for.
+"""Buttons that download a result as JSON, CSV or figure, made when asked for.
 
-PNG is the SVG, drawn by the browser.
+Texts come from the server; a figure of plotly comes as its JSON and becomes SVG or PNG in the browser, which also
+turns a drawing that comes as SVG into PNG.
 """
 
 from __future__ import annotations
@@ -9,35 +10,47 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from plotly.graph_objects import Figure
 
 from induction.base import InputError
-from induction.ui.components import script
+from induction.experiment import Result
+from induction.ui.components.plot import as_json, read_script
 
-_JS = script.read("exports.js")
+_JS = read_script("exports.js")
 TYPES = {"json": "application/json", "csv": "text/csv", "svg": "image/svg+xml"}
 
 
-def exports(make: Callable[[str, dict[str, Any]], tuple[str, str]], value: dict[str, Any], **options: Any):
+def exports(
+    make: Callable[[str, dict[str, Any]], tuple[str, str | Figure]],
+    value: dict[str, Any],
+    *,
+    figures: bool = True,
+    **options: Any,
+) -> gr.HTML:
     """Export buttons.
 
     Args:
-        make: ``(kind, arguments) -> (file name, text)`` for kinds of :data:`TYPES`; its :class:`InputError` is
-            shown as it stands. The arguments come from a browser: check them.
+        make: ``(kind, arguments) -> (file name, text or figure)`` for kinds of :data:`TYPES`, a figure for ``svg``
+            alone; its :class:`InputError` is shown as it stands. The arguments come from a browser: check them.
         value: the arguments, as a dictionary of texts; update the component with new ones.
+        figures: whether there is a figure to download.
     """
 
-    def export_text(request: dict[str, Any]) -> dict[str, str]:
+    def export_text(request: dict[str, Any]) -> dict[str, Any]:
         kind = request.get("kind") if isinstance(request, dict) else None
         if kind not in TYPES:
             return {"error": "Choose JSON, CSV or SVG."}
         try:
-            name, text = make(kind, request)
+            name, made = make(kind, request)
         except InputError as error:
             return {"error": str(error)}
-        return {"name": name, "text": text, "type": TYPES[kind]}
+        if isinstance(made, Figure):
+            return {"name": name, "figure": as_json(made)}
+        return {"name": name, "text": made, "type": TYPES[kind]}
 
     buttons = "".join(
-        f'<button type="button" data-kind="{kind}">{kind.upper()}</button>' for kind in (*TYPES, "png")
+        f'<button type="button" data-kind="{kind}">{kind.upper()}</button>'
+        for kind in ((*TYPES, "png") if figures else ("json", "csv"))
     )
     return gr.HTML(
         value,
@@ -47,3 +60,16 @@ def exports(make: Callable[[str, dict[str, Any]], tuple[str, str]], value: dict[
         server_functions=[export_text],
         **options,
     )
+
+
+def exported(
+    kind: str, name: str, result: Result, draw: Callable[[], Figure | str] | None = None, of_figure: str = ""
+) -> tuple[str, str | Figure]:
+    """File name and content of a result, for ``make`` of :func:`exports`.
+
+    Args:
+        of_figure: what the name of a figure's file has besides.
+    """
+    if kind == "svg" and draw:
+        return f"{name}{of_figure}.svg", draw()
+    return f"{name}.{kind}", result.to_csv() if kind == "csv" else result.to_json()

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from induction import results
+from induction.results import SCANS
 from induction.ui.components import script
 from induction.ui.names import known_models, short_name
 
@@ -27,14 +27,14 @@ def picked_model(event: gr.EventData) -> str:
 
 
 def _names() -> list[str]:
-    there = results.bundled_names()
-    return [name for name in known_models() if name in there and "induction" in results.bundled(name).scores]
+    scans = SCANS.all()
+    return [name for name in known_models() if name in scans and "induction" in scans[name].scores]
 
 
 def _cards() -> list[dict[str, Any]]:
     cards = []
     for name in _names():
-        scan = results.bundled(name)
+        scan = SCANS.get(name)
         layer, head, best = scan.ranked("induction")[0]
         values = [[round(value, 2) for value in row] for row in scan.scores["induction"].mean]
         text = f"{scan.n_layers} × {scan.n_heads}, strongest {layer}.{head} at {best:.2f}"

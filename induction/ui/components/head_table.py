@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
+from induction.analysis.result import Scan
 from induction.analysis.scores import SCORES
-from induction.results import Scan
 from induction.ui.components import script
 from induction.viz.scan import spread
 

@@ -7,6 +7,6 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 
 
-def read(name: str) -> str:
-    """A component's script with the shared helpers of ``scale.js`` in front."""
-    return "".join((FOLDER / part).read_text(encoding="utf-8") for part in ("scale.js", name))
+def read(*names: str) -> str:
+    """A component's script, in parts, with the shared helpers of ``scale.js`` in front."""
+    return "".join((FOLDER / part).read_text(encoding="utf-8") for part in ("scale.js", *names))

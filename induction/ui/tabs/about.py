@@ -53,8 +53,8 @@ answer, below 0 works against it. The bars show the same as clean, corrupted and
 of the same size drawn from the same layers. A set that random ones equal has shown nothing.</li>
 <li><strong>Circuit.</strong> A band from an earlier to a later head is as wide as the effect of the one on the
 other through that input alone. The dashed line is composition: what the weights alone suggest.</li>
-<li><strong>Training.</strong> Losses and scores at checkpoints, over training tokens. Marked are the fastest
-fall of the loss on the second copy, and changes of the training data, which can be its cause.</li>
+<li><strong>Training.</strong> Losses and scores at checkpoints, over training tokens. Marked is where
+the loss on the second copy falls fastest.</li>
 </ul>
 """
 

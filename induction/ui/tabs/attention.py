@@ -13,9 +13,9 @@ import gradio as gr
 from induction import model as models
 from induction.analysis import attention
 from induction.analysis.attention import Attention, Written
-from induction.base import InputError, Refused
-from induction.data_gen.sequences import TOKEN_SETS
-from induction.patching.interventions import head_name
+from induction.base import InputError, Refused, head_name
+from induction.data_gen.prompts import DEFAULTS, EXAMPLES, KINDS, TOKENS, Prompt, token_ids
+from induction.experiment import limits
 from induction.ui import jobs, links
 from induction.ui.components import status
 from induction.ui.components.attention_view import (
@@ -25,12 +25,12 @@ from induction.ui.components.attention_view import (
     view_value,
     written_value,
 )
-from induction.ui.components.exports import exports
+from induction.ui.components.exports import exported, exports
 from induction.ui.components.head_grid import picked
 from induction.ui.components.note import html
+from induction.ui.controls import asked, control
 from induction.ui.loading import loading
 from induction.ui.names import checked_model, short_name
-from induction.ui.prompts import DEFAULTS, EXAMPLES, KINDS, LENGTH, TOKENS, Prompt, parameter, token_ids
 
 if TYPE_CHECKING:
     from induction.ui.page import Page
@@ -171,22 +171,22 @@ def need(event: gr.EventData, model: str, prompt: str, text: str) -> Any:
     return gr.HTML(written=written_value(request, written)) if written else gr.skip()
 
 
-def export(kind: str, asked: dict[str, Any]) -> tuple[str, str]:
-    """File name and text of one head's attention.
+def export(kind: str, request: dict[str, Any]) -> tuple[str, Any]:
+    """File name and content of one head's attention.
 
     Raises:
         InputError: the prompt is no longer kept, or the model has no such head.
     """
     from induction.viz.attention import head_figure
 
-    key = request_key(*(str(asked.get(name, "")) for name in ("model", "prompt", "text")))
+    key = request_key(*(str(request.get(name, "")) for name in ("model", "prompt", "text")))
     seen, _ = kept.get(key) or _gone()
-    layer, head = links.parse_head(str(asked.get("head"))) or (-1, -1)
-    hide_first = asked.get("hide_first") is True
-    make = {"json": attention.head_json, "csv": attention.head_csv, "svg": head_figure}[kind]
+    layer, head = links.parse_head(str(request.get("head"))) or (-1, -1)
+    hide_first = request.get("hide_first") is True
+    result = attention.of_head(seen, layer, head, hide_first=hide_first)
     prompt = Prompt.parse(key[1]) or DEFAULTS["own"]
     name = f"attention-{short_name(key[0])}-{layer}.{head}-{prompt}"
-    return f"{name}.{kind}", make(seen, layer, head, hide_first=hide_first)
+    return exported(kind, name, result, lambda: head_figure(seen, layer, head, hide_first=hide_first))
 
 
 # -- the controls --------------------------------------------------------------------------------------------
@@ -206,12 +206,11 @@ def commit(
     state: dict[str, Any],
 ) -> tuple[Any, ...]:
     """``(prompt, text, row, view, on_show, status)`` after a setting was changed or Show attention was pressed."""
-    wished = Prompt(kind, int(length or 0), vocab, int(seed or 0), int(example or 0))
-    if kind in ("repeat", "ab"):
-        try:
-            wished.check()
-        except InputError as error:
-            return *[gr.skip()] * 5, status.stopped("error", str(error))
+    made = {"length": length, "vocab": vocab, "seed": seed} if kind in ("repeat", "ab") else {}
+    try:
+        wished = asked(Prompt, {"kind": kind, "example": example or 0, **made})
+    except InputError as error:
+        return *[gr.skip()] * 5, status.stopped("error", str(error))
     own, notice = TEXT.read(own or "")
     if notice:
         gr.Warning(notice)
@@ -245,7 +244,9 @@ def refill(prompt: str, text: str) -> list[Any]:
     """The controls follow the prompt on show."""
     wished = Prompt.parse(prompt) or DEFAULTS["repeat"]
     generated, natural, own = wished.kind in ("repeat", "ab"), wished.kind == "natural", wished.kind == "own"
-    info = "Tokens per copy" if wished.kind == "repeat" else "Words before A B and again before A"
+    low, high = limits(Prompt.model_fields["length"])
+    what = "Tokens per copy" if wished.kind == "repeat" else "Words before A B and again before A"
+    info = f"{what}, {low} to {high}"
     return [
         wished.kind,
         gr.Number(wished.length, info=info, visible=generated) if generated else gr.Number(visible=False),
@@ -254,6 +255,14 @@ def refill(prompt: str, text: str) -> list[Any]:
         gr.Dropdown(value=wished.example, visible=True) if natural else gr.Dropdown(visible=False),
         gr.Textbox(text, visible=True) if own else gr.Textbox(visible=False),
     ]
+
+
+def _read_prompt(text: str) -> tuple[str, str | None]:
+    """``prompt=repeat-24-random-0``: which prompt is on show."""
+    found, default = Prompt.parse(text), str(DEFAULTS["repeat"])
+    if found is None:
+        return default, f"The link's prompt is not written as in {default}; showing that one instead."
+    return str(found), None
 
 
 def _state(event: gr.EventData) -> tuple[int, bool]:
@@ -285,23 +294,7 @@ def build(page: Page) -> None:
                 elem_id="own-text",
             )
             with gr.Row():
-                length = gr.Number(
-                    first.length,
-                    label=f"Length ({LENGTH[0]} to {LENGTH[1]})",
-                    info="Tokens per copy",
-                    precision=0,
-                    min_width=140,
-                )
-                vocab = gr.Dropdown(
-                    list(TOKEN_SETS),
-                    value=first.vocab,
-                    label="Token set",
-                    info="What is drawn from",
-                    min_width=160,
-                )
-                seed = gr.Number(
-                    first.seed, label="Seed", info="Same seed, same prompt", precision=0, min_width=120
-                )
+                length, vocab, seed = (control(Prompt, name) for name in ("length", "vocab", "seed"))
                 example = gr.Dropdown(
                     [(title, index) for index, (title, _) in enumerate(EXAMPLES)],
                     value=0,
@@ -328,7 +321,7 @@ def build(page: Page) -> None:
         on_show = gr.Textbox("", visible=False)
         done = gr.Textbox("", visible=False)
 
-    page.link(parameter(), prompt)
+    page.link(links.Parameter("prompt", str(first), _read_prompt), prompt)
     page.link(TEXT, text)
     page.link(links.integer("row", -1, low=-1, high=TOKENS - 1), row)
     page.link(links.flag("hide_first"), hide_first)

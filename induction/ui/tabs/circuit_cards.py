@@ -10,12 +10,9 @@ from html import escape
 from typing import Any
 
 from induction.analysis.kinds import KINDS, kinds_of
-from induction.base import InputError
-from induction.circuit import results
+from induction.base import Head, InputError, head_name
 from induction.circuit.results import INPUTS, MEASURES, MLPS, Circuit, signed
-from induction.patching.interventions import Head, head_name
-from induction.ui import links
-from induction.ui.live_scan import shown_scan
+from induction.ui import links, runs, words
 from induction.ui.names import short_name
 
 EDGE = re.compile(r"(\d{1,3}\.\d{1,3})>(\d{1,3}\.\d{1,3})", re.ASCII)
@@ -34,26 +31,19 @@ def place_of(circuit: Circuit, head: str) -> Head:
 
 
 def headline(model: str, circuit: Circuit | None, live: bool) -> str:
-    """What was found and how, as HTML of the project's own words; names are escaped."""
-    title = f"<h2>{escape(short_name(model))}"
+    """What was found and how."""
     if circuit is None:
-        return f"{title}</h2>"
-    kind, word = ("live", "Measured live") if live else (circuit.kind, "Bundled")
-    if circuit.kind == "published":
-        word = "Published by others"
-    badge = f"<span class='ih-badge' data-kind='{kind}'>{word}</span>"
-    details = f"{circuit.origin}. {circuit.protocol}. Scores: {circuit.scan_protocol.rstrip('.')}."
-    if circuit.seconds is not None:
-        details += f" {circuit.seconds:.1f} s."
-    if circuit.versions:
-        details += f" {', '.join(f'{name} {version}' for name, version in circuit.versions.items())}."
-    refused = "".join(f"<p class='ih-note'>{escape(sentence)}</p>" for sentence in circuit.refusals())
-    return (
-        f"{title} {badge}</h2><p class='ih-verdict'>{escape(results.verdict(circuit))}</p>{refused}"
-        "<details><summary>How this was measured</summary>"
-        f"<p>{escape(details)}</p><p>The corrupted prompts leave the last token alone, so that queries can change only "
-        "through what earlier heads bring there.</p></details>"
-    )
+        return words.headline(short_name(model), None, "")
+    protocols = [
+        ("", f"{circuit.protocol}. Scores: {circuit.scan_protocol.rstrip('.')}."),
+        (
+            "",
+            "The corrupted prompts leave the last token alone, so that queries can change only through what earlier "
+            "heads bring there.",
+        ),
+    ]
+    title, notes = short_name(model), circuit.refusals()
+    return words.headline(title, circuit, circuit.verdict(), live=live, protocols=protocols, notes=notes)
 
 
 def edge_card(circuit: Circuit | None, edge: str, through: str) -> str:
@@ -109,7 +99,7 @@ def _scores(model: str, live: str, circuit: Circuit | None) -> tuple[dict[str, A
         published = circuit.kind == "published"
         where = "indirect-object prompts, published" if published else "clean prompts"
         return circuit.scores, circuit.direct, f"logits, {where}"
-    scan = shown_scan(model, live)
+    scan = runs.shown("scan", model, live)
     return {name: score.mean for name, score in scan.scores.items()} if scan else {}, None, ""
 
 

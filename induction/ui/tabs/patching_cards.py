@@ -6,79 +6,52 @@ HTML of the project's own words and numbers; whatever else goes into it has pass
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
-from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS, head_name
+from induction.experiment import Settings, ours
+from induction.patching.experiments import BUNDLED, HeadsSettings
+from induction.patching.interventions import ABLATIONS, COMPONENTS, LOSSES, METRICS
 from induction.patching.results import HeadSets, Measure, Pair, Patching
+from induction.results import bundled
+from induction.ui import runs, words
+from induction.ui.controls import asked
 from induction.ui.names import short_name
-from induction.ui.patching_settings import METHODS, Sweep, Together, bundled_components, is_live
 
-LISTED = 3  # heads named in the verdict
-NOT_RUN = "Nothing was run with these settings yet: press Patch every head."
+BUTTONS = {"heads": "Patch every head", "together": "Run on the set", "ablation": "Run on the set"}
 
 
-def headline(model: str, sweep: Sweep, result: Patching | None, metric: str) -> str:
+def headline(model: str, values: dict[str, Any], result: Patching | None, metric: str, missing: str) -> str:
     """What was found and how."""
-    title = f"<h2>Every head of {escape(short_name(model))} on its own"
+    title = f"Every head of {short_name(model)} on its own"
     if result is None:
-        return f"{title}</h2><p class='ih-verdict'>{escape(missing(model, sweep))}</p>"
-    if result.kind == "published":
-        kind, word = "published", "Published by others"
-    elif not is_live(model, sweep):
-        kind, word = "computed", "Bundled"
-    else:
-        kind, word = "live", "Estimated live" if result.method == "estimate" else "Measured live"
-    details = f"{result.origin}. {result.protocol.rstrip('.')}. {result.pick}"
-    if result.seconds is not None:
-        details += f" {result.seconds:.1f} s."
-    if result.versions:
-        details += f" {', '.join(f'{name} {version}' for name, version in result.versions.items())}."
-    return (
-        f"{title} <span class='ih-badge' data-kind='{kind}'>{word}</span></h2>"
-        f"<p class='ih-verdict'>{escape(verdict(result, metric))}</p>"
-        f"<details><summary>How this was measured</summary><p>{escape(details)}</p></details>"
-    )
+        return words.headline(title, None, missing)
+    live = runs.live("heads", model, asked(HeadsSettings, values)) is not None
+    protocols = [("", f"{result.protocol.rstrip('.')}. {result.pick}")]
+    return words.headline(title, result, result.verdict(metric), live=live, protocols=protocols)
 
 
-def missing(model: str, sweep: Sweep) -> str:
+def missing(model: str, name: str, settings: Settings) -> str:
     """Why there is no result, and what to do."""
-    there = bundled_components(model)
-    if sweep.form != "bundled" or not there:
-        return NOT_RUN
-    return f"Bundled is denoising of {', '.join(there).lower()}; press Patch every head to measure this."
+    there = [
+        declared.title.lower()
+        for component, declared in COMPONENTS.items()
+        if name == "heads" and bundled("heads", model, HeadsSettings(component=component))
+    ]
+    if getattr(settings, "form", "") != BUNDLED or not there:
+        return f"Nothing was run with these settings yet: press {BUTTONS[name]}."
+    return f"Bundled is denoising of {', '.join(there)}; press {BUTTONS[name]} to measure this."
 
 
-def verdict(result: Patching, metric: str) -> str:
-    """The strongest heads in one or two sentences."""
-    if metric not in result.effects:
-        known = ", ".join(METRICS[name].title.lower() for name in result.effects)
-        return f"Measured here: {known}; choose that metric, or patch anew."
-    effect = result.effect(metric)
-    ranked = sorted(result.ranked(metric), key=lambda item: -abs(item[2]))
-    if not ranked:
-        return result.caveats(metric)
-    leaders = ", ".join(
-        f"{result.name(layer, head)} ({value:+.2f})" for layer, head, value in ranked[:LISTED]
-    )
-    unit = METRICS[metric].unit
-    clean, corrupted = effect.plain
-    text = (
-        f"{METRICS[metric].title}: clean {clean:.3g}, corrupted {corrupted:.3g}"
-        f"{'' if unit == metric else f' {unit}'}. Largest effects: {leaders}."
-    )
-    return f"{text} {result.caveats(metric)}".strip()
-
-
-def meaning(sweep: Sweep, metric: str) -> str:
+def meaning(values: dict[str, Any], metric: str) -> str:
     """What the numbers mean, from the declarations of the library."""
-    rows = (
-        ("Direction", DIRECTIONS[sweep.direction]),
-        ("What is copied", COMPONENTS[sweep.component]),
-        ("Metric", METRICS[metric]),
-        ("Method", METHODS[sweep.method]),
-    )
+    rows = [
+        (field.title, ours(field)["choices"][values[name]])
+        for name, field in HeadsSettings.model_fields.items()
+        if name in ("direction", "component", "method")
+    ]
     items = "".join(
         f"<dt>{name}: {escape(declared.title.lower())}</dt><dd>{escape(declared.meaning)}</dd>"
-        for name, declared in rows
+        for name, declared in [*rows, ("Metric", METRICS[metric])]
     )
     return (
         "<details><summary>What the effect means: 0 nothing, 1 all of it, below 0 against the answer</summary>"
@@ -116,40 +89,10 @@ def _pair(pair: Pair) -> str:
     return f"<div class='ip-pair'>{''.join(lines)}</div>"
 
 
-def sets_headline(result: HeadSets | None, together: Together, metric: str) -> str:
-    """What the heads together do, in one sentence."""
-    if result is None:
-        return "<p class='ih-verdict'>Nothing was run with these settings yet: press Run on the set.</p>"
-    last = result.sets[-1] if together.action == "curve" else result.sets[0]
-    measure = last.measures.get(metric)
-    if measure is None:
-        known = ", ".join((METRICS | LOSSES)[name].title.lower() for name in last.measures)
-        return f"<p class='ih-verdict'>Measured here: {escape(known)}; choose that metric, or run anew.</p>"
-    caveats = result.caveats(last, metric)
-    if measure.effect is None:
-        return f"<p class='ih-verdict'>{escape(caveats)}</p>"
-    if result.intervention in ABLATIONS:
-        loss = last.measures["second_copy_loss"]
-        text = (
-            f"Without these {len(last.heads)} heads the loss on the second copy goes from {loss.baseline:.2f} to "
-            f"{loss.edited:.2f} nats, on the first from {last.measures['first_copy_loss'].baseline:.2f} to "
-            f"{last.measures['first_copy_loss'].edited:.2f}."
-        )
-    else:
-        which = "the first" if together.action == "curve" else "these"
-        share = "comes back" if result.intervention == "denoise" else "is lost"
-        text = f"With {which} {len(last.heads)} heads patched, {measure.effect:.2f} of the {_lower(metric)} {share}."
-    if measure.random:
-        text += f" Random sets of the same size: {measure.random_in_words(2)} on average" + (
-            f"; this set lies above {measure.percentile:.0f} % of them."
-            if measure.percentile is not None
-            else "."
-        )
-    return f"<p class='ih-verdict'>{escape(f'{text} {caveats}'.strip())}</p>"
-
-
-def _lower(metric: str) -> str:
-    return METRICS[metric].title.lower()
+def sets_headline(result: HeadSets | None, metric: str, missing: str) -> str:
+    """What the heads together do."""
+    said = missing if result is None else result.verdict(metric)
+    return f"<p class='ih-verdict'>{escape(said)}</p>"
 
 
 def sets_table(result: HeadSets | None) -> str:
@@ -157,33 +100,25 @@ def sets_table(result: HeadSets | None) -> str:
     if result is None or len(result.sets) != 1:
         return ""
     (head_set,) = result.sets
-    rows = "".join(_measure_row(result, name, measure) for name, measure in head_set.measures.items())
-    heads = " ".join(head_name((layer, head)) for layer, head in head_set.heads)
     edited = "ablated" if result.intervention in ABLATIONS else "patched"
     reference = f" Reference: {result.reference}." if result.reference else ""
-    return (
-        f"<p class='ih-note'>Heads {escape(heads)}.{escape(reference)}</p><div class='ih-scroll' tabindex='0'>"
-        "<table class='ih-table'><thead><tr><th scope='col'>Measure</th><th scope='col'>before</th>"
-        f"<th scope='col'>{edited}</th><th scope='col'>effect</th><th scope='col'>95 % interval</th>"
-        "<th scope='col'>random sets</th><th scope='col'>above</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+    headings = ("Measure", "before", edited, "effect", "95 % interval", "random sets", "above")
+    rows = [_measure_row(result, name, measure) for name, measure in head_set.measures.items()]
+    heads = escape(f"Heads {head_set.names}.{reference}")
+    return f"<p class='ih-note'>{heads}</p>{words.table(headings, rows, 'All measures of this set')}"
 
 
-def _measure_row(result: HeadSets, name: str, measure: Measure) -> str:
+def _measure_row(result: HeadSets, name: str, measure: Measure) -> tuple[str, ...]:
     declared = (METRICS | LOSSES)[name]
-    title = declared.title if declared.unit == name else f"{declared.title} ({declared.unit})"
     interval = "not bounded" if result.unbounded(measure) else "–"
     if measure.low is not None and measure.high is not None:
         interval = f"{measure.low:+.2f} to {measure.high:+.2f}"
-    effect = "undefined" if measure.effect is None else f"{measure.effect:+.3f}"
-    above = "–" if measure.percentile is None else f"{measure.percentile:.0f} %"
-    cells = (
+    return (
+        declared.title if declared.unit == name else f"{declared.title} ({declared.unit})",
         f"{measure.baseline:.3f}",
         f"{measure.edited:.3f}",
-        effect,
+        "undefined" if measure.effect is None else f"{measure.effect:+.3f}",
         interval,
         measure.random_in_words(),
-        above,
+        "–" if measure.percentile is None else f"{measure.percentile:.0f} %",
     )
-    return f"<tr><th scope='row'>{title}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from induction import model as models
-from induction import results
+from induction.analysis import reading
+from induction.analysis.result import Scan
 from induction.analysis.scores import SCORES
 from induction.base import InputError
-from induction.data_gen.sequences import TOKEN_SETS
-from induction.results import Scan
-from induction.ui import jobs, links, live_runs
-from induction.ui.components import status
-from induction.ui.components.exports import exports
-from induction.ui.components.figure import figure, figure_value
+from induction.results import SCANS
+from induction.ui import links, runs
+from induction.ui.components.exports import exported, exports
 from induction.ui.components.gallery import gallery, picked_model
 from induction.ui.components.head_grid import grid_value, head_grid
 from induction.ui.components.head_table import head_table, table_value
 from induction.ui.components.note import html, note
-from induction.ui.live_scan import LENGTH, PROMPTS, Settings, is_live, kept, measure, parameter, shown_scan
+from induction.ui.components.plot import plot, plot_value
 from induction.ui.names import short_name
+from induction.ui.panel import Panel, back_button, back_visible
+from induction.ui.words import headline
 from induction.viz import scan as figures
 from induction.viz.theme import LIGHT, PAGE
 
@@ -36,26 +36,40 @@ NO_SECOND = ""  # nothing to compare with
 # -- what the tab shows, each a function of (model, live, score, head) ---------------------------------------
 
 
-def draw(model: str, live: str, score: str, head: str) -> list[Any]:
+def draw(model: str, live: str, score: str, head: str, heads: str = "") -> list[Any]:
     """Everything above the live controls, in the order of ``build``."""
-    scan = shown_scan(model, live)
+    scan = runs.shown("scan", model, live)
     name = short_name(model)
     return [
         definition(scan, score),
+        " ".join(reading.remarks(scan, score, "induction")) if scan else "",
+        title(model, live, scan),
         scan_grid(scan, score, head),
-        headline(model, scan, is_live(model, live)),
+        back_visible("scan", model, live),
         head_card(scan, score, head),
-        table_value(scan, score, head),
-        figure_value(f"{name}-loss", lambda: figures.loss_curve(_needed(scan), palette=PAGE)),
-        figure_value(
+        plot_value(
             f"{name}-induction-vs-previous",
-            lambda: figures.induction_vs_previous(_needed(scan), palette=PAGE, selected=head),
+            lambda: figures.induction_vs_previous(
+                _needed(scan), palette=PAGE, selected=head, marked=(heads or "").split(",")
+            ),
         ),
+        str(reading.selection(scan, score)) if scan and score in scan.scores else "",
+        table_value(scan, score, head),
+        plot_value(f"{name}-loss", lambda: figures.loss_curve(_needed(scan), palette=PAGE)),
         {"model": model, "live": live, "score": score, "head": head},
-        gr.update(visible=is_live(model, live) and model in results.bundled_names()),
-        remarks(scan, score),
-        selection(scan, score),
     ]
+
+
+def title(model: str, live: str, scan: Scan | None) -> str:
+    """Verdict and provenance."""
+    if scan is None:
+        return headline(short_name(model), None, "No scores yet for this model. Run a live scan below.")
+    protocols: dict[str, list[str]] = {}
+    for name, score in scan.scores.items():
+        protocols.setdefault(score.protocol, []).append(SCORES[name].title)
+    named = [(", ".join(names), protocol) for protocol, names in protocols.items()]
+    is_live = runs.live("scan", model, live) is not None
+    return headline(short_name(scan.model), scan, scan.verdict(), live=is_live, protocols=named)
 
 
 def _needed(scan: Scan | None) -> Scan:
@@ -70,16 +84,6 @@ def definition(scan: Scan | None, score: str) -> str:
     levels = figures.levels(scan.scores[score]) if scan and score in scan.scores else ""
     read_against = f" {levels[:1].upper()}{levels[1:]}." if levels else ""
     return f"{declared.meaning}{read_against} Source: {declared.source}."
-
-
-def remarks(scan: Scan | None, score: str) -> str:
-    """What has to be known before the score on show, or the verdict, is believed."""
-    return " ".join(results.remarks(scan, score, "induction")) if scan else ""
-
-
-def selection(scan: Scan | None, score: str) -> str:
-    """The leader of the ranking as the pick of many."""
-    return str(results.selection(scan, score)) if scan and score in scan.scores else ""
 
 
 def scan_grid(scan: Scan | None, score: str, selected: str) -> dict[str, Any]:
@@ -100,33 +104,6 @@ def scan_grid(scan: Scan | None, score: str, selected: str) -> dict[str, Any]:
         std=values.std,
         chance=values.chance,
         selected=selected,
-    )
-
-
-def headline(model: str, scan: Scan | None, live: bool) -> str:
-    """Verdict and provenance as HTML of the project's own words; names are escaped."""
-    if scan is None:
-        return (
-            f"<h2>{escape(short_name(model))}</h2><p>No scores yet for this model. Run a live scan below.</p>"
-        )
-    kind = "Measured live" if live else "Published by others" if scan.kind == "published" else "Bundled"
-    details = [scan.origin.rstrip(".") + "."]
-    if scan.seconds is not None:
-        details.append(f"{scan.seconds:.1f} s.")
-    if scan.versions:
-        details.append(", ".join(f"{name} {version}" for name, version in scan.versions.items()) + ".")
-    protocols = list(dict.fromkeys(score.protocol for score in scan.scores.values()))
-    items = "".join(
-        f"<li>{escape(', '.join(SCORES[n].title for n, s in scan.scores.items() if s.protocol == protocol))}: "
-        f"{escape(protocol)}</li>"
-        for protocol in protocols
-    )
-    badge = f"<span class='ih-badge' data-kind='{'live' if live else scan.kind}'>{kind}</span>"
-    return (
-        f"<h2>{escape(short_name(scan.model))} {badge}</h2>"
-        f"<p class='ih-verdict'>{escape(results.verdict(scan))}</p>"
-        "<details><summary>How this was measured</summary>"
-        f"<p>{escape(' '.join(details))}</p><ul>{items}</ul></details>"
     )
 
 
@@ -157,28 +134,26 @@ def head_card(scan: Scan | None, score: str, head: str) -> str:
     )
 
 
-def export(kind: str, asked: dict[str, Any]) -> tuple[str, str]:
-    """File name and text of an export.
+def export(kind: str, asked: dict[str, Any]) -> tuple[str, Any]:
+    """File name and content of an export.
 
     Raises:
         InputError: nothing is measured, or the request names no score.
     """
-    model, live, score = (str(asked.get(key, "")) for key in ("model", "live", "score"))
-    scan = _needed(shown_scan(model, live))
+    model, live, score, head = (str(asked.get(key, "")) for key in ("model", "live", "score", "head"))
+    scan = _needed(runs.shown("scan", model, live))
     name = "-".join(["scan", short_name(scan.model), *([live] if live else [])])
-    if kind == "json":
-        return f"{name}.json", results.to_json(scan)
-    if kind == "csv":
-        return f"{name}.csv", results.to_csv(scan)
-    svg = figures.grid(scan, score, palette=LIGHT, selected=str(asked.get("head", "")))
-    return f"{name}-{score}.svg", svg
+    return exported(
+        kind, name, scan, lambda: figures.grid(scan, score, palette=LIGHT, selected=head), f"-{score}"
+    )
 
 
 def compared(model: str, live: str, score: str, head: str, second: str) -> list[Any]:
     """Two models side by side: the one on show and a bundled one."""
-    if second not in results.bundled_names():
+    other = SCANS.find(second)
+    if other is None:
         return [gr.Row(visible=False), gr.skip(), gr.skip(), gr.skip(), gr.skip()]
-    first, other = shown_scan(model, live), results.bundled(second)
+    first = runs.shown("scan", model, live)
     return [
         gr.Row(visible=True),
         _heading(model, first),
@@ -189,24 +164,11 @@ def compared(model: str, live: str, score: str, head: str, second: str) -> list[
 
 
 def _heading(name: str, scan: Scan | None) -> str:
-    verdict = f"<p>{escape(results.verdict(scan))}</p>" if scan else ""
+    verdict = f"<p>{escape(scan.verdict())}</p>" if scan else ""
     return f"<h3>{escape(short_name(name))}</h3>{verdict}"
 
 
 # -- the live scan -------------------------------------------------------------------------------------------
-
-
-def run_live(
-    model: str, live: str, n_prompts: float, length: float, vocab: str, seed: float
-) -> Iterator[live_runs.Step]:
-    """Steps of a live scan: ``(status, live)``; ``live`` names the result once it is there."""
-    settings = Settings(int(n_prompts or 0), int(length or 0), vocab, int(seed or 0))
-    yield from live_runs.run(model, live, settings, kept, measure)
-
-
-def rerun(model: str, live: str) -> Iterator[live_runs.Step]:
-    """What a link's live scan needs when it is opened."""
-    yield from live_runs.rerun(model, live, Settings.parse(live), kept, measure, "Run scan")
 
 
 def need(model: str) -> tuple[str, Any]:
@@ -229,7 +191,7 @@ def offline_choice() -> str:
 
 def build(page: Page) -> None:
     model, head, live = page.model, page.head, page.live
-    first = draw(model.value, "", "induction", head.value)
+    first = draw(model.value, "", "induction", head.value)  # in the page before anything is asked for
     text, offline_button = need(model.value)
     with page.tab("scan", "Scan"):
         score = gr.Radio(
@@ -238,104 +200,74 @@ def build(page: Page) -> None:
             label="Score",
             elem_id="score",
         )
-        meaning = note(first[0], elem_id="meaning")
-        warned = note(first[9], elem_id="remarks")
+        meaning, warned = note(first[0], elem_id="meaning"), note(first[1], elem_id="remarks")
         with gr.Row(elem_classes=["ih-panels"]):
             with gr.Column(scale=3, min_width=320, elem_classes=["ih-panel"]):
-                title = html(first[2], elem_id="headline")
-                grid = head_grid(first[1], elem_id="scan-grid")
-                put_back = gr.Button(
-                    "Put back the bundled result", size="sm", visible=False, elem_id="put-back"
-                )
+                heading = html(first[2], elem_id="headline")
+                grid = head_grid(first[3], elem_id="scan-grid")
+                back = back_button("put-back")
             with gr.Column(scale=2, min_width=300, elem_classes=["ih-panel"]):
-                card = html(first[3], elem_id="head-card")
+                card = html(first[5], elem_id="head-card")
                 attention = gr.Button("Open this head in Attention", elem_id="open-attention")
                 html("<h2>Two kinds of head</h2>")
-                scatter = figure(first[6], elem_id="scatter")
+                scatter = plot(first[6], elem_id="scatter")
         with gr.Row(elem_classes=["ih-panels"]):
             with gr.Column(scale=3, min_width=320, elem_classes=["ih-panel"]):
                 html("<h2>Ranking</h2>")
-                picked = note(first[10], elem_id="selection")
-                table = head_table(first[4], elem_id="ranking")
+                picked, table = note(first[7], elem_id="selection"), head_table(first[8], elem_id="ranking")
             with gr.Column(scale=2, min_width=300, elem_classes=["ih-panel"]):
                 html("<h2>Does the model use it?</h2>")
-                loss = figure(first[5], elem_id="loss")
+                loss = plot(first[9], elem_id="loss")
                 html("<h2>Export this scan</h2>")
-                files = exports(export, first[7], elem_id="export")
+                files = exports(export, first[10], elem_id="export")
         with gr.Column(elem_classes=["ih-panel"], elem_id="live"):
             html("<h2>Measure it yourself</h2>")
             needs = note(text, elem_id="needs")
-            offline = gr.Button(
-                offline_button.get("value", ""),
-                size="sm",
-                visible=offline_button["visible"],
-                elem_id="offline",
-            )
-            with gr.Row():
-                n_prompts = gr.Number(
-                    10, label="Prompts", info=f"{PROMPTS[0]} to {PROMPTS[1]}", precision=0, min_width=140
-                )
-                length = gr.Number(
-                    50,
-                    label="Tokens per copy",
-                    info=f"{LENGTH[0]} to {LENGTH[1]}, varied by a fifth",
-                    precision=0,
-                    min_width=140,
-                )
-                vocab = gr.Dropdown(
-                    list(TOKEN_SETS),
-                    value="random",
-                    label="Token set",
-                    info="What the repeated tokens are drawn from",
-                    min_width=180,
-                )
-                seed = gr.Number(0, label="Seed", info="Same seed, same prompts", precision=0, min_width=140)
-            with gr.Row():
-                run = gr.Button("Run scan", variant="primary", elem_id="run-scan")
-                cancel = gr.Button("Cancel", elem_id="cancel-scan")
-            state = status.status(status.stopped("idle", ""), elem_id="scan-status")
-        with gr.Column(elem_classes=["ih-panel"]):
-            html("<h2>All bundled models</h2>")
-            cards = gallery(elem_id="gallery")
-            second = gr.Dropdown(
-                [("nothing", NO_SECOND), *((short_name(name), name) for name in results.bundled_names())],
-                value=NO_SECOND,
-                label="Compare the model on show with",
-                elem_id="compare",
-            )
-            with gr.Row(visible=False) as pair:
-                with gr.Column(min_width=320):
-                    left_title = html("")
-                    left = head_grid(None, elem_id="compare-left")
-                with gr.Column(min_width=320):
-                    right_title = html("")
-                    right = head_grid(None, elem_id="compare-right")
+            offline = gr.Button(size="sm", elem_id="offline", **_given(offline_button))
+            panel = Panel("scan", "Run scan")
+        compare = _compare_area(page)
 
     page.link(links.choice("score", "induction", SCORES), score)
-    page.link(parameter(), live)
-    page.link(links.choice("compare", NO_SECOND, results.bundled_names), second)
-
     shared = [model, live, score, head]
-    shown = [meaning, grid, title, card, table, loss, scatter, files, put_back, warned, picked]
-    page.show("scan", draw, shared, shown)
-    page.show("scan", compared, [*shared, second], [pair, left_title, left, right_title, right])
+    shown = [meaning, warned, heading, grid, back, card, scatter, picked, table, loss, files]
+    page.show("scan", draw, [*shared, page.heads], shown)
+    compare(shared)
     page.show("scan", need, [model], [needs, offline])
-    for component in (grid, table, scatter, left):
+    for component in (grid, table, scatter):
         page.selects_head(component)
+    page.chooses_set(scatter)
     page.opens_attention(attention)
     page.chooses_model(offline.click, offline_choice)
-    page.chooses_model(cards.pick, picked_model)
-
-    settings = [n_prompts, length, vocab, seed]
-    jobs.long_run(run, cancel, run_live, [model, live, *settings], [state, live])
-    live_runs.puts_back(put_back, live, state)
-    live.change(_controls, live, settings, **jobs.QUICK)
-    page.when_opened(rerun, [model, live], [state, live], model=True)
+    panel.wire(page, live, back)
+    panel.follow(live, list(panel.controls))
 
 
-def _controls(live: str) -> list[Any]:
-    """The settings of the scan on show, for the controls."""
-    settings = Settings.parse(live)
-    if settings is None:
-        return [gr.skip()] * 4
-    return [settings.n_prompts, settings.length, settings.vocab, settings.seed]
+def _given(update: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a button from an update of it."""
+    return {"value": update.get("value", ""), "visible": update["visible"]}
+
+
+def _compare_area(page: Page) -> Callable[[list[Any]], None]:
+    """All bundled models, and two of them side by side; returns what wires it."""
+    with gr.Column(elem_classes=["ih-panel"]):
+        html("<h2>All bundled models</h2>")
+        cards = gallery(elem_id="gallery")
+        second = gr.Dropdown(
+            [("nothing", NO_SECOND), *((short_name(name), name) for name in SCANS.names())],
+            value=NO_SECOND,
+            label="Compare the model on show with",
+            elem_id="compare",
+        )
+        with gr.Row(visible=False) as pair:
+            with gr.Column(min_width=320):
+                left_title, left = html(""), head_grid(None, elem_id="compare-left")
+            with gr.Column(min_width=320):
+                right_title, right = html(""), head_grid(None, elem_id="compare-right")
+
+    def wire(shared: list[Any]) -> None:
+        page.link(links.choice("compare", NO_SECOND, SCANS.names), second)
+        page.show("scan", compared, [*shared, second], [pair, left_title, left, right_title, right])
+        page.selects_head(left)
+        page.chooses_model(cards.pick, picked_model)
+
+    return wire

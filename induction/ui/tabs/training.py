@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from html import escape
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from induction.analysis.scores import SCORES
-from induction.base import InputError
-from induction.training import history as histories
+from induction.results import HISTORIES
 from induction.training.history import History, phase_change
 from induction.ui import jobs, links
-from induction.ui.components.exports import exports
-from induction.ui.components.figure import figure, figure_value
+from induction.ui.components.exports import exported, exports
 from induction.ui.components.head_grid import grid_value, head_grid, picked
 from induction.ui.components.note import html, note
+from induction.ui.components.plot import picked_checkpoint, plot, plot_value
+from induction.ui.words import headline
 from induction.viz import training as figures
 from induction.viz.theme import LIGHT, PAGE
 
@@ -38,17 +38,17 @@ INTRODUCTION = (
 def draw(run: str, against: str, checkpoint: float, head: str) -> list[Any]:
     """Everything of the tab, in the order of ``build``."""
     history, index = chosen(run, checkpoint)
-    other = histories.bundled_histories().get(against)
+    other = HISTORIES.find(against)
     point = history.checkpoints[index]
     return [
-        headline(history),
-        figure_value(
+        title(history),
+        plot_value(
             f"{run}-training-loss",
             lambda: figures.losses(
                 history, compare=None if other is history else other, at=index, palette=PAGE
             ),
         ),
-        figure_value(
+        plot_value(
             f"{run}-training-heads",
             lambda: figures.scores(history, at=index, selected=head, palette=PAGE),
         ),
@@ -64,15 +64,12 @@ def chosen(run: str, checkpoint: float) -> tuple[History, int]:
     Raises:
         InputError: no such run comes with the package.
     """
-    known = histories.bundled_histories()
-    if run not in known:
-        raise InputError(f"There is no training history of this name; choose from {', '.join(known)}.")
-    history = known[run]
+    history = HISTORIES.get(run)
     wanted = int(checkpoint or 0) or len(history.checkpoints)
     return history, min(max(wanted, 1), len(history.checkpoints)) - 1
 
 
-def headline(history: History) -> str:
+def title(history: History) -> str:
     """What happened, in words."""
     shape = f"{history.n_layers} layer{'s' * (history.n_layers > 1)} × {history.n_heads} heads"
     formed = {name: figures.first_to_form(history, name) for name in MEASURED}
@@ -92,15 +89,8 @@ def headline(history: History) -> str:
         sentences.append(
             f"At the change the loss on repeated text falls from {before:.2f} to {after:.2f} nats per token."
         )
-    versions = ", ".join(f"{name} {version}" for name, version in history.versions.items())
-    return (
-        f"<h2>{escape(history.model)} <span class='ih-badge'>{escape(shape)}</span></h2>"
-        f"<p class='ih-verdict'>{escape(' '.join(sentences))}</p>"
-        "<details><summary>How this was measured</summary>"
-        f"<p>{escape(history.origin)}. {escape(history.protocol.rstrip('.'))}. Seed {history.seed}. "
-        f"{escape(versions)}.</p>"
-        "</details>"
-    )
+    protocols = [("", f"{history.protocol.rstrip('.')}. Seed {history.seed}.")]
+    return headline(f"{history.model}, {shape}", history, " ".join(sentences), protocols=protocols)
 
 
 def place(history: History, index: int) -> str:
@@ -114,31 +104,27 @@ def place(history: History, index: int) -> str:
     )
 
 
-def export(kind: str, asked: dict[str, Any]) -> tuple[str, str]:
-    """File name and text of an export.
+def export(kind: str, asked: dict[str, Any]) -> tuple[str, Any]:
+    """File name and content of an export.
 
     Raises:
         InputError: no such run.
     """
     checkpoint = str(asked.get("checkpoint", ""))
     history, index = chosen(str(asked.get("run", "")), int(checkpoint) if checkpoint.isdecimal() else 0)
-    name = f"training-{history.model}"
-    if kind == "json":
-        return f"{name}.json", histories.to_json(history)
-    if kind == "csv":
-        return f"{name}.csv", histories.to_csv(history)
     selected = str(asked.get("head", ""))
-    return f"{name}.svg", figures.scores(history, at=index, selected=selected, palette=LIGHT)
+    draw = partial(figures.scores, history, at=index, selected=selected, palette=LIGHT)
+    return exported(kind, f"training-{history.model}", history, draw)
 
 
 # -- layout and wiring ---------------------------------------------------------------------------------------
 
 
 def build(page: Page) -> None:
-    runs = list(histories.bundled_histories())
+    runs = HISTORIES.names()
     first = "mini-2l" if "mini-2l" in runs else runs[0]
     control = "mini-1l" if "mini-1l" in runs else NOTHING
-    count = len(histories.bundled_histories()[first].checkpoints)
+    count = len(HISTORIES.get(first).checkpoints)
     with page.tab("training", "Training"):
         note(INTRODUCTION, elem_id="training-introduction")
         with gr.Row():
@@ -154,10 +140,10 @@ def build(page: Page) -> None:
         with gr.Row(elem_classes=["ih-panels"]):
             with gr.Column(min_width=320, elem_classes=["ih-panel"]):
                 html("<h2>Loss</h2>")
-                loss = figure(elem_id="training-loss")
+                loss = plot(elem_id="training-loss")
             with gr.Column(min_width=320, elem_classes=["ih-panel"]):
                 html("<h2>Heads</h2>")
-                heads = figure(elem_id="training-heads")
+                heads = plot(elem_id="training-heads")
         with gr.Column(elem_classes=["ih-panel"]):
             html("<h2>One checkpoint</h2>")
             checkpoint = gr.Slider(1, count, value=count, step=1, label="Checkpoint", elem_id="checkpoint")
@@ -181,13 +167,20 @@ def build(page: Page) -> None:
         [run, against, checkpoint, head],
         [headline_box, loss, heads, where, previous, induction, files],
     )
-    for grid in (previous, induction):
-        grid.pick(_picked_head, None, head, **jobs.QUICK)
+    for component in (previous, induction, heads):
+        component.pick(_picked_head, None, head, **jobs.QUICK)
+    for component in (loss, heads):
+        component.checkpoint(_picked_checkpoint, None, checkpoint, **jobs.QUICK)
     run.change(_range, [run, checkpoint], checkpoint, **jobs.QUICK)
 
 
 def _picked_head(event: gr.EventData) -> Any:
     return picked(event) or gr.skip()
+
+
+def _picked_checkpoint(event: gr.EventData) -> Any:
+    index = picked_checkpoint(event)
+    return gr.skip() if index is None else min(index + 1, MOST)
 
 
 def _range(run: str, checkpoint: float) -> Any:

@@ -1,5 +1,6 @@
-// An SVG figure of induction.viz: tooltips from data-tip, 'pick' with {layer, head} from data-head, 'edge' with
-// {edge} from data-edge, by mouse and keyboard, and export as SVG or PNG with the colours of the theme on show. The SVG is made by this project, its texts escaped.
+// The circuit diagram, drawn by hand as SVG because its bands, buttons and example are no chart: tooltips from
+// data-tip, 'pick' with {layer, head} from data-head, 'edge' with {edge} from data-edge, by mouse and keyboard, and
+// export in the colours of the theme on show. The SVG is made by this project, its texts escaped.
 const holder = element.querySelector('.ih-figure');
 const caption = element.querySelector('.ih-caption');
 const tools = element.querySelector('.ih-tools');

@@ -1,0 +1,33 @@
+"""The circuit diagram of :mod:`induction.viz.circuit` in the page: an SVG drawn by hand, with buttons in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from induction.ui.components import script
+
+_JS = script.read("diagram.js")
+_HTML = (
+    '<div class="ih-figure"></div><p class="ih-caption"></p>'
+    '<div class="ih-tools" hidden>'
+    '<button type="button" data-kind="svg" aria-label="Download this figure as SVG">SVG</button>'
+    '<button type="button" data-kind="png" aria-label="Download this figure as PNG">PNG</button>'
+    '</div><div class="ih-tip" role="tooltip" hidden></div>'
+)
+
+
+def diagram(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
+    """An SVG; its value comes from :func:`induction.ui.components.plot.plot_value`.
+
+    Fires ``pick`` for heads and ``edge`` for bands.
+    """
+    return gr.HTML(
+        value,
+        html_template=_HTML,
+        js_on_load=_JS,
+        apply_default_css=False,
+        elem_classes=["ih-figure-block"],
+        **options,
+    )

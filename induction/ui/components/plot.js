@@ -1,0 +1,131 @@
+// A figure of plotly. props.value: {figure, name} or {missing}. Fires 'pick' with {layer, head} and 'checkpoint'
+// with {index} where a trace's meta.pick says so, and 'chosen' with {heads} for a box or lasso around heads.
+// Plotly reads no CSS variables, so a change of theme draws again; 'react' keeps the node, and zoom with it.
+const holder = element.querySelector('.ih-plot');
+const caption = element.querySelector('.ih-caption');
+const empty = element.querySelector('.ih-empty');
+let inView = false;
+let pending = true;  // there is something to draw as soon as the figure is in view
+let turn = 0;  // of the last drawing that was asked for
+let listening = false;
+
+function protocolApart(figure) {  // in the page the protocol is text of its own below, and its margin is given back
+  const { meta, margin, height, annotations } = figure.layout;
+  const freed = meta.protocol_height;
+  const layout = {
+    ...figure.layout,
+    height: height - freed,
+    margin: { ...margin, b: margin.b - freed },
+    annotations: annotations.filter((annotation) => annotation.name !== 'protocol'),
+  };
+  return { data: figure.data, layout };
+}
+
+function save(kind) {
+  const { figure, name } = props.value;
+  saveFigure(`${name}.${kind}`, kind, coloured(figure, getComputedStyle(element)));
+}
+
+let config = null;
+function configOf(Plotly, dragmode) {  // the same object while it holds: plotly starts anew when buttons change
+  if (config && config.dragmode === dragmode) return config;
+  const buttons = modebar(Plotly, dragmode);
+  config = { ...CHART.config, modeBarButtons: buttons, dragmode };
+  return config;
+}
+
+function modebar(Plotly, dragmode) {  // files, and what the figure's way of dragging needs
+  const files = ['png', 'svg'].map((kind) => ({
+    name: `${kind} file`,
+    title: `Download as ${kind.toUpperCase()}`,
+    icon: kind === 'png' ? Plotly.Icons.camera : Plotly.Icons.disk,
+    click: () => save(kind),
+  }));
+  if (dragmode === false) return [files];
+  const tools = dragmode === 'select' ? ['select2d', 'lasso2d', 'zoom2d'] : ['zoom2d', 'pan2d'];
+  return [[...tools, 'resetScale2d'], files];
+}
+
+function show() {
+  const spec = props.value;
+  const figure = spec && spec.figure;
+  holder.hidden = !figure;
+  empty.hidden = Boolean(figure);
+  caption.textContent = figure ? figure.layout.meta.protocol : '';
+  if (!figure) {
+    turn += 1;
+    empty.textContent = (spec && spec.missing) || 'Nothing measured yet.';
+    return;
+  }
+  holder.setAttribute('aria-label', figure.layout.meta.title);
+  holder.style.height = `${protocolApart(figure).layout.height}px`;  // before anything is drawn: the page stays put
+  pending = true;
+  if (inView) draw();
+}
+
+async function draw() {
+  pending = false;
+  const mine = ++turn;
+  const spec = props.value;
+  if (!spec || !spec.figure) return;
+  let Plotly;
+  try {
+    Plotly = await plotly();
+  } catch {
+    caption.textContent = 'The script that draws figures did not load; reload the page to try again.';
+    return;
+  }
+  if (mine !== turn) return;
+  const style = getComputedStyle(element);
+  const { data, layout } = coloured(protocolApart(spec.figure), style);
+  layout.paper_bgcolor = 'rgba(0,0,0,0)';  // on the panel's own ground, as are the buttons
+  layout.modebar = { ...layout.modebar, bgcolor: 'rgba(0,0,0,0)' };
+  layout.font = { ...layout.font, family: style.fontFamily };
+  layout.uirevision = spec.name;  // zoom and hidden curves outlast an update of the same figure
+  layout.selectionrevision = mine;  // but a drawn box does not: what it chose is marked by then
+  const options = configOf(Plotly, layout.dragmode);
+  if (matchMedia('(pointer: coarse)').matches) layout.dragmode = false;  // a finger on the figure scrolls the page
+  await Plotly.react(holder, data, layout, options);
+  if (!listening) listen();
+}
+
+function nearest(event) {  // of the marks under the pointer that can be picked, the one closest to it
+  const points = event.points.filter((point) => point.data.meta?.pick);
+  const away = (point) => Math.abs((point.bbox.y0 + point.bbox.y1) / 2 - event.event.clientY);
+  return points.sort((a, b) => away(a) - away(b))[0];
+}
+
+function listen() {
+  listening = true;
+  holder.on('plotly_click', (event) => {
+    const point = nearest(event);
+    if (!point) return;
+    const [chosen] = [].concat(point.customdata);
+    if (point.data.meta.pick === 'checkpoint') trigger('checkpoint', { index: Number(chosen) });
+    else {
+      const [layer, head] = chosen.split('.').map(Number);
+      trigger('pick', { layer, head });
+    }
+  });
+  holder.on('plotly_selected', (event) => {
+    const points = (event && event.points) || [];
+    const heads = points.filter((point) => point.data.meta?.pick === 'head').map((point) => [].concat(point.customdata)[0]);
+    if (heads.length) trigger('chosen', { heads: [...new Set(heads)] });
+  });
+  holder.on('plotly_hover', (event) => holder.classList.toggle('ih-picks', Boolean(nearest(event))));
+  holder.on('plotly_unhover', () => holder.classList.remove('ih-picks'));
+}
+
+const drawSoon = window.requestIdleCallback || setTimeout;  // after the first paint of the page
+new IntersectionObserver((entries) => {
+  inView = entries[entries.length - 1].isIntersecting;
+  if (inView && pending) drawSoon(() => { if (pending) draw(); }, { timeout: 1000 });
+}, { rootMargin: '50%' }).observe(holder);
+new MutationObserver(show).observe(document.body, { attributeFilter: ['class'] });
+let width = 0;
+new ResizeObserver(() => {  // plotly itself follows the window alone
+  if (listening && holder.clientWidth && holder.clientWidth !== width) window.Plotly.Plots.resize(holder);
+  width = holder.clientWidth;
+}).observe(holder);
+watch('value', show);
+show();

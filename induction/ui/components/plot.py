@@ -1,0 +1,99 @@
+"""A figure of plotly in the page: hover, zoom, marks that select a head or a checkpoint, download as PNG or SVG.
+
+``gr.Plot`` knows no click, remounts on every update and ignores the theme. Plotly's script is the installed
+package's own, served at an address of its own and fetched when the first figure comes into view.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import plotly
+from plotly.graph_objects import Figure
+from starlette.requests import Request
+from starlette.responses import FileResponse
+from starlette.routing import Route
+
+from induction.base import InputError
+from induction.ui.components import script
+from induction.viz.frame import CONFIG
+
+#: Where a server of the page has plotly's script: the version makes the address good for ever.
+SCRIPT = f"/gradio_api/plotly-{plotly.__version__}.min.js"
+_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+_IN_PAGE = {"displayModeBar": True, "responsive": False}  # plot.js sees to the size
+_HTML = (
+    '<div class="ih-plot" role="img" tabindex="0" hidden></div><p class="ih-caption"></p>'
+    '<p class="ih-empty" hidden></p>'
+)
+
+
+def read_script(name: str) -> str:
+    """A component's script that draws with plotly."""
+    return script.read("chart.js", name).replace(
+        "SETUP", json.dumps({"script": SCRIPT, "config": {**CONFIG, **_IN_PAGE}}), 1
+    )
+
+
+def plot(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
+    """A figure; its value comes from :func:`plot_value`.
+
+    Fires ``pick`` and ``checkpoint`` for marks of traces whose ``meta`` is ``{"pick": "head"}`` or
+    ``{"pick": "checkpoint"}`` and whose ``customdata`` begins with the head's name or the index, and ``chosen`` for
+    heads within a drawn box; read them with :func:`induction.ui.components.head_grid.picked`,
+    :func:`picked_checkpoint` and :func:`chosen_heads`.
+    """
+    return gr.HTML(
+        value,
+        html_template=_HTML,
+        js_on_load=read_script("plot.js"),
+        apply_default_css=False,
+        elem_classes=["ih-plot-block"],
+        **options,
+    )
+
+
+def plot_value(name: str, draw: Callable[[], Figure | str]) -> dict[str, Any]:
+    """What a :func:`plot`, or a diagram, shows: the figure or SVG of ``draw``, or its :class:`InputError` in words.
+
+    Args:
+        name: file name of downloads, without suffix. Zoom is kept while it stays the same.
+    """
+    safe = "".join(c if c.isalnum() or c in "-." else "-" for c in name)
+    try:
+        drawn = draw()
+    except InputError as error:
+        return {"missing": str(error)}
+    return (
+        {"svg": drawn, "name": safe} if isinstance(drawn, str) else {"figure": as_json(drawn), "name": safe}
+    )
+
+
+def as_json(figure: Figure) -> dict[str, Any]:
+    """The figure as plotly's script takes it."""
+    return json.loads(figure.to_json(validate=False))
+
+
+def picked_checkpoint(event: gr.EventData) -> int | None:
+    """The index of a ``checkpoint`` event, counted from 0; None where the client sent nonsense."""
+    index = event._data.get("index")
+    return index if type(index) is int and index >= 0 else None
+
+
+def chosen_heads(event: gr.EventData) -> str:
+    """The heads of a ``chosen`` event as one text, ``5.1,5.5``, of which nothing is checked yet."""
+    heads = event._data.get("heads")
+    return ",".join(head for head in heads if isinstance(head, str)) if isinstance(heads, list) else ""
+
+
+def script_route() -> Route:
+    """The address of plotly's script. Under Gradio's own prefix, which a server in front passes on."""
+
+    async def send(request: Request) -> FileResponse:
+        return FileResponse(_FILE, headers={"Cache-Control": "public, max-age=31536000, immutable"})
+
+    return Route(SCRIPT, send)

@@ -1,0 +1,55 @@
+"""What the page says of any result: a heading with whose figures these are, the verdict, and how it was measured.
+
+HTML of the project's own words and numbers; whatever else goes into it has passed ``html.escape``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+from induction.experiment import Result
+
+
+def headline(
+    title: str,
+    result: Result | None,
+    verdict: str,
+    *,
+    live: bool = False,
+    protocols: Iterable[tuple[str, str]] = (),
+    notes: Iterable[str] = (),
+) -> str:
+    """Heading, verdict and provenance.
+
+    Args:
+        verdict: of the result, or what to do where there is none.
+        protocols: ``(of what, protocol)``; what stands for all has no name.
+        notes: sentences that a reader has to know.
+    """
+    if result is None:
+        return f"<h2>{escape(title)}</h2><p class='ih-verdict'>{escape(verdict)}</p>"
+    kind = getattr(result, "kind", "computed")
+    word = "Measured live" if live else "Published by others" if kind == "published" else "Bundled"
+    if live and getattr(result, "method", "") == "estimate":
+        word = "Estimated live"
+    badge = f"<span class='ih-badge' data-kind='{'live' if live else kind}'>{word}</span>"
+    items = "".join(f"<li>{escape(f'{what}: {how}' if what else how)}</li>" for what, how in protocols)
+    warned = "".join(f"<p class='ih-note'>{escape(note)}</p>" for note in notes)
+    return (
+        f"<h2>{escape(title)} {badge}</h2><p class='ih-verdict'>{escape(verdict)}</p>{warned}"
+        f"<details><summary>How this was measured</summary><p>{escape(result.provenance())}</p><ul>{items}</ul>"
+        "</details>"
+    )
+
+
+def table(headings: Iterable[str], rows: Iterable[Iterable[str]], caption: str) -> str:
+    """A table of escaped texts, the first cell of each row its heading; it scrolls where it is too wide."""
+    head = "".join(f"<th scope='col'>{escape(heading)}</th>" for heading in headings)
+    lines = []
+    for first, *rest in rows:
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in rest)
+        lines.append(f"<tr><th scope='row'>{escape(first)}</th>{cells}</tr>")
+    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
+    hidden = f"<caption class='ih-hidden'>{escape(caption)}</caption>"
+    return f"<div class='ih-scroll' tabindex='0'><table class='ih-table'>{hidden}{body}</table></div>"
