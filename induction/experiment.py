@@ -97,9 +97,11 @@ class Settings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_value_is_a_number(cls, value: Any, info: Any) -> Any:
+    def _is_what_it_seems(cls, value: Any, info: Any) -> Any:
         if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
             raise ValueError
+        if isinstance(value, str):
+            value.encode()  # half a character, which nothing can write, is a ValueError
         return value
 
     def check(self) -> None:

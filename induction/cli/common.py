@@ -134,7 +134,7 @@ def text(result: Result, by: str = "", **view: Any) -> str:
     table = ["", *(aligned(rows) if rows else ()), ""]
     made = {"{} s": result.seconds, "seed {}": result.seed}
     end = ", ".join(words.format(value) for words, value in made.items() if value is not None)
-    return "\n".join([*filter(None, result.heading()), *table, *filter(None, result.words(by)), end])
+    return "\n".join([*filter(None, result.heading()), *table, *filter(None, [*result.words(by), end])])
 
 
 def aligned(rows: Sequence[Mapping[str, Any]]) -> list[str]:

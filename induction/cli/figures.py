@@ -17,17 +17,14 @@ from typing import TYPE_CHECKING
 import plotly
 import plotly.graph_objects as go
 
-from induction import results
+from induction.analysis.result import Scan
 from induction.analysis.scores import SCORES
 from induction.base import InputError, Progress
-from induction.circuit import results as circuits
 from induction.circuit.results import Circuit
 from induction.cli.common import Commands, add_model, add_prompts, load, with_progress
-from induction.patching import results as patchings
 from induction.patching.interventions import METRICS
 from induction.patching.results import HeadSets, Patching
-from induction.results import Scan, slug
-from induction.training import history as histories
+from induction.results import HISTORIES, PATCHING, SCANS, bundled, slug
 from induction.training.history import History
 from induction.viz import circuit as draw_circuit
 from induction.viz import patching as draw_patching
@@ -107,22 +104,17 @@ def bundled_results(model: str) -> Results:
     """What comes with the package for a model, without its attention on a prompt."""
     short = slug(model)
     found = [
-        patchings.bundled(name)
-        for name in patchings.bundled_names()
+        result
+        for name, result in PATCHING.all().items()
         if name in (short, f"{short}-top-k") or name.startswith(f"{short}-ioi-")
     ]
-    circuit = None
-    if model in circuits.bundled_names():
-        circuit = circuits.bundled(model)
-    elif model in circuits.published_names():
-        circuit = circuits.published_circuit(model)
     return Results(
         model,
-        scan=results.bundled(model) if model in results.bundled_names() else None,
+        scan=SCANS.find(model),
         sweeps=[result for result in found if isinstance(result, Patching)],
         curve=next((result for result in found if isinstance(result, HeadSets)), None),
-        circuit=circuit,
-        history=histories.bundled_histories().get(model),
+        circuit=bundled("circuit", model),
+        history=HISTORIES.find(model),
     )
 
 
@@ -155,7 +147,7 @@ def iter_results(
     )
     seen = attention_on_repetition(model, vocab=vocab, seed=seed)
     name = name_of(model)
-    history = histories.bundled_histories().get(name)
+    history = HISTORIES.find(name)
     yield Progress(1, 1, "done", Results(name, scan, [sweep], curve, circuit, history, seen))
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from induction.base import InputError, Progress
+from induction.base import InputError, Progress, parse_heads
 from induction.cli.common import Commands, add_model, add_output, add_settings, asked, deliver, run
 from induction.experiment import experiments
 from induction.patching.experiments import METHODS, OWN, PairSettings, TogetherSettings
-from induction.patching.interventions import ABLATIONS, METRICS, parse_heads
+from induction.patching.interventions import ABLATIONS, METRICS
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

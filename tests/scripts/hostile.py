@@ -26,17 +26,19 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from induction import results
+from induction.analysis.reading import remarks, selection
+from induction.analysis.result import Scan
 from induction.base import InputError, parse_heads
-from induction.circuit import results as circuit
+from induction.circuit.results import Circuit
 from induction.cli import main
+from induction.cli.common import text as shown
+from induction.data_gen.prompts import Prompt
+from induction.experiment import Result, Settings, experiments, limits, ours
 from induction.model import CATALOGUE, resolve
-from induction.patching import results as patching
-from induction.training import history
-from induction.ui import links, live_scan, received
+from induction.patching.results import Intervention
+from induction.training.history import History, phase_change
+from induction.ui import links
 from induction.ui.names import checked_model
-from induction.ui.patching_settings import from_texts
-from induction.ui.prompts import Prompt
 
 NASTY = (
     "", " ", "\x00", "\ud800", "\u202e", "\u0663.\u0663", "NaN", "-inf", "1e999", "9" * 5000, "0x10", "1_0",
@@ -58,21 +60,21 @@ JSON = st.recursive(
     ),
     max_leaves=4,
 )
+SETTINGS: list[type[Settings]] = [Prompt, *(one.settings for one in experiments().values())]
 PARAMETERS = [
     links.choice("tab", "scan", ["scan", "attention"], always=True),
     links.integer("seed", 7, low=0, high=99),
-    links.number("floor", 0.5, low=0.0, high=1.0),
     links.flag("sink", True),
     links.text("prompt", "A B A", limit=50),
     links.head("head"),
     links.heads("set"),
-    live_scan.parameter(),
+    *(links.of_experiment(one) for one in experiments().values()),
 ]
-READERS: dict[str, tuple[Any, str]] = {
-    "scan": (results, "induction/results/*.json"),
-    "patching": (patching, "induction/results/patching/*.json"),
-    "circuit": (circuit, "induction/results/circuits/*.json"),
-    "history": (history, "induction/results/histories/*.json"),
+READERS: dict[str, tuple[type[Result], str]] = {
+    "scan": (Scan, "induction/results/*.json"),
+    "patching": (Intervention, "induction/results/patching/*.json"),
+    "circuit": (Circuit, "induction/results/circuits/*.json"),
+    "history": (History, "induction/results/histories/*.json"),
 }
 
 
@@ -143,7 +145,6 @@ def check_values(values: dict[str, Any]) -> None:
     assert values["tab"] in ("scan", "attention")
     assert type(values["seed"]) is int
     assert 0 <= values["seed"] <= 99
-    assert 0.0 <= values["floor"] <= 1.0
     assert type(values["sink"]) is bool
     assert len(values["prompt"]) <= 50
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", values["prompt"])
@@ -151,35 +152,51 @@ def check_values(values: dict[str, Any]) -> None:
     sets = values["set"].split(",") if values["set"] else []
     assert len(sets) == len(set(sets)) <= links.HEADS_LIMIT
     assert all(re.fullmatch(r"\d{1,3}\.\d{1,3}", head, re.ASCII) for head in sets)
-    if values["live"]:
-        n_prompts, length, _, seed = re.fullmatch(r"(\d+)x(\d+)-(\w+)-(\d+)", values["live"]).groups()
-        assert live_scan.PROMPTS[0] <= int(n_prompts) <= live_scan.PROMPTS[1]
-        assert live_scan.LENGTH[0] <= int(length) <= live_scan.LENGTH[1]
-        assert int(seed) <= received.SEED[1]
+    for one in experiments().values():
+        if values[one.parameter]:
+            check_settings(one.settings.parse(values[one.parameter]))
+
+
+def check_settings(asked: Settings) -> None:
+    """Settings that are served: every value of its type and within its limits, and written so that a link is safe."""
+    for name, field in type(asked).model_fields.items():
+        value, (low, high), choices = getattr(asked, name), limits(field), ours(field)["choices"]
+        assert type(value) is field.annotation, name
+        assert choices is None or value in choices, name
+        measured = len(value) if isinstance(value, str) else value
+        assert low is None or measured >= low, name
+        assert high is None or measured <= high, name
+    assert not set(str(asked)) & set("<>\"'& ")
+    asked.key()
 
 
 def link_parameters(query: dict[str, str]) -> None:
     """Whatever an address says, every parameter gets a value, and what is written is read again."""
     first = links.read_query(query, PARAMETERS).values
-    written = links.write_query(first, PARAMETERS)
-    assert not set(written) & set("<>\"' ")
     assert set(first) == {parameter.name for parameter in PARAMETERS}
     check_values(first)
+    again = {name: links.written(value) for name, value in first.items()}
+    assert links.read_query(again, PARAMETERS).values == first
 
 
 def written_settings(text: str) -> None:
     """A text is settings that write themselves the same way again, or nothing."""
-    for kind in (live_scan.Settings, Prompt):
+    for kind in SETTINGS:
         parsed = kind.parse(text)
-        assert parsed is None or kind.parse(str(parsed)) == parsed
+        if parsed is not None:
+            check_settings(parsed)
+            assert not kind.model_fields or kind.parse(str(parsed)) == parsed
 
 
-def export_requests(values: dict[str, Any]) -> None:
-    """The settings of an export request are within their limits, or refused in one sentence."""
-    with refused():
-        sweep, together = from_texts(values)
-        sweep.check()
-        together.check()
+def any_settings(values: dict[str, Any]) -> None:
+    """Values of any kind are settings within their limits, or refused in one sentence, whatever surface sends them."""
+    for kind in SETTINGS:
+        with refused():
+            check_settings(
+                kind(**{name: value for name, value in values.items() if name in kind.model_fields}).served()
+            )
+        with refused():
+            kind(**values)
 
 
 def head_lists(text: str) -> None:
@@ -199,24 +216,20 @@ def model_names(text: str) -> None:
 
 
 def reader(kind: str) -> Callable[[str], None]:
-    module = READERS[kind][0]
+    result = READERS[kind][0]
 
     def read(text: str) -> None:
         with refused():
-            value = module.from_json(text)
-            again = module.from_json(module.to_json(value))
-            assert again == value
-            module.to_csv(value)
-            if kind != "history":
-                getattr(module, "to_text", None) and module.to_text(value)
-            if kind in ("scan", "circuit"):
-                module.verdict(value)
-            if kind == "scan":
-                module.remarks(value)
+            value = result.from_json(text)
+            assert type(value).from_json(value.to_json()) == value
+            value.to_csv()
+            shown(value)
+            if isinstance(value, Scan):
+                remarks(value)
                 for score in value.scores:
-                    str(module.selection(value, score))
-            if kind == "history":
-                module.phase_change(value)
+                    str(selection(value, score))
+            if isinstance(value, History):
+                phase_change(value)
 
     read.__doc__ = f"A changed {kind} is refused in one sentence, or can be used like any other."
     return read
@@ -253,7 +266,7 @@ def refused():
 
 COMMAND_LINES = st.builds(
     lambda command, chunks: [command, *(word for chunk in chunks for word in chunk)],
-    st.sampled_from(["scan", "patch", "circuit", "verify", "models", "train", "history", "", "--help"]),
+    st.sampled_from([*experiments(), "patch", "verify", "models", "train", "history", "", "--help"]),
     st.lists(
         st.one_of(
             st.sampled_from(["--json", "0", "-1", "--prompts", "--heads", "9.9", "--top", "--seed"]),
@@ -266,16 +279,14 @@ COMMAND_LINES = st.builds(
         max_size=5,
     ),
 )
+NAMES = [*sorted({name for kind in SETTINGS for name in kind.model_fields}), "action"]
 PROPERTIES: dict[str, tuple[Callable[[Any], None], st.SearchStrategy]] = {
     "link parameters": (
         link_parameters,
         st.dictionaries(st.sampled_from([p.name for p in PARAMETERS] + ["__theme", "x"]), TEXT),
     ),
     "settings in links": (written_settings, TEXT),
-    "export requests": (
-        export_requests,
-        st.dictionaries(st.sampled_from(["form", "n_pairs", "seed", "heads", "action", "clean"]), JSON),
-    ),
+    "settings": (any_settings, st.dictionaries(st.sampled_from(NAMES), st.one_of(JSON, TEXT), max_size=8)),
     "head lists": (head_lists, st.one_of(TEXT, st.from_regex(r"[0-9.,; -]{0,30}", fullmatch=True))),
     "model names": (model_names, TEXT),
     **{f"{kind} files": (reader(kind), mutated(kind)) for kind in READERS},

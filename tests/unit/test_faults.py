@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -15,10 +14,7 @@ from fake_hub import hub
 from playwright.sync_api import expect
 from running import ROOT, app_process, restored
 
-from induction import results
-from induction.circuit import results as circuit
 from induction.cli import main
-from induction.training import history
 
 GRID = "#scan-grid [role=gridcell]"
 
@@ -131,35 +127,6 @@ def test_a_full_disk_is_named(option, capsys):
     said = capsys.readouterr()
     assert "No space left" in said.err
     assert "choose another place" in said.err
-
-
-@pytest.mark.parametrize(
-    ("module", "place", "names"),
-    [
-        (results, "FOLDER", results.bundled_names),
-        (circuit, "FOLDER", circuit.bundled_names),
-        (history, "FOLDER", lambda: list(history.bundled_histories())),
-    ],
-)
-def test_a_truncated_result_is_left_out_and_the_others_stay(
-    module, place, names, tmp_path, monkeypatch, caplog
-):
-    for path in getattr(module, place).glob("*.json"):
-        shutil.copy(path, tmp_path / path.name)
-    damaged = tmp_path / "mini-2l.json"
-    damaged.write_text(damaged.read_text(encoding="utf-8")[:2000], encoding="utf-8")
-    caches = (circuit._all_bundled, history.bundled_histories)
-    monkeypatch.setattr(module, place, tmp_path)
-    for cache in caches:
-        cache.cache_clear()
-    try:
-        assert "mini-2l" not in names()
-        assert "mini-1l" in names()
-        assert "left out: mini-2l.json is not valid JSON" in caplog.text
-    finally:
-        monkeypatch.undo()
-        for cache in caches:
-            cache.cache_clear()
 
 
 def test_a_model_whose_tokenizer_has_no_bos_works_throughout(tmp_path):

@@ -4,21 +4,22 @@ import models
 import numpy as np
 import pytest
 
-from induction import results
 from induction.analysis import scanning as analysis
 from induction.analysis.kinds import STRIPE
+from induction.analysis.reading import remarks, selection
+from induction.analysis.result import HeadScores, Scan
 from induction.analysis.scores import SCORES
 from induction.base import expected_passes, mean_interval
 from induction.data_gen import sequences as data_gen
-from induction.results import HeadScores, Scan
-from induction.ui.tabs import scan as scan_tab
+from induction.results import SCANS
 
 
 def scan_of(values: np.ndarray, **levels) -> Scan:
     """A scan of one score with these figures, ``[prompt, layer, head]``."""
     _, n_layers, n_heads = values.shape
-    score = HeadScores(values.mean(0).tolist(), "made up", per_prompt=values.tolist(), **levels)
-    return Scan("made up", n_layers, n_heads, "computed", "made up", {"induction": score})
+    score = HeadScores(mean=values.mean(0).tolist(), protocol="made up", per_prompt=values.tolist(), **levels)
+    made_up = {"model": "made up", "origin": "made up", "n_layers": n_layers, "n_heads": n_heads}
+    return Scan(kind="computed", scores={"induction": score}, **made_up)
 
 
 def test_the_leader_of_noise_is_not_told_from_chance_once_the_pick_counts():
@@ -26,7 +27,7 @@ def test_the_leader_of_noise_is_not_told_from_chance_once_the_pick_counts():
     plain = allowed = 0
     for _ in range(200):
         values = rng.normal(0.2, 0.05, (10, 4, 8))
-        picked = results.selection(scan_of(values, chance=0.2, ceiling=1.0))
+        picked = selection(scan_of(values, chance=0.2, ceiling=1.0))
         low, _ = mean_interval(values[:, picked.layer, picked.head])
         plain += low > 0.2
         allowed += picked.low > 0.2
@@ -37,7 +38,7 @@ def test_the_leader_of_noise_is_not_told_from_chance_once_the_pick_counts():
 def test_selection_holds_the_figures_of_the_scan():
     rng = np.random.default_rng(1)
     values = rng.normal(0.3, 0.2, (5, 2, 3)).clip(0, 1)
-    picked = results.selection(scan_of(values, chance=0.3, ceiling=0.8))
+    picked = selection(scan_of(values, chance=0.3, ceiling=0.8))
     assert (picked.layer, picked.head) == np.unravel_index(values.mean(0).argmax(), (2, 3))
     assert picked.threshold == pytest.approx(STRIPE * 0.8)
     assert picked.passed == (values.mean(0) >= STRIPE * 0.8).sum()
@@ -47,20 +48,22 @@ def test_selection_holds_the_figures_of_the_scan():
 
 
 def test_the_page_says_what_the_scan_says():
+    from induction.ui.tabs import scan as scan_tab
+
     for name in ("mini-2l", "gpt2"):
-        scan = results.bundled(name)
+        scan = SCANS.get(name)
         shown = scan_tab.draw(name, "", "induction", "")
-        assert str(results.selection(scan)) in shown
-        assert results.verdict(scan) in shown[2]
-    scan = results.bundled("mini-2l")
+        assert str(selection(scan)) in shown
+        assert scan.verdict() in shown[2]
+    scan = SCANS.get("mini-2l")
     measured = scan.scores["prefix_matching"]
     assert f"{measured.chance:.3f}" in scan_tab.definition(scan, "prefix_matching")
-    assert results.remarks(scan, "prefix_matching")[0] in scan_tab.draw("mini-2l", "", "prefix_matching", "")
+    assert remarks(scan, "prefix_matching")[0] in scan_tab.draw("mini-2l", "", "prefix_matching", "")
 
 
 def test_without_prompts_to_compare_no_interval_is_claimed():
-    for scan in (results.bundled("gpt2"), scan_of(np.full((1, 2, 2), 0.5), chance=0.01, ceiling=1.0)):
-        picked = results.selection(scan)
+    for scan in (SCANS.get("gpt2"), scan_of(np.full((1, 2, 2), 0.5), chance=0.01, ceiling=1.0)):
+        picked = selection(scan)
         assert (picked.low, picked.high, picked.expected) == (None, None, None)
         assert f"highest of {scan.n_layers * scan.n_heads} heads" in str(picked)
         assert "not known" in str(picked)
@@ -75,14 +78,14 @@ def test_a_perfect_head_on_many_copies_counts_as_one():
         assert best[:2] == models.INDUCTION_HEAD
         assert best[2] == pytest.approx(measured.ceiling, abs=0.01)
         assert best[2] < 0.7
-        verdict = results.verdict(scan)
+        verdict = scan.verdict()
         assert verdict.startswith("1 head above")
         assert f"ceiling {measured.ceiling:.2f}" in verdict
-        assert any(f"above {measured.ceiling:.2f}" in text for text in results.remarks(scan, "induction"))
-        header, *rows = results.to_csv(scan).splitlines()
+        assert any(f"above {measured.ceiling:.2f}" in text for text in remarks(scan, "induction"))
+        header, *rows = scan.to_csv().splitlines()
         share = dict(zip(header.split(","), rows[5].split(","), strict=True))["induction_of_ceiling"]
         assert float(share) == pytest.approx(1, abs=0.01)
-    assert "of_ceiling" not in results.to_csv(results.bundled("mini-2l"))
+    assert "of_ceiling" not in SCANS.get("mini-2l").to_csv()
 
 
 def test_one_period_lets_a_fixed_distance_pass():
@@ -92,10 +95,10 @@ def test_one_period_lets_a_fixed_distance_pass():
         analysis.analyze_induction_heads(model, list(range(20, 40)) * 2),
     ):
         assert scan.scores["induction"].mimics["19 back"] == 1
-        assert any("19 tokens back would score 1.00" in text for text in results.remarks(scan, "induction"))
+        assert any("19 tokens back would score 1.00" in text for text in remarks(scan, "induction"))
     varied = analysis.scan(model, n_prompts=10, length=20, loss=False, scores=tuple(SCORES))
-    assert not results.remarks(varied, "induction")
-    assert results.remarks(varied, "prefix_matching")  # Olsson's prompts have one length
+    assert not remarks(varied, "induction")
+    assert remarks(varied, "prefix_matching")  # Olsson's prompts have one length
 
 
 def test_two_tokens_again_make_a_previous_token_head_an_induction_head():
@@ -103,12 +106,12 @@ def test_two_tokens_again_make_a_previous_token_head_an_induction_head():
     layer, head = models.PREVIOUS_TOKEN_HEAD
     assert scan.scores["induction"].mean[layer][head] > 0.95
     assert scan.scores["induction"].mimics["previous_token"] == 1
-    (said,) = results.remarks(scan, "induction")
+    (said,) = remarks(scan, "induction")
     assert "previous token head would score 1.00" in said
 
 
 def test_a_generated_prompt_has_a_single_cell_and_says_so():
     model = models.planted_circuit()
     prompt = data_gen.generate_repeated_sequence(data_gen.get_token_set("letters", model))
-    said = results.remarks(analysis.analyze_induction_heads(model, prompt), "induction")
+    said = remarks(analysis.analyze_induction_heads(model, prompt), "induction")
     assert any(f"{prompt.second_a - prompt.first_b} tokens back" in text for text in said)

@@ -8,10 +8,9 @@ import shlex
 import pytest
 from running import ROOT
 
-from induction import results
 from induction.cli import _parser
 from induction.model import SMOLLM2
-from induction.patching import results as patching
+from induction.results import PATCHING, SCANS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
@@ -58,7 +57,7 @@ def row(name: str) -> str:
     ("name", "model"), [("`mini-2l`", "mini-2l"), ("SmolLM2", SMOLLM2), ("GPT-2 small", "gpt2")]
 )
 def test_the_table_of_figures_says_what_the_bundled_results_say(name, model):
-    scan = results.bundled(model)
+    scan = SCANS.get(model)
     for layer, head, value in re.findall(r"(\d+)\.(\d+) (\.\d+)", row(name)):
         assert scan.scores["induction"].mean[int(layer)][int(head)] == pytest.approx(float(value), abs=0.0051)
     first, second = re.search(r"([\d.]+) → ([\d.]+)", row(name)).groups()
@@ -77,7 +76,7 @@ def test_the_patching_figures_are_the_bundled_ones():
             text,
         ).groups(),
     )
-    curve, sweep = patching.bundled("mini-2l-top-k"), patching.bundled("mini-2l")
+    curve, sweep = PATCHING.get("mini-2l-top-k"), PATCHING.get("mini-2l")
     measure = curve.sets[3].measures["logit_difference"]
     assert measure.effect == pytest.approx(together, abs=0.0051)
     assert sum(measure.random) / len(measure.random) == pytest.approx(random, abs=0.0051)
