@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from induction.ui.prompts import DEFAULTS, EXAMPLES, TOKENS, Prompt, parameter, token_ids
 from PIL import Image
 
 from induction.analysis import attention
@@ -19,7 +20,6 @@ from induction.model import CATALOGUE
 from induction.model.tokens import encode, labels
 from induction.ui import links
 from induction.ui.components.attention_view import OVERVIEW_CELLS, tiles_value, view_value, written_value
-from induction.ui.prompts import DEFAULTS, EXAMPLES, TOKENS, Prompt, parameter, token_ids
 from induction.ui.tabs import attention as tab
 
 IDLE = {"state": "idle", "share": 0, "text": ""}

@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
+from induction.ui.patching_runs import sets_steps, sweep_steps
+from induction.ui.patching_settings import Sweep, Together, shown_sets, shown_sweep
 from plotly.graph_objects import Figure
 
 from induction.base import InputError, finish
@@ -13,8 +15,6 @@ from induction.patching import results
 from induction.patching.heads import patch_heads, patch_set
 from induction.patching.interventions import DIRECTIONS, METRICS
 from induction.ui import patching_settings as settings
-from induction.ui.patching_runs import sets_steps, sweep_steps
-from induction.ui.patching_settings import Sweep, Together, shown_sets, shown_sweep
 from induction.ui.tabs import patching as tab
 from induction.ui.tabs import patching_cards as cards
 

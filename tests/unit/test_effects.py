@@ -13,6 +13,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from induction.ui.live_circuit import Settings
+from induction.ui.patching_settings import Sweep, Together
 from scipy import stats
 
 from induction.base import InputError, Progress, finished, mean_interval
@@ -35,8 +37,6 @@ from induction.patching.interventions import (
     RunOrder,
     random_sets,
 )
-from induction.ui.live_circuit import Settings
-from induction.ui.patching_settings import Sweep, Together
 from induction.ui.tabs import circuit_cards, patching_cards
 from induction.ui.tabs import patching as patching_tab
 from induction.viz import patching as figures

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from induction.results.ioi import ioi_pairs
 from transformer_lens import patching as oracle
 
 from induction import results as scans
@@ -28,7 +29,6 @@ from induction.patching.heads import (
 from induction.patching.interventions import METRICS, random_sets
 from induction.patching.results import Measure
 from induction.results import ioi
-from induction.results.ioi import ioi_pairs
 
 COMPONENTS = ("z", "q", "k", "v", "pattern")
 ALL_POSITIONS = {name: getattr(oracle, f"get_act_patch_attn_head_{name}_all_pos") for name in COMPONENTS[1:]}
