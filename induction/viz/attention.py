@@ -75,17 +75,18 @@ def _axis(title: str, places: list[str], names: list[str], length: float) -> dic
 
 def _map(pattern: NDArray[np.floating], places: list[str], palette: Palette, bar: float) -> go.Heatmap:
     """The pattern ``[query, key]``, empty in the future; ``bar`` is where the colour bar goes."""
-    return go.Heatmap(
-        x=places,
-        y=places,
-        z=[
+    return frame.heat(
+        [
             [round(float(weight), 4) if key <= query else None for key, weight in enumerate(row)]
             for query, row in enumerate(pattern)
         ],
+        palette.sequential,
+        "attention (0 to 1)",
+        palette,
+        bar_at=bar,
+        x=places,
+        y=places,
         hovertemplate="query %{y}<br>key %{x}<br>attention %{z:.4f}<extra></extra>",
-        hoverongaps=False,
-        colorscale=frame.colour_scale(palette.sequential),
         zmin=0,
         zmax=1,
-        colorbar=frame.colour_bar("attention (0 to 1)", palette, y=bar),
     )
