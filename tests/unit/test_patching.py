@@ -189,23 +189,9 @@ def test_with_mlps_every_head_and_the_embeddings_restore_the_clean_run(model):
 
 
 def test_a_set_equals_hooks_on_all_its_heads(model):
-    pair = models.a_pair(model)
-    heads = [(0, 1), (1, 0), (1, 3)]
-    with torch.no_grad():
-        _, cache = model.run_with_cache(torch.tensor([pair.clean]))
-
-        def patch(z, hook):
-            for layer, head in heads:
-                if hook.name.startswith(f"blocks.{layer}."):
-                    z[:, :, head] = cache[hook.name][:, :, head]
-            return z
-
-        names = [f"blocks.{layer}.attn.hook_z" for layer in (0, 1)]
-        logits = model.run_with_hooks(
-            torch.tensor([pair.corrupted]), fwd_hooks=[(name, patch) for name in names]
-        )[0, -1]
+    pair, heads = models.a_pair(model), [(0, 1), (1, 0), (1, 3)]
     found = patch_set(model, [pair], heads).sets[0].measures["logit_difference"]
-    assert found.edited == pytest.approx(float(logits[pair.answer] - logits[pair.distractor]), abs=1e-4)
+    assert found.edited == pytest.approx(models.plain_and_patched(model, pair, heads)[2], abs=1e-4)
 
 
 def all_heads(model):
