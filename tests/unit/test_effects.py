@@ -148,7 +148,7 @@ def made_up(clean, corrupted, patched, direction="denoise"):
     """A sweep of two heads over pairs with these values of every metric; ``patched``: ``[pair, head]``."""
     plain = np.repeat(np.array([clean, corrupted], dtype=float)[..., None], len(METRICS), -1)
     values = np.repeat(np.array(patched, dtype=float)[:, None, :, None], len(METRICS), -1)
-    one = results.Pair(["a", "b"], ["a", "c"], "d", "e", 1)
+    one = results.Pair(clean=["a", "b"], corrupted=["a", "c"], answer="d", distractor="e", position=1)
     return results.Patching(
         model="made-up",
         n_layers=1,
@@ -272,17 +272,17 @@ def test_intervals_without_bounds_are_said_to_be(tmp_path):
         ("0.5", ""),
     ]
     assert patching_tab._grid(found, "logit_difference", "", "")["low"] == [[None, None]]
-    measure = results.Measure(0.0, 1.0, 0.5, "share of the answer", other=2.0)
+    measure = results.Measure(baseline=0.0, edited=1.0, effect=0.5, unit="share of the answer", other=2.0)
+    head_set = results.HeadSet(label="set", heads=[[0, 0]], measures={"logit_difference": measure})
+    made_up_too = {
+        "model": "made-up",
+        "n_layers": 1,
+        "n_heads": 2,
+        "origin": "made up",
+        "protocol": "made up",
+    }
     sets = results.HeadSets(
-        "made-up",
-        1,
-        2,
-        "made up",
-        "made up",
-        "denoise",
-        "z",
-        [results.HeadSet("set", [[0, 0]], {"logit_difference": measure})],
-        pairs=found.pairs,
+        **made_up_too, intervention="denoise", component="z", sets=[head_set], pairs=found.pairs
     )
     assert "not bounded" in patching_cards.sets_table(sets)
     assert "not bounded" in results.to_text(sets)

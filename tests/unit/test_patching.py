@@ -38,7 +38,8 @@ BY_POSITION["z"] = oracle.get_act_patch_attn_head_out_by_pos
 
 
 def test_random_sets_that_are_all_the_same_are_said_to_be():
-    measure = Measure(0.0, 1.0, 1.0, "share of the answer", random=[0.25, 0.25], percentile=100.0)
+    unit = "share of the answer"
+    measure = Measure(baseline=0.0, edited=1.0, effect=1.0, unit=unit, random=[0.25, 0.25], percentile=100.0)
     assert measure.random_in_words() == "+0.250 (all alike)"
     assert replace(measure, random=[0.25, 0.75]).random_in_words(2) == "+0.50"
     assert replace(measure, random=[0.25]).random_in_words() == "+0.250"
