@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from induction.analysis.result import HeadScores, RepeatLoss, Scan
 from induction.analysis.scores import SCORES, Cells, Score, cells
-from induction.base import InputError, Progress, finished, mean_interval
+from induction.base import InputError, Progress, check_choice, finished, mean_interval
 from induction.data_gen.sequences import Batch, Passage, RepeatedSequence, passage, repeated_batch
 from induction.model import provenance
 
@@ -57,23 +58,18 @@ def iter_scan(
     Raises:
         InputError: unknown score or token set, a count out of range, prompts longer than the context.
     """
-    _check_names(scores)
+    if not scores:
+        raise InputError(f"A scan measures at least one score; choose one of {', '.join(SCORES)}.")
+    for name in scores:
+        check_choice(name, tuple(SCORES), "score")
     start = time.perf_counter()
     batches: dict[int, Batch] = {}  # by the number of copies
+    draw = partial(repeated_batch, model, vocab=vocab, seed=seed)
     if loss or any(SCORES[name].copies == 2 for name in scores):
-        batches[2] = repeated_batch(model, n_prompts=n_prompts, length=length, vocab=vocab, seed=seed)
+        batches[2] = draw(n_prompts=n_prompts, length=length)
     if any(SCORES[name].copies == 4 for name in scores):
         sequences = max(SCORES[name].sequences for name in scores)
-        batches[4] = repeated_batch(
-            model,
-            n_prompts=n_prompts * sequences,
-            length=OLSSON_LENGTH,
-            vocab=vocab,
-            seed=seed,
-            copies=4,
-            spread=0,
-        )
-
+        batches[4] = draw(n_prompts=n_prompts * sequences, length=OLSSON_LENGTH, copies=4, spread=0)
     total = sum(len(batch.lengths) for batch in batches.values())
     measured: dict[str, HeadScores] = {}
     repeat_loss = None
@@ -104,19 +100,6 @@ def iter_scan(
 
 
 scan = finished(iter_scan)
-
-
-def _check_names(scores: Sequence[str]) -> None:
-    """
-    Raises:
-        InputError: there are none, or one is unknown.
-    """
-    known = ", ".join(SCORES)
-    if not scores:
-        raise InputError(f"A scan measures at least one score; choose from {known}.")
-    unknown = [name for name in scores if name not in SCORES]
-    if unknown:
-        raise InputError(f"There is no score '{', '.join(unknown)}'; choose from {known}.")
 
 
 def get_top_induction_heads(
@@ -183,9 +166,7 @@ class _Part:
     """What one batch of prompts measured."""
 
     scores: dict[str, NDArray[np.float64]]  # name -> [prompt, layer, head]
-    reach: dict[
-        str, NDArray[np.float64]
-    ]  # name -> [prompt, layer]: the most that a head of the layer can score
+    reach: dict[str, NDArray[np.float64]]  # name -> [prompt, layer], the most that a head there can score
     nll: list[NDArray[np.float64]]  # one [pos - 1] per prompt, nats; empty without loss
 
 
@@ -193,9 +174,8 @@ def _batches(model: TransformerBridge, batch: Batch, loss: bool) -> list[slice]:
     """Rows that run together: as many as fit the memory and the patience for one step."""
     width = max(batch.lengths)
     attention = 4 * 4 * model.cfg.n_heads * width**2  # scores, mask, softmax, pattern in fp32
-    logits = (
-        4 * 4 * model.cfg.d_vocab * width if loss else 0
-    )  # as they come, capped, of one prompt for the loss
+    # Logits as they come, capped, and of one prompt for the loss.
+    logits = 4 * 4 * model.cfg.d_vocab * width if loss else 0
     flop = 2 * 12 * model.cfg.n_layers * model.cfg.d_model**2 * width
     size = int(max(1, min(BATCH_BYTES // (attention + logits), BATCH_FLOP // flop)))
     n = len(batch.lengths)
@@ -218,25 +198,19 @@ def _measure(
     )
     n_segments, n_heads = len(names) * len(prompts), model.cfg.n_heads  # segment: score * n_prompts + prompt
     sums = np.zeros((model.cfg.n_layers, n_segments, n_heads))  # attention at the cells
-    answered = np.zeros(
-        (model.cfg.n_layers, n_segments)
-    )  # queries that some head gives any attention at a cell
+    answered = np.zeros((model.cfg.n_layers, n_segments))  # queries at whose cells some head looks at all
 
     def reduce(pattern: torch.Tensor, hook: Any) -> None:  # [prompt, head, query, key]
         layer = int(hook.name.split(".")[1])
         values = pattern[row, :, query, key].double()  # [cell, head]
         total = values.new_zeros(n_segments, n_heads).index_add_(0, segment, values)
         sums[layer] = total.cpu().numpy()
-        seen = answer[
-            (values > 0).any(1)
-        ].unique()  # softmax gives exactly 0 only where a mask lets nothing through
+        # Softmax gives exactly 0 only where a mask lets nothing through.
+        seen = answer[(values > 0).any(1)].unique()
         answered[layer] = np.bincount(asked.segment_of_answer[seen.cpu().numpy()], minlength=n_segments)
 
-    hooks = (
-        [(f"blocks.{layer}.attn.hook_pattern", reduce) for layer in range(model.cfg.n_layers)]
-        if names
-        else []
-    )
+    layers = range(model.cfg.n_layers) if names else ()
+    hooks = [(f"blocks.{layer}.attn.hook_pattern", reduce) for layer in layers]
     if not loss:  # the model's own unembedding then costs one position
         hooks.append(("unembed.hook_in", lambda normed, hook: normed[:, :1]))
     with torch.inference_mode():

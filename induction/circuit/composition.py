@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from induction.base import Head, InputError, check_heads
+from induction.base import Head, InputError, check_heads, head_name
 from induction.circuit.head_weights import DISTANCES, Weights, weights
 from induction.circuit.results import Composition
 from induction.model import origin
@@ -48,11 +48,7 @@ def composition(model: TransformerBridge, head: Head, *, seed: int = 0) -> Compo
         InputError: a head outside of the model, or one in the first layer.
         Refused: the model does not compute what its weights say.
     """
-    ((layer, index),) = check_heads([head], model.cfg.n_layers, model.cfg.n_heads)
-    if layer == 0:
-        raise InputError(
-            f"Head {layer}.{index} is in the first layer, which no earlier head feeds; choose a later layer."
-        )
+    layer, index = receiving(model, head)
     of_layer = weights(model, range(layer + 1), scores_of=layer)
     receiver = of_layer[layer]
     q, k, v, o = receiver.q[index], receiver.k[index], receiver.v[index], _written(receiver)[index]
@@ -95,6 +91,16 @@ def composition(model: TransformerBridge, head: Head, *, seed: int = 0) -> Compo
         baseline_deviation=round(deviation, DIGITS),
         seed=seed,
     )
+
+
+def receiving(model: TransformerBridge, head: Head) -> Head:
+    """The same head; raises InputError where it is outside of the model, or in the first layer, which nothing feeds."""
+    (head,) = check_heads([head], model.cfg.n_layers, model.cfg.n_heads)
+    if head[0] == 0:
+        raise InputError(
+            f"Head {head_name(head)} is in the first layer, which no earlier head feeds; choose a later layer."
+        )
+    return head
 
 
 def _trace(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -23,16 +23,8 @@ import torch
 from numpy.typing import NDArray
 
 from induction.analysis.scores import induction_mask
-from induction.base import (
-    Head,
-    InputError,
-    Interval,
-    Progress,
-    check_choice,
-    check_heads,
-    finished,
-    mean_interval,
-)
+from induction.base import Head, InputError, Interval, Progress, check_choice, finished, mean_interval
+from induction.circuit.composition import receiving
 from induction.circuit.results import INPUTS, MEASURES, MLPS, Mlps, PathEffect, Paths
 from induction.data_gen.pairs import PromptPair, check_pairs, in_words
 from induction.model.anatomy import added, check_stream, normed
@@ -140,14 +132,10 @@ def _checked(
     for pair in pairs:
         targets(pair)
     check_path_settings(direction, through, mlps)
-    ((layer, index),) = check_heads([head], model.cfg.n_layers, model.cfg.n_heads)
-    if layer == 0:
-        raise InputError(
-            f"Head {layer}.{index} is in the first layer, which no earlier head feeds; choose a later layer."
-        )
+    receiver = receiving(model, head)
     for component in {"z", "pattern", *through}:
         check_component(model, component)
-    return layer, index
+    return receiver
 
 
 def targets(pair: PromptPair) -> NDArray[np.int64]:

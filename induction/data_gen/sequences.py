@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from induction.base import InputError, check_seed
+from induction.base import InputError, check_choice, check_seed
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -47,9 +47,7 @@ _ENTRIES = {
 DEFAULT_LENGTH = 50
 # Byte-pair vocabularies are ordered by frequency: the first ids are the most, the last the least frequent.
 MOST_FREQUENT, LEAST_FREQUENT = 0.05, 0.05
-CHECKED_WHOLE = (
-    4096  # tokens that are all looked at: milliseconds; of a larger vocabulary only candidates are
-)
+CHECKED_WHOLE = 4096  # tokens that are all looked at, in milliseconds; of larger sets only candidates are
 
 
 def get_token_set(name: str, model: TransformerBridge | None = None) -> list[str]:
@@ -64,7 +62,7 @@ def get_token_set(name: str, model: TransformerBridge | None = None) -> list[str
     """
     from induction.model.tokens import mid_sentence_token
 
-    _check_set(name)
+    check_choice(name, tuple(TOKEN_SETS), "token set")
     if name == "random":
         if model is None:
             raise InputError("The token set 'random' is a model's vocabulary; pass model= as well.")
@@ -74,9 +72,8 @@ def get_token_set(name: str, model: TransformerBridge | None = None) -> list[str
     if model is None:
         return entries
     ids = {entry: mid_sentence_token(model, entry) for entry in entries}
-    kept_words = [
-        model.tokenizer.decode([token]) for token in dict.fromkeys(ids.values()) if token is not None
-    ]
+    found = [token for token in dict.fromkeys(ids.values()) if token is not None]
+    kept_words = [model.tokenizer.decode([token]) for token in found]
     if not kept_words:
         raise InputError(f"No entry of the token set '{name}' is one token in this model; use 'random'.")
     if len(kept_words) < len(entries):
@@ -86,11 +83,6 @@ def get_token_set(name: str, model: TransformerBridge | None = None) -> list[str
             stacklevel=2,
         )
     return kept_words
-
-
-def _check_set(name: str) -> None:
-    if name not in TOKEN_SETS:
-        raise InputError(f"There is no token set '{name}'; choose one of {', '.join(TOKEN_SETS)}.")
 
 
 def random_ids(
@@ -139,11 +131,8 @@ class RepeatedSequence:
 
     @property
     def text(self) -> str:
-        return _joined(self.words)
-
-    @property
-    def corrupted_text(self) -> str:
-        return _joined(self.corrupted_words)
+        spaced = any(word[:1].isspace() for word in self.words)
+        return ("" if spaced else " ").join(self.words)
 
     def ids(self, model: TransformerBridge, *, corrupted: bool = False) -> list[int]:
         """Token ids, the model's BOS in front where it has one: one token per word.
@@ -181,10 +170,6 @@ def token_of(model: TransformerBridge, word: str) -> int:
     return token
 
 
-def _joined(words: tuple[str, ...]) -> str:
-    return "".join(words) if any(word[:1].isspace() for word in words) else " ".join(words)
-
-
 def generate_repeated_sequence(
     vocab: list[str],
     prefix_length: int = 5,
@@ -205,8 +190,7 @@ def generate_repeated_sequence(
     if prefix_length < 0 or filler_length < 0:
         raise InputError("prefix_length and filler_length count words: give 0 or more.")
     check_seed(seed)
-    if corruption not in ("first_a", "target"):
-        raise InputError(f"The corruption is 'first_a' or 'target', not '{corruption}'.")
+    check_choice(corruption, ("first_a", "target"), "corruption")
     words = list(dict.fromkeys(vocab))
     needed = prefix_length + filler_length + 3
     if len(words) < needed:
@@ -285,7 +269,7 @@ def repeated_batch(
     """
     from induction.model.tokens import bos_id
 
-    _check_set(vocab)
+    check_choice(vocab, tuple(TOKEN_SETS), "token set")
     if n_prompts < 1:
         raise InputError(f"A scan needs at least 1 prompt, not {n_prompts}.")
     if copies < 2:

@@ -8,7 +8,7 @@ sequences. Both copies are always shown: "second minus first" can be improved by
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,16 +23,17 @@ from induction.data_gen.pairs import pairs as make_pairs
 from induction.data_gen.sequences import Batch, random_ids, repeated_batch
 from induction.model.tokens import bos_id
 from induction.patching.effects import changes, measure
-from induction.patching.heads import NamedSet, about_sets, controls_in_words, filling, rows_of
-from induction.patching.interventions import ABLATIONS, LOSSES, METRICS, AblationKind
+from induction.patching.heads import NamedSet, about_sets, controls_in_words, rows_of
+from induction.patching.interventions import ABLATIONS, LOSSES, METRICS, AblationKind, Loss, Metric
 from induction.patching.results import HeadSets
 from induction.patching.sweep import MAX_BYTES, check_component, hook_name, record, watch
-from induction.patching.table import Prompt, Row, Table
+from induction.patching.table import Prompt, Table
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 N_REFERENCE = 16
+MEASURES: dict[str, Metric | Loss] = {**METRICS, **LOSSES}
 
 
 @dataclass(frozen=True)
@@ -110,26 +111,26 @@ def iter_ablate(
     batch = repeated_batch(model, n_prompts=n_prompts, length=length, seed=seed)
     longest = max(*batch.lengths, *(pair.scored + 1 for pair in asked))
     reference = reference_set(model, longest, seed=seed)
-    answers, losses = _tables(model, rows, asked, batch, reference, kind)
-    yield from filling(answers, model, "z", max_bytes, f"prompt {{}} of {len(asked)}", after=losses.total)
-    sequence = f"repeated sequence {{}} of {n_prompts}"
-    yield from filling(losses, model, "z", max_bytes, sequence, before=answers.total)
-    found = {
-        name: changes(table.edited[..., at], table.plain[0, :, at], len(named), n_random, metric.unit)
-        for table, declared in ((answers, METRICS), (losses, LOSSES))
-        for at, (name, metric) in enumerate(declared.items())
-    }
+    values = partial(reference.values, kind)
+    prompts = [*_answers(model, asked, values), *_repeats(model, batch, values)]
+    table = Table(model, "z", rows, prompts, n_plain=1, n_measures=len(MEASURES), max_bytes=max_bytes)
+    for label, _, _ in table.fill():
+        yield Progress(table.done, table.total, label)
+    found = {}
+    for at, (name, measured) in enumerate(MEASURES.items()):
+        on = slice(len(asked)) if name in METRICS else slice(len(asked), None)  # prompts
+        edited, intact = table.edited[:, on, at], table.plain[0, on, at]
+        found[name] = changes(edited, intact, len(named), n_random, measured.unit)
     result = HeadSets(
         **about_sets(model, named, found, asked, n_random, seed),
         protocol=f"answer: clean prompts of {in_words(asked)}; losses: {batch}; {controls_in_words(n_random)}",
         intervention=kind,
         component="z",
         reference=reference.name if ABLATIONS[kind].uses_reference else None,
-        engine="direct" if answers.direct and losses.direct else "hooked",
+        engine=table.engine,
         seconds=round(time.perf_counter() - started, 2),
     )
-    total = answers.total + losses.total
-    yield Progress(total, total, "done", result)
+    yield Progress(table.total, table.total, "done", result)
 
 
 ablate = finished(iter_ablate)
@@ -140,43 +141,34 @@ def ablate_set(model: TransformerBridge, heads: Sequence[Head], **settings: Any)
     return ablate(model, [NamedSet.of(heads)], **settings)
 
 
-def _tables(
-    model: TransformerBridge,
-    rows: Sequence[Row],
-    pairs: Sequence[PromptPair],
-    batch: Batch,
-    reference: Reference,
-    kind: AblationKind,
-) -> tuple[Table, Table]:
-    """The metrics of the pairs' clean prompts, and the losses on repeated sequences."""
+def _answers(
+    model: TransformerBridge, pairs: Sequence[PromptPair], values: Callable[[int, int], list[torch.Tensor]]
+) -> list[Callable[[], Prompt]]:
+    """The clean prompts, measured by ``METRICS``; ``values`` of prompt and length is what replaces z."""
 
-    def answer(index: int, pair: PromptPair) -> Prompt:
+    def prompt(index: int, pair: PromptPair) -> Prompt:
         run = record(model, pair.clean[: pair.scored + 1])
-        values = reference.values(kind, index, run.n_pos)
-        return Prompt(run, values, partial(measure, pair=pair), measure(run.logits[None], pair))
+        label, plain = f"prompt {index + 1} of {len(pairs)}", measure(run.logits[None], pair)
+        return Prompt(label, run, values(index, run.n_pos), partial(measure, pair=pair), plain)
 
-    def sequence(index: int) -> Prompt:
+    return [partial(prompt, *item) for item in enumerate(pairs)]
+
+
+def _repeats(
+    model: TransformerBridge, batch: Batch, values: Callable[[int, int], list[torch.Tensor]]
+) -> list[Callable[[], Prompt]]:
+    """The repeated sequences, measured by ``LOSSES``; ``values`` as of :func:`_answers`."""
+
+    def prompt(index: int) -> Prompt:
         run = record(model, tuple(batch.prompt(index).tolist()))
         of_copies = partial(_copy_losses, tokens=run.tokens, period=batch.periods[index])
         with torch.no_grad():
             plain = of_copies(model(run.tokens))
-        values = reference.values(kind, index, run.n_pos)
-        return Prompt(run, values, of_copies, plain, every_position=True)
+        label = f"repeated sequence {index + 1} of {len(batch.lengths)}"
+        replaced = values(index, run.n_pos)
+        return Prompt(label, run, replaced, of_copies, plain, every_position=True, column=len(METRICS))
 
-    return (
-        Table(
-            rows,
-            [partial(answer, *item) for item in enumerate(pairs)],
-            n_plain=1,
-            n_measures=len(METRICS),
-        ),
-        Table(
-            rows,
-            [partial(sequence, index) for index in range(len(batch.lengths))],
-            n_plain=1,
-            n_measures=len(LOSSES),
-        ),
-    )
+    return [partial(prompt, index) for index in range(len(batch.lengths))]
 
 
 def _copy_losses(logits: torch.Tensor, tokens: torch.Tensor, period: int) -> NDArray[np.float64]:
@@ -190,11 +182,7 @@ def _copy_losses(logits: torch.Tensor, tokens: torch.Tensor, period: int) -> NDA
         ``[row, copy]``.
     """
     nll = torch.stack([_nll(row, tokens[0]) for row in logits]).double().cpu().numpy()  # [row, pos - 1]
-    n_pos = tokens.shape[1]
-    begins = [
-        n_pos - (2 - loss.copy) * period for loss in LOSSES.values()
-    ]  # entry i is the loss on token i + 1
-    return np.stack([nll[:, begin : begin + period - 1].mean(1) for begin in begins], 1)
+    return np.stack([loss.of(nll, period) for loss in LOSSES.values()], 1)
 
 
 def _nll(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

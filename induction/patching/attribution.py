@@ -23,7 +23,7 @@ from induction.patching.effects import DIGITS, described, effects_of, measure, m
 from induction.patching.heads import about_sweep, check_patching, runs
 from induction.patching.interventions import COMPONENTS, METRICS, Component, Direction
 from induction.patching.results import Attribution, Patching
-from induction.patching.sweep import Run, columns, hook_name, read_out
+from induction.patching.sweep import Run, columns, hook_name, logits_from, read_out
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -139,15 +139,12 @@ def _first_order(
 
         return keep
 
-    def cut(resid: torch.Tensor, hook: Any) -> torch.Tensor:
-        return resid[:, -1:]
-
     names = ("pattern", "v", "z") if component == "pattern" else (component,)
     layers = range(model.cfg.n_layers)
     hooks = [(hook_name(name, layer), store(name)) for layer in layers for name in names]
-    hooks = [("blocks.0.hook_in", leaf), *hooks, ("unembed.hook_in", cut)]
     with torch.enable_grad():
-        values = metrics(model.run_with_hooks(base.tokens, fwd_hooks=hooks)[:, -1], pair)[0]  # [metric]
+        logits = logits_from(model, base.tokens, [("blocks.0.hook_in", leaf), *hooks], -1)
+        values = metrics(logits[:, -1], pair)[0]  # [metric]
         changes = [there - here for there, here in zip(source.activations, shown[component], strict=True)]
         if component == "pattern":
             _check_read(model, shown)

@@ -20,16 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from induction.base import (
-    Head,
-    InputError,
-    Progress,
-    check_choice,
-    check_heads,
-    finish,
-    finished,
-    head_name,
-)
+from induction.base import Head, InputError, Progress, check_choice, check_heads, finish, finished, head_name
 from induction.data_gen.pairs import PromptPair, check_pairs, in_words
 from induction.model import provenance
 from induction.patching.effects import described, effects_of, measure, shares
@@ -82,17 +73,19 @@ def _table(
     rows: Sequence[Row],
     direction: Direction,
     component: Component,
+    max_bytes: int,
 ) -> Table:
     """The metrics of every pair, with the heads of each row patched."""
 
-    def prompt(pair: PromptPair) -> Prompt:
+    def prompt(index: int, pair: PromptPair) -> Prompt:
         base, source, plain = runs(model, pair, direction, component)
         first = pair.first_difference
         start = base.n_pos - 1 if first is None else first
-        return Prompt(base, source.activations, partial(measure, pair=pair), plain, start)
+        label = f"pair {index + 1} of {len(pairs)}"
+        return Prompt(label, base, source.activations, partial(measure, pair=pair), plain, start)
 
-    prompts = [partial(prompt, pair) for pair in pairs]
-    return Table(rows, prompts, n_plain=2, n_measures=len(METRICS))
+    prompts = [partial(prompt, *item) for item in enumerate(pairs)]
+    return Table(model, component, rows, prompts, n_plain=2, n_measures=len(METRICS), max_bytes=max_bytes)
 
 
 # Every head on its own
@@ -137,7 +130,8 @@ def iter_patch_heads(
     n_layers, n_heads = model.cfg.n_layers, columns(model, component)
     at = list(range(lengths.pop())) if positions == "each" else [None]
     heads = [(layer, head) for layer in range(n_layers) for head in range(n_heads)]
-    table = _table(model, pairs, [Row((head,), p) for head in heads for p in at], direction, component)
+    rows = [Row((head,), position) for head in heads for position in at]
+    table = _table(model, pairs, rows, direction, component, max_bytes)
     shape = (n_layers, n_heads, *([len(at)] if positions == "each" else []), *table.edited.shape[1:])
     patched = np.moveaxis(table.edited.reshape(shape), -2, 0)  # [pair, layer, head, (pos), metric]
     where = "at all positions together" if positions == "all" else "one position at a time"
@@ -155,10 +149,9 @@ def iter_patch_heads(
         seconds = round(time.perf_counter() - started, 2)
         return Patching(**about, effects=effects, engine=table.engine, seconds=seconds)
 
-    for index, layer, whole in table.fill(model, component, max_bytes):
-        if whole and table.done < table.total:
-            which = f"pair {index + 1} of {len(pairs)}, layer {layer}"
-            yield Progress(table.done, table.total, which, result(complete=False))
+    for label, layer, whole in table.fill():
+        if whole:
+            yield Progress(table.done, table.total, f"{label}, layer {layer}", result(complete=False))
     yield Progress(table.total, table.total, "done", result(complete=True))
 
 
@@ -250,8 +243,9 @@ def iter_patch_sets(
     named, rows = rows_of(model, sets, n_random, seed)
     group = model.cfg.n_heads // columns(model, component)
     grouped = [Row(tuple((layer, head // group) for layer, head in row.heads)) for row in rows]
-    table = _table(model, pairs, grouped, direction, component)
-    yield from filling(table, model, component, max_bytes, f"pair {{}} of {len(pairs)}")
+    table = _table(model, pairs, grouped, direction, component, max_bytes)
+    for label, _, _ in table.fill():
+        yield Progress(table.done, table.total, label)
     found = {
         name: shares(table.edited[..., at], *table.plain[..., at], direction, len(named), n_random, metric)
         for at, (name, metric) in enumerate(METRICS.items())
@@ -286,26 +280,6 @@ def controls_in_words(n_random: int) -> str:
     return f"{n_random} random sets each of other heads in the same layers" if n_random else "no random sets"
 
 
-def filling(
-    table: Table,
-    model: TransformerBridge,
-    component: Component,
-    max_bytes: int,
-    label: str,
-    before: int = 0,
-    after: int = 0,
-) -> Generator[Progress[Any], None, None]:
-    """Fill a table, which is all of the work but so many rows ``before`` and ``after``.
-
-    Args:
-        label: of a step, with ``{}`` for the number of the prompt.
-    """
-    total = before + table.total + after
-    for index, _, _ in table.fill(model, component, max_bytes):
-        if before + table.done < total:
-            yield Progress(before + table.done, total, label.format(index + 1))
-
-
 def about_sets(
     model: TransformerBridge,
     named: Sequence[NamedSet],
@@ -327,11 +301,5 @@ def about_sets(
         )
         for number, item in enumerate(named)
     ]
-    described_pairs = [described(model, pair) for pair in pairs]
-    return {
-        **provenance(model),
-        "sets": sets,
-        "pairs": described_pairs,
-        "n_random": n_random,
-        "seed": seed,
-    }
+    shown = [described(model, pair) for pair in pairs]
+    return {**provenance(model), "sets": sets, "pairs": shown, "n_random": n_random, "seed": seed}

@@ -94,10 +94,15 @@ class Metric(Declaration):
 
 @dataclass(frozen=True, kw_only=True)
 class Loss(Declaration):
-    """Mean loss on one copy of a repeated sequence; ``copy`` counts from 0."""
+    """Mean loss on one copy of a repeated sequence.
+
+    Attributes:
+        of: the value ``[row]`` of the losses on all tokens but the first of two copies ``[row, pos - 1]``, and the
+            length of a copy.
+    """
 
     unit: str
-    copy: int
+    of: Callable[[Any, int], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,14 +197,14 @@ LOSSES: dict[str, Loss] = by_name(
         "Mean loss on the first copy of a repeated sequence, its first token left out: nothing can be "
         "copied yet, so an increase is damage of another kind.",
         unit="nats",
-        copy=0,
+        of=lambda nll, period: nll[:, 1 - 2 * period : -period].mean(1),
     ),
     Loss(
         "second_copy_loss",
         "Loss, second copy",
         "Mean loss on the second copy, its first token left out: what induction earns.",
         unit="nats",
-        copy=1,
+        of=lambda nll, period: nll[:, 1 - period :].mean(1),
     ),
 )
 

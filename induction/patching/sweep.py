@@ -123,7 +123,7 @@ def record(model: TransformerBridge, tokens: tuple[int, ...], *, component: Comp
     names = [hook_name(component, layer) if component else f"blocks.{layer}.hook_in" for layer in layers]
     found, store = _keeper()
     with torch.no_grad():
-        logits = _logits(model, ids, [(name, store) for name in names], -1)[0, -1]
+        logits = logits_from(model, ids, [(name, store) for name in names], -1)[0, -1]
         run = Run(ids, logits, [] if component else found, found if component else [])
         if not component:
             run.direct = _fits(model, run)
@@ -156,7 +156,7 @@ def _keeper() -> tuple[list[torch.Tensor], Callable]:
     return found, store
 
 
-def _logits(model: TransformerBridge, tokens: torch.Tensor, hooks: list, start: int) -> torch.Tensor:
+def logits_from(model: TransformerBridge, tokens: torch.Tensor, hooks: list, start: int) -> torch.Tensor:
     """Logits from position ``start`` on ``[row, pos, d_vocab]``; the others are not unembedded."""
 
     def cut(resid: torch.Tensor, hook: Any) -> torch.Tensor:
@@ -347,7 +347,7 @@ def hooked_rows(
     """The same numbers as :func:`direct_rows` from whole forward passes with hooks."""
     n_rows = len(next(iter(edits.values())).mask)
     hooks = [hook for layer, edit in edits.items() for hook in edit_hooks(model, layer, edit)]
-    logits = _logits(model, run.tokens.expand(n_rows, -1), hooks, start if every_position else -1)
+    logits = logits_from(model, run.tokens.expand(n_rows, -1), hooks, start if every_position else -1)
     return logits if every_position else logits[:, -1]
 
 
@@ -460,7 +460,7 @@ def _pattern_is_read(model: TransformerBridge) -> tuple[bool, ...]:
             hooks += [(f"blocks.{layer}.hook_in", same), (hook_name("pattern", layer), swap)]
             hooks += [(hook_name(part, layer), keep(shown[part])) for part in parts]
         with torch.no_grad():
-            _logits(model, tokens, hooks, -1)
+            logits_from(model, tokens, hooks, -1)
         found = []
         for layer, (pattern, z) in enumerate(zip(shown["pattern"], shown["z"], strict=True)):
             found.append(not near(z[1], z[0]))

@@ -36,53 +36,67 @@ class Prompt:
     """A plain run that is edited.
 
     Attributes:
+        label: of it, for progress.
         values: per layer, the replacement, shaped as in :class:`induction.patching.sweep.Edit`.
         measure: of logits ``[row, d_vocab]`` (``[row, pos, d_vocab]`` with ``every_position``) ``[row, measure]``.
         plain: measures of the unedited runs ``[run, measure]``.
         start: the first position that an edit can change.
+        column: of the table where its measures begin.
     """
 
+    label: str
     run: Run
     values: Sequence[torch.Tensor]
     measure: Callable[[torch.Tensor], NDArray[np.float64]]
     plain: NDArray[np.float64]
     start: int = 0
     every_position: bool = False
+    column: int = 0
 
 
 class Filled(NamedTuple):
     """A batch of rows of one prompt was measured; ``whole``: its layer is done."""
 
-    prompt: int
+    label: str
     layer: int
     whole: bool
 
 
+@dataclass
 class Table:
-    """Measures of every row on every prompt, NaN where they are not there yet.
+    """Measures of every row on every prompt, NaN where there is none (yet).
 
     Attributes:
+        prompts: each made when its turn comes.
+        n_plain, n_measures: of every prompt.
+        max_bytes: activations that a batch of rows may hold.
         edited: ``[row, prompt, measure]``.
         plain: ``[plain run, prompt, measure]``.
         done, total: rows of all prompts.
         direct: whether every run was computed from the parts of the model.
     """
 
-    def __init__(
-        self, rows: Sequence[Row], prompts: Sequence[Callable[[], Prompt]], *, n_plain: int, n_measures: int
-    ) -> None:
-        self.rows, self.prompts = rows, prompts
-        self.edited = np.full((len(rows), len(prompts), n_measures), np.nan)
-        self.plain = np.full((n_plain, len(prompts), n_measures), np.nan)
-        self.done, self.total = 0, len(rows) * len(prompts)
-        self.direct = True
+    model: TransformerBridge
+    component: Component
+    rows: Sequence[Row]
+    prompts: Sequence[Callable[[], Prompt]]
+    n_plain: int
+    n_measures: int
+    max_bytes: int
+    done: int = 0
+    direct: bool = True
+
+    def __post_init__(self) -> None:
+        self.edited = np.full((len(self.rows), len(self.prompts), self.n_measures), np.nan)
+        self.plain = np.full((self.n_plain, len(self.prompts), self.n_measures), np.nan)
+        self.total = len(self.rows) * len(self.prompts)
 
     @property
     def engine(self) -> str:
         return "direct" if self.direct else "hooked"
 
-    def fill(self, model: TransformerBridge, component: Component, max_bytes: int) -> Iterator[Filled]:
-        """Run all rows of one prompt after the other, a batch per step."""
+    def fill(self) -> Iterator[Filled]:
+        """Run all rows of one prompt after the other, a batch per step; the last batch is no step of its own."""
         together: dict[tuple[int, int], list[int]] = {}  # by minus the lowest layer and position, -1 for all
         for index, row in enumerate(self.rows):
             lowest = min(layer for layer, _ in row.heads)
@@ -90,39 +104,30 @@ class Table:
         for number, prepare in enumerate(self.prompts):
             prompt = prepare()
             self.direct = self.direct and prompt.run.direct
-            self.plain[:, number] = prompt.plain
+            columns = slice(prompt.column, prompt.column + prompt.plain.shape[1])
+            self.plain[:, number, columns] = prompt.plain
             left = Counter(-key[0] for key, indices in together.items() for _ in indices)
             for (below, position), indices in sorted(together.items()):
-                for which, measured in self._measured(model, prompt, indices, position, component, max_bytes):
-                    self.edited[which, number] = measured
+                for which, measured in self._measured(prompt, indices, position):
+                    self.edited[which, number, columns] = measured
                     self.done += len(which)
                     left[-below] -= len(which)
-                    yield Filled(number, -below, not left[-below])
+                    if self.done < self.total:
+                        yield Filled(prompt.label, -below, not left[-below])
 
     def _measured(
-        self,
-        model: TransformerBridge,
-        prompt: Prompt,
-        indices: list[int],
-        position: int,
-        component: Component,
-        max_bytes: int,
+        self, prompt: Prompt, indices: list[int], position: int
     ) -> Iterator[tuple[list[int], NDArray[np.float64]]]:
         """Measures of rows that start in one layer and at one position: ``(indices, [row, measure])``."""
         run = prompt.run
         if 0 <= position < prompt.start:  # there is nothing to copy that is not there already
             yield indices, prompt.measure(run.logits[None])
             return
-        edits = _edits([self.rows[index] for index in indices], run, component, prompt.values)
+        edits = _edits([self.rows[index] for index in indices], run, self.component, prompt.values)
+        limits = {"start": max(position, prompt.start), "max_bytes": self.max_bytes}
         done = 0
         for logits in run_rows(
-            model,
-            run,
-            edits,
-            n_rows=len(indices),
-            start=max(position, prompt.start),
-            max_bytes=max_bytes,
-            every_position=prompt.every_position,
+            self.model, run, edits, n_rows=len(indices), every_position=prompt.every_position, **limits
         ):
             yield indices[done : done + len(logits)], prompt.measure(logits)
             done += len(logits)

@@ -85,23 +85,19 @@ def _with(history: History | None, measured: Scan, step: int, file: Path) -> His
         induction=measured.scores["induction"].mean,
         previous_token=measured.scores["previous_token"].mean,
     )
-    alone = History(
-        model=measured.model,
-        n_layers=measured.n_layers,
-        n_heads=measured.n_heads,
-        origin="public training checkpoints, measured by induction.training",
-        protocol=measured.scores["induction"].protocol,
-        seed=measured.seed,
-        checkpoints=[point],
-        versions=measured.versions,
-    )
-    if history is None:
-        return alone
-    without = {"checkpoints": [], "versions": {}, "origin": ""}
-    if history.model_copy(update=without) != alone.model_copy(update=without):
+    way = {
+        "model": measured.model,
+        "n_layers": measured.n_layers,
+        "n_heads": measured.n_heads,
+        "protocol": measured.scores["induction"].protocol,
+        "seed": measured.seed,
+    }
+    before = history.checkpoints if history else []
+    if history and any(getattr(history, name) != value for name, value in way.items()):
         raise InputError(f"{file.name} was measured in another way; write this history to another file.")
-    points = sorted([*history.checkpoints, point], key=lambda one: one.step)
-    return history.model_copy(update={"checkpoints": points})
+    points = sorted([*before, point], key=lambda one: one.step)
+    origin = "public training checkpoints, measured by induction.training"
+    return History(**way, origin=origin, checkpoints=points, versions=(history or measured).versions)
 
 
 def _write(file: Path, text: str) -> None:

@@ -483,9 +483,9 @@ class _Run:
     def _card(self, trained: Trained, minutes: float) -> str:
         """The model card; every figure in it comes from the run."""
         recipe, kept = self.recipe, trained.kept
-        best = max((value, f"{i}.{h}") for i, row in enumerate(kept.induction) for h, value in enumerate(row))
-        previous = max(
-            (value, f"{i}.{h}") for i, row in enumerate(kept.previous_token) for h, value in enumerate(row)
+        best, previous = (
+            max((value, f"{i}.{h}") for i, row in enumerate(grid) for h, value in enumerate(row))
+            for grid in (kept.induction, kept.previous_token)
         )
         shapes = " or ".join(
             f"{shape.rows} rows x {shape.length} tokens with periods {recipe.shortest_period} to "

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from induction.analysis.attention import Attention, without_first
 from induction.viz import frame
@@ -34,43 +38,43 @@ def head_figure(
     room = 14 + 7.2 * max(min(len(label), LONGEST) for label in seen.labels)
     below = room + 26
     plot = max(n * cell, 150)
-    figure = go.Figure(_map(pattern, places, palette, plot, below))
     targets = np.argwhere(seen.targets)  # [target, (query, key)]
-    if len(targets):
-        figure.add_scatter(
-            x=[places[key] for key in targets[:, 1]],
-            y=[places[query] for query in targets[:, 0]],
-            mode="markers",
-            marker={"symbol": "square-open", "size": min(cell, frame.NARROW / n), "color": palette.second},
-            **{"name": "induction target", "showlegend": True, "hoverinfo": "skip"},
-        )
-    shared = {"type": "category", "categoryorder": "array", "categoryarray": places, "showgrid": False}
-    for axis, apart, update in (
-        ("key (token that is looked at)", frame.NARROW / n, figure.update_xaxes),
-        ("query (token that looks)", plot / n, figure.update_yaxes),
-    ):
-        every = int(np.ceil(APART / apart))
-        shown = list(range(0, n, every))
-        update(title_text=axis, tickvals=shown, ticktext=[names[index] for index in shown], **shared)
-    figure.update_xaxes(tickangle=-90, range=[-0.5, n - 0.5])
-    figure.update_yaxes(range=[n - 0.5, -0.5])
+    outlines = go.Scatter(
+        x=[places[key] for key in targets[:, 1]],
+        y=[places[query] for query in targets[:, 0]],
+        mode="markers",
+        marker={"symbol": "square-open", "size": min(cell, frame.NARROW / n), "color": palette.second},
+        name="induction target",
+        hoverinfo="skip",
+    )
     protocol = f"{seen.model}, head {layer}.{head}. {seen.protocol}. Computed by this project; weights: {seen.origin}."
     if hide_first:
         protocol += " The first token is left out and every row renormalised to sum to 1."
-    return frame.finish(
-        figure,
+    return frame.chart(
+        [_map(pattern, places, palette, -below / plot), *([outlines] if len(targets) else [])],
         palette,
         title=f"Attention of head {layer}.{head}",
         spoken=f"Attention of head {layer}.{head} of {seen.model} on {n} tokens",
         protocol=protocol,
+        x=_axis("key (token that is looked at)", places, names, frame.NARROW)
+        | {"tickangle": -90, "range": [-0.5, n - 0.5]},
+        y=_axis("query (token that looks)", places, names, plot) | {"range": [n - 0.5, -0.5]},
         plot=plot,
         left=room + 24,
         below=below + frame.COLOUR_BAR,
     )
 
 
-def _map(pattern: np.ndarray, places: list[str], palette: Palette, plot: float, below: float) -> go.Heatmap:
-    """The pattern ``[query, key]``; cells of the future stay empty."""
+def _axis(title: str, places: list[str], names: list[str], length: float) -> dict[str, Any]:
+    """An axis of tokens, named as far as there is room on this many pixels."""
+    shown = range(0, len(places), math.ceil(APART * len(places) / length))
+    named = {"tickvals": list(shown), "ticktext": [names[index] for index in shown], "showgrid": False}
+    order = {"type": "category", "categoryorder": "array", "categoryarray": places}
+    return frame.axis(title, **named, **order)
+
+
+def _map(pattern: NDArray[np.floating], places: list[str], palette: Palette, bar: float) -> go.Heatmap:
+    """The pattern ``[query, key]``, empty in the future; ``bar`` is where the colour bar goes."""
     return go.Heatmap(
         x=places,
         y=places,
@@ -83,5 +87,5 @@ def _map(pattern: np.ndarray, places: list[str], palette: Palette, plot: float, 
         colorscale=frame.colour_scale(palette.sequential),
         zmin=0,
         zmax=1,
-        colorbar=frame.colour_bar("attention (0 to 1)", palette, y=-below / plot),
+        colorbar=frame.colour_bar("attention (0 to 1)", palette, y=bar),
     )

@@ -1,4 +1,4 @@
-"""What all charts share: size, title, legend, protocol, modebar, marks of heads, and text that is safe in them.
+"""What all charts share: size, title, legend, protocol, modebar, interval marks, and text that is safe in them.
 
 A chart's type stays at 12 px or more and its parts in place from 390 px of width on.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.basedatatypes import BaseTraceType
 
 from induction.viz.theme import Palette, template
 
@@ -27,83 +28,72 @@ NARROW = 390 - LEFT - RIGHT  # the plotting area on a phone
 AXIS = 50  # below the plotting area: tick labels and the axis title
 COLOUR_BAR = 52  # below that, where there is one
 LINE, LEGEND_LINE, TITLE_LINE = 16, 19, 19
-TITLE_CHARACTERS, PROTOCOL_CHARACTERS, NAME_CHARACTERS = 46, 58, 36
+TITLE_CHARACTERS, PROTOCOL_CHARACTERS = 46, 54
 CHARACTER = 6.4  # mean width of a character of 12 px
-SUPERFLUOUS = ["sendChartToCloud", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]
+SUPERFLUOUS = ("sendChartToCloud", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d")
 
 
-def finish(
-    figure: go.Figure,
+def chart(
+    traces: Sequence[BaseTraceType],
     palette: Palette,
     *,
     title: str,
     spoken: str,
     protocol: str,
+    x: dict[str, Any],
+    y: dict[str, Any],
+    shapes: Sequence[dict[str, Any]] = (),
+    notes: Sequence[dict[str, Any]] = (),
+    hover: str = "closest",
     plot: float = 240,
     left: float = LEFT,
     below: float = AXIS,
     drag: str | bool = "zoom",
 ) -> go.Figure:
-    """The chart with its frame; ``layout.meta`` has what a page shows as text of its own.
+    """A chart with its frame; ``layout.meta`` has what a page shows as text of its own.
 
     Args:
+        traces: those with a name have an entry in the legend, unless they say otherwise.
         title: short, above the chart; ``spoken``: one sentence for screen readers.
         protocol: how the numbers were made. It stands under the chart as the annotation named ``protocol``, over
             the ``layout.meta["protocol_height"]`` lowest pixels of height and margin.
+        x, y: the axes; ``notes``: annotations.
         plot: height of the plotting area; ``left`` and ``below``: room for the names at its axes; all in pixels.
         drag: what dragging does: ``zoom``, ``select`` (a set of heads), or False where there is nothing to zoom into.
     """
-    heading = textwrap.wrap(title, TITLE_CHARACTERS)
-    caption = textwrap.wrap(protocol, PROTOCOL_CHARACTERS)
-    named = [one.name for one in (*figure.data, *figure.layout.shapes) if one.name and one.showlegend]
+    for trace in traces:
+        if trace.showlegend is None:
+            trace.showlegend = trace.name is not None
+    heading, caption = textwrap.wrap(title, TITLE_CHARACTERS), textwrap.wrap(protocol, PROTOCOL_CHARACTERS)
+    named = [one["name"] for one in (*traces, *shapes) if one["showlegend"]]
     top = 14 + TITLE_LINE * len(heading) + LEGEND_LINE * _legend_rows(named) + (8 if named else 0)
     lowest = LINE * len(caption) + 10
-    figure.add_annotation(
-        name="protocol",
-        text="<br>".join(escape(line, quote=False) for line in caption),
-        font={"size": 12, "color": palette.muted},
-        align="left",
-        showarrow=False,
-        **{"xref": "paper", "yref": "paper", "x": 0, "y": 0, "xanchor": "left", "yanchor": "top"},
-        **{"xshift": 8 - left, "yshift": -below},
-    )
-    figure.update_layout(
-        template=template(palette),
-        height=top + plot + below + lowest,
-        autosize=True,
-        margin={"l": left, "r": RIGHT, "t": top, "b": below + lowest},
-        title={
-            "text": "<br>".join(escape(line, quote=False) for line in heading),
-            "x": 0,
-            "xref": "container",
-            "xanchor": "left",
-        }
-        | {
-            "pad": {"l": 8, "t": 8 + TITLE_LINE * (len(heading) - 1)},
-            "y": 1,
-            "yref": "container",
-            "yanchor": "top",
-        },
-        showlegend=bool(named),
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": 1,
-            "yanchor": "bottom",
-            "tracegroupgap": 0,
-        },
-        dragmode=drag,
-        modebar={"remove": [*SUPERFLUOUS, *(() if drag == "select" else ("select2d",))]},
-        meta={"title": spoken, "protocol": protocol, "protocol_height": lowest},
-    )
-    if not drag:
-        figure.update_xaxes(fixedrange=True)
-        figure.update_yaxes(fixedrange=True)
-    return figure
+    layout = {
+        "template": template(palette),
+        "autosize": True,
+        "height": top + plot + below + lowest,
+        "margin": {"l": left, "r": RIGHT, "t": top, "b": below + lowest},
+        "title": {"text": _lines(heading), "pad": {"l": 8, "t": 8 + TITLE_LINE * (len(heading) - 1)}},
+        "showlegend": bool(named),
+        "hovermode": hover,
+        "dragmode": drag,
+        "modebar": {"remove": [*SUPERFLUOUS, *(() if drag == "select" else ("select2d",))]},
+        "xaxis": {"fixedrange": not drag, **x},
+        "yaxis": {"fixedrange": not drag, **y},
+        "shapes": list(shapes),
+        "annotations": [*notes, _below(caption, palette, left, below)],
+        "meta": {"title": spoken, "protocol": protocol, "protocol_height": lowest},
+    }
+    return go.Figure(list(traces), layout)
 
 
-def _legend_rows(names: Sequence[str]) -> int:
+def _below(lines: list[str], palette: Palette, left: float, below: float) -> dict[str, Any]:
+    corner = {"xref": "paper", "yref": "paper", "x": 0, "y": 0, "xanchor": "left", "yanchor": "top"}
+    text = {"text": _lines(lines), "align": "left", "font": {"size": 12, "color": palette.muted}}
+    return {"name": "protocol", "showarrow": False, "xshift": 8 - left, "yshift": -below, **corner, **text}
+
+
+def _legend_rows(names: Iterable[str]) -> int:
     """Rows of a horizontal legend on a phone, filled one after the other."""
     rows, end = 0, math.inf
     for width in (len(name) * CHARACTER + 45 for name in names):
@@ -111,7 +101,15 @@ def _legend_rows(names: Sequence[str]) -> int:
     return rows
 
 
-def short(text: str, characters: int = NAME_CHARACTERS) -> str:
+def _lines(lines: Iterable[str]) -> str:
+    return "<br>".join(escape(line, quote=False) for line in lines)
+
+
+def axis(title: str, **options: Any) -> dict[str, Any]:
+    return {"title": {"text": title}, **options}
+
+
+def short(text: str, characters: int) -> str:
     """A name or token as text in a chart: cut to length, and escaped, since plotly reads tags in texts."""
     return escape(text if len(text) <= characters else f"{text[: characters - 1]}…", quote=False)
 
@@ -122,21 +120,17 @@ def interval(low: float | None, high: float | None, digits: int = 2) -> str:
 
 
 def error_bars(
-    values: Sequence[float], intervals: Sequence[tuple[float, float] | None], colour: str, **style: Any
+    values: Sequence[float],
+    low: Sequence[float | None],
+    high: Sequence[float | None],
+    colour: str,
+    **style: Any,
 ) -> dict[str, Any]:
     """Intervals as plotly takes them: distances from the values, none where there is no interval."""
-    ends = [found or (value, value) for value, found in zip(values, intervals, strict=True)]
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [high - value for value, (_, high) in zip(values, ends, strict=True)],
-        "arrayminus": [value - low for value, (low, _) in zip(values, ends, strict=True)],
-        "color": colour,
-        "thickness": 1.5,
-        "width": 3,
-        "visible": any(intervals),
-        **style,
-    }
+    down = [0 if end is None else value - end for value, end in zip(values, low, strict=True)]
+    up = [0 if end is None else end - value for value, end in zip(values, high, strict=True)]
+    shown = {"color": colour, "thickness": 1.5, "width": 3, "visible": any(end is not None for end in low)}
+    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, **shown, **style}
 
 
 def colour_scale(colours: Sequence[str]) -> list[list[Any]]:
@@ -146,25 +140,33 @@ def colour_scale(colours: Sequence[str]) -> list[list[Any]]:
 def colour_bar(name: str, palette: Palette, y: float) -> dict[str, Any]:
     """A scale that lies below the axis, under its name; ``y`` in heights of the plotting area."""
     small = {"size": 12, "color": palette.muted}
-    return {
-        "orientation": "h",
+    text = {
         "title": {"text": name, "side": "top", "font": small},
         "tickfont": small,
         "tickangle": 0,
         "nticks": 5,
-        **{"thickness": 9, "outlinewidth": 0, "len": 0.7},
-        **{"x": 0, "xanchor": "left", "xpad": 0, "y": y, "yanchor": "top", "ypad": 0},
     }
+    place = {"x": 0, "xanchor": "left", "xpad": 0, "y": y, "yanchor": "top", "ypad": 0}
+    return {"orientation": "h", "thickness": 9, "outlinewidth": 0, "len": 0.7, **text, **place}
 
 
-def level(figure: go.Figure, name: str, colour: str, *, dash: str = "solid", **place: float) -> None:
-    """A line across the whole plot at ``x=`` or ``y=``, with its entry in the legend."""
-    (axis, value), across = place.popitem(), {"x": "y", "y": "x"}
-    figure.add_shape(
-        type="line",
-        name=name,
-        showlegend=True,
-        line={"color": colour, "width": 2, "dash": dash},
-        **{f"{axis}0": value, f"{axis}1": value, f"{axis}ref": axis},
-        **{f"{across[axis]}0": 0, f"{across[axis]}1": 1, f"{across[axis]}ref": f"{across[axis]} domain"},
-    )
+def level(
+    name: str, colour: str, *, x: float | None = None, y: float = 0.0, dash: str = "solid"
+) -> dict[str, Any]:
+    """A line across the whole plot at ``x`` or ``y``, with its entry in the legend."""
+    line = {
+        "type": "line",
+        "name": name,
+        "showlegend": True,
+        "line": {"color": colour, "width": 2, "dash": dash},
+    }
+    if x is None:
+        return {**line, "x0": 0, "x1": 1, "xref": "x domain", "y0": y, "y1": y}
+    return {**line, "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "y domain"}
+
+
+def band(low: float, high: float, colour: str, *, opacity: float, name: str = "") -> dict[str, Any]:
+    """A stretch of the x axis; with a name, it has an entry in the legend."""
+    look = {"fillcolor": colour, "opacity": opacity, "line": {"width": 0}}
+    place = {"x0": low, "x1": high, "y0": 0, "y1": 1, "yref": "y domain"}
+    return {"type": "rect", "name": name, "showlegend": bool(name), **look, **place}

@@ -42,33 +42,34 @@ def heat_map(
         unit: what a column is, a head or a group of heads; ``name``: of one.
     """
     plot = max(min(26, 520 / len(values)) * len(values), 60)
-    cells = _cells(values, low, high, name)
-    bar = frame.colour_bar(what, palette, y=-frame.AXIS / plot)
+    told = f"{what} %{{customdata[1]:.3f}}%{{customdata[4]}}"
     trace = go.Heatmap(
         z=[list(row) for row in values],
-        customdata=[[cell[:-1] for cell in row] for row in cells],
-        hovertext=[[f"{unit} {cell[0]}: {what} {cell[-1]}" for cell in row] for row in cells],
-        hoverinfo="text",
+        customdata=_cells(values, low, high, name),
+        hovertemplate=f"{unit} %{{customdata[0]}}: {told}<extra></extra>",
         hoverongaps=False,
         colorscale=frame.colour_scale(palette.diverging if diverging else palette.sequential),
         zmin=-limit if diverging else 0.0,
         zmax=limit,
-        **{"xgap": 1, "ygap": 1, "colorbar": bar, "name": ""},
+        xgap=1,
+        ygap=1,
+        colorbar=frame.colour_bar(what, palette, y=-frame.AXIS / plot),
         meta={"pick": "head"} if unit == "head" else None,
     )
-    figure = go.Figure(trace)
-    _outline(figure, values, [selected], palette.selected, "selected head")
-    _outline(figure, values, marked, palette.second, "chosen set")
+    apart = math.ceil(14 * len(values) / plot)  # layers from one tick to the next, which has a line of text
     ticks = {"showgrid": False, "zeroline": False, "tickformat": "d"}
-    figure.update_xaxes(title_text=f"{unit} (number within its layer)", nticks=13, **ticks)
-    figure.update_yaxes(title_text="layer (number)", **ticks, dtick=math.ceil(14 * len(values) / plot))
-    figure.update_yaxes(range=[len(values) - 0.5, -0.5])
-    return frame.finish(
-        figure,
+    return frame.chart(
+        [trace],
         palette,
         title=title,
         spoken=spoken or title,
         protocol=protocol,
+        x=frame.axis(f"{unit} (number within its layer)", nticks=13, **ticks),
+        y=frame.axis("layer (number)", dtick=apart, range=[len(values) - 0.5, -0.5], **ticks),
+        shapes=[
+            *_outlines(values, [selected], palette.selected, "selected head"),
+            *_outlines(values, marked, palette.second, "chosen set"),
+        ],
         plot=plot,
         below=frame.AXIS + frame.COLOUR_BAR,
         drag=False,
@@ -78,32 +79,29 @@ def heat_map(
 def _cells(
     values: Grid, low: Grid | None, high: Grid | None, name: Callable[[int, int], str]
 ) -> list[list[list[Any]]]:
-    """``[layer][head]``: name, value, ends of the interval, and the numbers in words."""
-    rows = []
-    for layer, row in enumerate(values):
-        ends = [
-            [None if grid is None else grid[layer][head] for grid in (low, high)] for head in range(len(row))
+    """``[layer][head]``: name, value, ends of the interval, and the interval in words."""
+    return [
+        [
+            [name(layer, head), value, *ends, frame.interval(*ends)]
+            for head, value in enumerate(row)
+            for ends in [[None if grid is None else grid[layer][head] for grid in (low, high)]]
         ]
-        rows.append(
-            [
-                [name(layer, head), value, *ends[head], f"{value:.3f}{frame.interval(*ends[head])}"]
-                if value is not None
-                else [name(layer, head), None, None, None, "not defined"]
-                for head, value in enumerate(row)
-            ]
-        )
-    return rows
+        for layer, row in enumerate(values)
+    ]
 
 
-def _outline(figure: go.Figure, values: Grid, heads: Collection[str], colour: str, name: str) -> None:
+def _outlines(values: Grid, heads: Collection[str], colour: str, name: str) -> list[dict[str, Any]]:
     """A frame around each of these heads that the map has; one entry of the legend stands for all."""
     places = [(layer, head) for layer, row in enumerate(values) for head in range(len(row))]
-    for index, (layer, head) in enumerate(place for place in places if head_name(place) in heads):
-        figure.add_shape(
-            type="rect",
-            name=name,
-            legendgroup=name,
-            showlegend=not index,
-            line={"color": colour, "width": 2.5},
-            **{"x0": head - 0.5, "x1": head + 0.5, "y0": layer - 0.5, "y1": layer + 0.5},
-        )
+    look = {"type": "rect", "name": name, "legendgroup": name, "line": {"color": colour, "width": 2.5}}
+    return [
+        {
+            "x0": head - 0.5,
+            "x1": head + 0.5,
+            "y0": layer - 0.5,
+            "y1": layer + 0.5,
+            "showlegend": not index,
+            **look,
+        }
+        for index, (layer, head) in enumerate(place for place in places if head_name(place) in heads)
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -90,7 +91,7 @@ def head_map(
         diverging=True,
         selected=selected,
         marked=marked,
-        unit="head" if result.unit == "head" else "group of heads",
+        unit=_column(result),
         name=result.name,
         palette=palette,
     )
@@ -111,57 +112,60 @@ def bars(
         InputError: the metric was not measured, or the effect on it is undefined.
     """
     shown = "probability" if "probability" in result.effects else metric
-    effect = result.effect(shown)
+    effect, unit, title = result.effect(shown), METRICS[shown].unit, METRICS[shown].title
     clean, corrupted = effect.plain
-    ranked = sorted(result.ranked(metric), key=lambda item: -abs(item[2]))[:BARS]
-    if not ranked:
+    rows = _leading(result, metric, shown)
+    if not rows:
         raise InputError(result.caveats(metric))
-    names = [result.name(layer, head) for layer, head, _ in ranked]
-    values = [_patched_mean(result, shown, layer, head) for layer, head, _ in ranked]
-    leading, shares = result.effect(metric), [value for _, _, value in ranked]
-    ends = [
-        (leading.interval(layer, head) if result.n_positions is None else None) or (None, None)
-        for layer, head, _ in ranked
-    ]
     plain = f"clean {clean:.3f}, corrupted {corrupted:.3f}"
-    figure = go.Figure()
-    figure.add_bar(
-        x=names,
-        y=values,
-        customdata=[list(row) for row in zip(names, values, shares, *zip(*ends, strict=True), strict=True)],
+    patched = go.Bar(
+        x=[row[0] for row in rows],
+        y=[row[1] for row in rows],
+        customdata=rows,
         hovertext=[
             f"{name}: patched {'not measured' if value is None else f'{value:.3f}'}<br>{plain}<br>"
-            f"effect on the {METRICS[metric].title.lower()} {share:.3f}{frame.interval(*end)}"
-            for name, value, share, end in zip(names, values, shares, ends, strict=True)
+            f"effect on the {METRICS[metric].title.lower()} {share:.3f}{frame.interval(*ends)}"
+            for name, value, share, *ends in rows
         ],
         hoverinfo="text",
-        marker={"color": [palette.selected if name == selected else palette.accent for name in names]},
-        **{"name": "patched", "showlegend": True},
+        marker={"color": [palette.selected if row[0] == selected else palette.accent for row in rows]},
+        name="patched",
         meta={"pick": "head"} if result.unit == "head" else None,
     )
-    frame.level(figure, f"clean {clean:.2f}", palette.second, y=clean)
-    frame.level(figure, f"corrupted {corrupted:.2f}", palette.muted, dash="dash", y=corrupted)
-    unit = METRICS[shown].unit
-    y_name = METRICS[shown].title + ("" if unit == shown else f" ({unit})")
-    known = [0.0, clean, corrupted, *(value for value in values if value is not None)]
-    margin = 0.06 * (max(known) - min(known) or 1)
-    figure.update_xaxes(
-        title_text=f"patched {'head' if result.unit == 'head' else 'group of heads'}", type="category"
-    )
-    figure.update_yaxes(
-        title_text=y_name if unit != shown else f"{y_name} (0 to 1)",
-        range=[min(known) - (margin if min(known) < 0 else 0), max(known) + margin],
-    )
     n = len(effect.clean)
-    return frame.finish(
-        figure,
+    over = f"Means over {n} prompt pairs. " if n > 1 else ""
+    known = [0.0, clean, corrupted, *(row[1] for row in rows if row[1] is not None)]
+    low, high = min(known), max(known)
+    margin = 0.06 * (high - low or 1)
+    ends = [low - margin if low < 0 else 0, high + margin]
+    return frame.chart(
+        [patched],
         palette,
         title="Clean, corrupted and patched",
-        spoken=f"{y_name}: {plain}, and with each head patched",
-        protocol=(f"Means over {n} prompt pairs. " if n > 1 else "")
-        + _caption(result, result.caveats(shown)),
+        spoken=f"{title}: {plain}, and with each head patched",
+        protocol=over + _caption(result, result.caveats(shown)),
+        x=frame.axis(f"patched {_column(result)}", type="category"),
+        y=frame.axis(f"{title} ({'0 to 1' if unit == shown else unit})", range=ends),
+        shapes=[
+            frame.level(f"clean {clean:.2f}", palette.second, y=clean),
+            frame.level(f"corrupted {corrupted:.2f}", palette.muted, dash="dash", y=corrupted),
+        ],
         drag=False,
     )
+
+
+def _leading(result: Patching, metric: str, shown: str) -> list[list[Any]]:
+    """Name, mean of the ``shown`` metric when patched, effect on ``metric`` and its interval, of the strongest."""
+    rows = []
+    for layer, head, share in sorted(result.ranked(metric), key=lambda item: -abs(item[2]))[:BARS]:
+        ends = result.effect(metric).interval(layer, head) if result.n_positions is None else None
+        patched = _patched_mean(result, shown, layer, head)
+        rows.append([result.name(layer, head), patched, share, *(ends or (None, None))])
+    return rows
+
+
+def _column(result: Patching) -> str:
+    return "head" if result.unit == "head" else "group of heads"
 
 
 def _patched_mean(result: Patching, metric: str, layer: int, head: int) -> float | None:
@@ -192,55 +196,63 @@ def curve(result: HeadSets, metric: str = "logit_difference", *, palette: Palett
     Raises:
         InputError: the metric was not measured, or the effect on it is undefined.
     """
-    points = [(at + 1, _measure(head_set, metric)) for at, head_set in enumerate(result.sets)]
-    own = [(k, measure, measure.effect) for k, measure in points if measure.effect is not None]
+    measures = [_measure(head_set, metric) for head_set in result.sets]
+    last = [head_name((layer, head)) for layer, head in (head_set.heads[-1] for head_set in result.sets)]
+    cells = [
+        [head, k, one.effect, one.low, one.high, frame.interval(one.low, one.high)]
+        for k, (head, one) in enumerate(zip(last, measures, strict=True), start=1)
+        if one.effect is not None
+    ]
     # Sets share pairs and plain runs, and so what is to be said.
     caveats = result.caveats(result.sets[0], metric)
-    if not own:
+    if not cells:
         raise InputError(caveats)
-    figure = go.Figure()
-    drawn = [(k, *_band(measure.random)) for k, measure in points if measure.random]
-    if drawn:
-        means, ends = [mean for _, _, mean, _ in drawn], [(low, high) for _, low, _, high in drawn]
-        figure.add_scatter(
-            x=[k for k, *_ in drawn],
-            y=means,
-            error_y=frame.error_bars(means, ends, palette.second, thickness=5, width=0),
-            customdata=[[k, *values] for k, *values in drawn],
-            mode="markers",
-            marker={"color": palette.second, "size": 7},
-            hovertemplate="%{y:.2f}, %{customdata[1]:.2f} to %{customdata[3]:.2f}<extra>random</extra>",
-            **{"name": "random sets, mean and 95 %", "showlegend": True, "opacity": 0.6},
-        )
-    heads = [head_name(tuple(result.sets[k - 1].heads[-1])) for k, _, _ in own]
-    effect_of = [effect for _, _, effect in own]
-    intervals = [_interval(measure) for _, measure, _ in own]
-    figure.add_scatter(
-        x=[k for k, _, _ in own],
-        y=effect_of,
-        error_y=frame.error_bars(effect_of, intervals, palette.accent),
-        customdata=[
-            [head, k, effect, *(ends or (None, None)), frame.interval(*(ends or (None, None)))]
-            for head, (k, _, effect), ends in zip(heads, own, intervals, strict=True)
-        ],
+    _, ks, shares, low, high, _ = zip(*cells, strict=True)
+    first = go.Scatter(
+        x=ks,
+        y=shares,
+        error_y=frame.error_bars(shares, low, high, palette.accent),
+        customdata=cells,
         hovertemplate="%{y:.2f}%{customdata[5]}<extra>to %{customdata[0]}</extra>",
         mode="lines+markers",
         line={"color": palette.accent, "width": 2},
-        marker={"color": palette.accent, "size": 8},
-        **{"name": "first k heads", "showlegend": True, "meta": {"pick": "head"}},
+        marker={"size": 8},
+        name="first k heads",
+        meta={"pick": "head"},
     )
-    figure.update_layout(hovermode="x unified")
-    figure.update_xaxes(title_text="k, heads patched together, by induction score", nticks=11, tickformat="d")
-    figure.update_xaxes(range=[0.5, len(points) + 0.5], unifiedhovertitle_text="first %{x} heads")
-    figure.update_yaxes(title_text=effect_name(result, metric), rangemode="tozero")
-    return frame.finish(
-        figure,
+    name, told = effect_name(result, metric), {"text": "first %{x} heads"}
+    ticks = {"range": [0.5, len(measures) + 0.5], "nticks": 11, "tickformat": "d"}
+    return frame.chart(
+        [*_random_sets(measures, palette), first],
         palette,
         title="The first k heads together",
-        spoken=f"{own[-1][0]} heads together: {effect_name(result, metric)} {effect_of[-1]:.2f}",
+        spoken=f"{ks[-1]} heads together: {name} {shares[-1]:.2f}",
         protocol=_caption(result, caveats),
+        x=frame.axis("k, heads patched together, by induction score", unifiedhovertitle=told, **ticks),
+        y=frame.axis(name, rangemode="tozero"),
+        hover="x unified",
         plot=280,
     )
+
+
+def _random_sets(measures: list[Measure], palette: Palette) -> list[go.Scatter]:
+    """Mean of the random sets of each size, and the middle 95 % of them as a bar; nothing where none were run."""
+    cells = [[k, *_band(one.random)] for k, one in enumerate(measures, start=1) if one.random]
+    if not cells:
+        return []
+    ks, low, means, high = zip(*cells, strict=True)
+    sets = go.Scatter(
+        x=ks,
+        y=means,
+        error_y=frame.error_bars(means, low, high, palette.second, thickness=5, width=0),
+        customdata=cells,
+        hovertemplate="%{y:.2f}, %{customdata[1]:.2f} to %{customdata[3]:.2f}<extra>random</extra>",
+        mode="markers",
+        marker={"color": palette.second, "size": 7},
+        opacity=0.6,
+        name="random sets, mean and 95 %",
+    )
+    return [sets]
 
 
 def distribution(
@@ -257,49 +269,39 @@ def distribution(
         raise InputError(caveats)
     if not measure.random:
         raise InputError("No random sets were run; ask for some to see where this set falls among them.")
-    span = [0.0, measure.effect, *measure.random]
-    counts, edges = np.histogram(
-        measure.random, BINS, (min(span), max(span) if max(span) > min(span) else 1.0)
-    )
-    mean = sum(measure.random) / len(measure.random)
-    own, ends = measure.effect, _interval(measure) or (None, None)
-    words = f"{own:.3f}{frame.interval(*ends, digits=3)}"
-    figure = go.Figure()
-    figure.add_bar(
+    random, own, ends = measure.random, measure.effect, (measure.low, measure.high)
+    low, high = min(0.0, own, *random), max(0.0, own, *random)
+    counts, edges = np.histogram(random, BINS, (low, high if high > low else low + 1))
+    mean = sum(random) / len(random)
+    bars = go.Bar(
         x=((edges[1:] + edges[:-1]) / 2).tolist(),
         y=counts.tolist(),
         width=float(edges[1] - edges[0]),
-        customdata=[list(bin_) for bin_ in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)],
+        customdata=np.stack([edges[:-1], edges[1:]], 1).tolist(),
         hovertemplate="%{y} random sets between %{customdata[0]:.3f} and %{customdata[1]:.3f}<extra></extra>",
         marker={"color": palette.second, "opacity": 0.6},
-        **{"name": f"{len(measure.random)} random sets, mean {mean:.2f}", "showlegend": True},
+        name=f"{len(random)} random sets, mean {mean:.2f}",
     )
-    top = int(counts.max())
-    figure.add_scatter(
+    line = go.Scatter(
         x=[own, own],
-        y=[0, top * 1.15],
-        error_x=frame.error_bars([own, own], [None, _interval(measure)], palette.accent),
-        customdata=[[own, *ends, mean, measure.percentile]] * 2,
-        hovertemplate=f"this set {words}<br>random sets: mean {mean:.3f}<br>"
+        y=[0, 1.15 * int(counts.max())],
+        error_x=frame.error_bars([own, own], [None, ends[0]], [None, ends[1]], palette.accent),
+        hovertemplate=f"this set {own:.3f}{frame.interval(*ends, digits=3)}<br>random sets: mean {mean:.3f}<br>"
         f"percentile {measure.percentile:.0f}<extra></extra>",
         mode="lines",
         line={"color": palette.accent, "width": 3},
-        **{"name": f"this set {own:.2f}", "showlegend": True},
+        name=f"this set {own:.2f}",
     )
-    figure.update_xaxes(title_text=effect_name(result, metric))
-    figure.update_yaxes(title_text="number of random sets", tickformat="d", rangemode="tozero", nticks=6)
-    return frame.finish(
-        figure,
+    return frame.chart(
+        [bars, line],
         palette,
         title="This set among random sets",
-        spoken=f"This set: {own:.3f}; {len(measure.random)} random sets: mean {mean:.3f}",
+        spoken=f"This set: {own:.3f}; {len(random)} random sets: mean {mean:.3f}",
         protocol=_caption(result, caveats),
+        x=frame.axis(effect_name(result, metric)),
+        y=frame.axis("number of random sets", tickformat="d", rangemode="tozero", nticks=6),
         plot=200,
     )
-
-
-def _interval(measure: Measure) -> tuple[float, float] | None:
-    return None if measure.low is None or measure.high is None else (measure.low, measure.high)
 
 
 def _measure(head_set: HeadSet, metric: str) -> Measure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import plotly.graph_objects as go
 
 from induction.base import InputError, head_name
@@ -12,7 +14,7 @@ from induction.viz.theme import LIGHT, Palette
 BARS = 12
 ROW = 22  # pixels from one bar to the next
 
-Row = tuple[str, float, tuple[float, float] | None]  # earlier head, value, interval
+Row = tuple[str, float, float | None, float | None]  # earlier head, value, ends of its interval
 
 
 def composition_bars(
@@ -32,28 +34,29 @@ def composition_bars(
             f"{', '.join(INPUTS[name].title.lower() for name in composition.measured)}."
         )
     grid, receiver = composition.measured[through], head_name((composition.layer, composition.head))
-    cells = [
-        (head_name((layer, head)), value, None)
+    cells: list[Row] = [
+        (head_name((layer, head)), value, None, None)
         for layer, row in enumerate(grid)
         for head, value in enumerate(row)
     ]
-    rows: list[Row] = sorted(cells, key=lambda cell: -cell[1])[:BARS]
-    figure = _bars(rows, receiver, palette, selected, digits=4)
+    rows = sorted(cells, key=lambda cell: -cell[1])[:BARS]
     random, deviation = composition.baseline, composition.baseline_deviation
-    frame.level(figure, f"random heads {random:.4f} ± {deviation:.4f}", palette.ink, dash="dash", x=random)
-    band = {"x0": random - deviation, "x1": random + deviation, "y0": 0, "y1": 1, "yref": "y domain"}
-    figure.add_shape(type="rect", fillcolor=palette.ink, opacity=0.15, line_width=0, **band)
     name = f"{through.upper()}-composition"
-    figure.update_xaxes(title_text=f"{name} with {receiver} (0 to 1)", rangemode="tozero")
     who = "Computed by this project" if composition.kind == "computed" else "From published weights"
-    return frame.finish(
-        figure,
+    return _chart(
+        rows,
+        receiver,
         palette,
+        selected,
+        digits=4,
         title=f"{name} with head {receiver}",
         spoken=f"{name} of earlier heads with head {receiver} of {model}",
         protocol=f"{model}, {composition.origin}. {who}. {composition.definition.rstrip('.')}.",
-        plot=ROW * max(len(rows), 3),
-        drag=False,
+        x=frame.axis(f"{name} with {receiver} (0 to 1)", rangemode="tozero"),
+        shapes=[
+            frame.level(f"random heads {random:.4f} ± {deviation:.4f}", palette.ink, dash="dash", x=random),
+            frame.band(random - deviation, random + deviation, palette.ink, opacity=0.15),
+        ],
     )
 
 
@@ -76,20 +79,20 @@ def path_bars(
         raise InputError(paths.caveats())
     effect = paths.effects[through][measure]
     rows: list[Row] = [
-        (head_name((layer, head)), value, effect.interval(layer, head)) for layer, head, value in ranked
+        (head_name((layer, head)), value, *(effect.interval(layer, head) or (None, None)))
+        for layer, head, value in ranked
     ]
     receiver, inputs = head_name((paths.layer, paths.head)), INPUTS[through].title.lower()
-    figure = _bars(rows, receiver, palette, selected)
     what = "attention to the target" if measure == "attention" else "share of the answer"
-    figure.update_xaxes(title_text=f"effect through {inputs} ({what})")
-    return frame.finish(
-        figure,
+    return _chart(
+        rows,
+        receiver,
         palette,
+        selected,
         title=f"Paths into head {receiver} through {inputs}",
         spoken=f"Path patching into head {receiver} of {model} through {inputs}",
         protocol=f"{model}, head {receiver}. {_protocol(paths, through, measure)}",
-        plot=ROW * max(len(rows), 3),
-        drag=False,
+        x=frame.axis(f"effect through {inputs} ({what})"),
     )
 
 
@@ -109,33 +112,27 @@ def _protocol(paths: Paths, through: str, measure: str) -> str:
     )
 
 
-def _bars(rows: list[Row], receiver: str, palette: Palette, selected: str, digits: int = 3) -> go.Figure:
+def _chart(
+    rows: list[Row], receiver: str, palette: Palette, selected: str, *, digits: int = 3, **shown: Any
+) -> go.Figure:
     """Horizontal bars, one per earlier head, the first on top."""
-    names, values = [name for name, _, _ in rows], [value for _, value, _ in rows]
-    intervals = [ends for _, _, ends in rows]
+    names, values, low, high = zip(*rows, strict=True) if rows else ((), (), (), ())
+    chosen = (selected, selected.removesuffix(f">{receiver}"))
 
-    def words(value: float, ends: tuple[float, float] | None) -> str:
-        bounds = f" [{signed(ends[0], digits)}, {signed(ends[1], digits)}]" if ends else ""
+    def words(value: float, low: float | None, high: float | None) -> str:
+        bounds = "" if low is None or high is None else f" [{signed(low, digits)}, {signed(high, digits)}]"
         return signed(value, digits) + bounds
 
-    figure = go.Figure(
-        go.Bar(
-            x=values,
-            y=names,
-            orientation="h",
-            error_x=frame.error_bars(values, intervals, palette.ink),
-            customdata=[[name, value, *(ends or (None, None))] for name, value, ends in rows],
-            hovertext=[f"{name} into {receiver}: {words(value, ends)}" for name, value, ends in rows],
-            hoverinfo="text",
-            marker={
-                "color": [
-                    palette.selected if selected in (name, f"{name}>{receiver}") else palette.accent
-                    for name in names
-                ]
-            },
-            **{"name": "earlier head", "showlegend": False, "meta": {"pick": "head"}},
-        )
+    bars = go.Bar(
+        x=values,
+        y=names,
+        orientation="h",
+        error_x=frame.error_bars(values, low, high, palette.ink),
+        customdata=[list(row) for row in rows],
+        hovertext=[f"{name} into {receiver}: {words(*numbers)}" for name, *numbers in rows],
+        hoverinfo="text",
+        marker={"color": [palette.selected if name in chosen else palette.accent for name in names]},
+        meta={"pick": "head"},
     )
-    figure.update_xaxes(zeroline=True)
-    figure.update_yaxes(title_text="earlier head", type="category", autorange="reversed", dtick=1)
-    return figure
+    y = frame.axis("earlier head", type="category", autorange="reversed", dtick=1)
+    return frame.chart([bars], palette, y=y, plot=ROW * max(len(rows), 3), drag=False, **shown)

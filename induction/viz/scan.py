@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -15,6 +16,8 @@ from induction.viz.theme import LIGHT, Palette
 
 LABELLED = 5  # heads named in the scatter
 PLOT = 260  # its height in pixels
+
+Points = dict[str, tuple[float, float]]  # previous-token and induction score by head
 
 
 def origin_line(scan: Scan, protocol: str) -> str:
@@ -84,32 +87,31 @@ def loss_curve(scan: Scan, *, palette: Palette = LIGHT) -> go.Figure:
     loss = scan.loss
     if loss is None:
         raise InputError(f"The loss of {scan.model} was not measured; run a scan with the loss.")
-    figure = go.Figure()
-    for name, values, colour, mean in (
+    copies = (
         ("first copy", loss.first, palette.second, loss.first_mean),
         ("second copy", loss.second, palette.accent, loss.second_mean),
-    ):
-        figure.add_scatter(
+    )
+    lines = [
+        go.Scatter(
             x=list(range(len(values))),
             y=values,
             name=f"{name}, mean {mean:.2f}",
             mode="lines",
             line={"color": colour, "width": 2},
-            showlegend=True,
             hovertemplate=f"%{{y:.2f}} nats<extra>{name}</extra>",
         )
-    figure.update_layout(hovermode="x unified")
-    figure.update_xaxes(
-        title_text="index of the token within its copy", unifiedhovertitle_text="token %{x}", zeroline=False
-    )
-    figure.update_yaxes(title_text="loss (nats per token)", rangemode="tozero")
-    return frame.finish(
-        figure,
+        for name, values, colour, mean in copies
+    ]
+    return frame.chart(
+        lines,
         palette,
         title="Loss by position",
         spoken=f"Loss of {scan.model}: {loss.first_mean:.2f} nats on the first copy, "
         f"{loss.second_mean:.2f} on the second",
         protocol=origin_line(scan, f"{loss.protocol.rstrip('.')}. Means skip the first token of each copy"),
+        x=frame.axis("index of the token within its copy", unifiedhovertitle={"text": "token %{x}"}),
+        y=frame.axis("loss (nats per token)", rangemode="tozero"),
+        hover="x unified",
     )
 
 
@@ -122,65 +124,73 @@ def induction_vs_previous(
         InputError: one of the two was not measured.
     """
     induction, previous = _score(scan, "induction"), _score(scan, "previous_token")
-    points = {
-        head_name((layer, head)): (previous.mean[layer][head], value, layer, head)
+    points: Points = {
+        head_name((layer, head)): (previous.mean[layer][head], value)
         for layer, row in enumerate(induction.mean)
         for head, value in enumerate(row)
     }
-    groups = {
-        "heads": ([name for name in points if name != selected and name not in marked], palette.accent, 9),
-        "chosen set": ([name for name in points if name != selected and name in marked], palette.second, 11),
-        f"selected {selected}": ([name for name in points if name == selected], palette.selected, 13),
-    }
-    figure = go.Figure()
-    for group, (names, colour, size) in groups.items():
-        if not names:
-            continue
-        figure.add_scatter(
-            x=[points[name][0] for name in names],
-            y=[points[name][1] for name in names],
-            customdata=[[name, *points[name][:2]] for name in names],
-            hovertext=[
-                f"head {name}: induction {up:.2f} {spread(induction, layer, head)}<br>"
-                f"previous token {across:.2f} {spread(previous, layer, head)}"
-                for name, (across, up, layer, head) in ((name, points[name]) for name in names)
-            ],
-            hoverinfo="text",
-            mode="markers",
-            marker={"color": colour, "size": size, "opacity": 0.65 if group == "heads" else 1},
-            **{"name": group, "showlegend": True, "meta": {"pick": "head"}},
+    chosen = [name for name in points if name in marked and name != selected]
+    others = [name for name in points if name not in (*chosen, selected)]
+    traces = [
+        _points(scan, {name: points[name] for name in names}, group, colour, size)
+        for group, names, colour, size in (
+            ("heads", others, palette.accent, 9),
+            ("chosen set", chosen, palette.second, 11),
+            (f"selected {selected}", [selected] if selected in points else [], palette.selected, 13),
         )
+        if names
+    ]
     named = {head_name(item[:2]) for item in scan.ranked("induction")[:LABELLED]}
     named |= {head_name(scan.ranked("previous_token")[0][:2]), selected} & points.keys()
-    _name_points(figure, {name: points[name][:2] for name in named})
-    figure.update_xaxes(title_text="previous-token score (attention, 0 to 1)", range=[-0.03, 1.03])
-    figure.update_yaxes(title_text="induction score (attention, 0 to 1)", range=[-0.03, 1.06])
     protocol = induction.protocol
     if previous.protocol != protocol:
         protocol = f"Induction: {protocol} Previous token: {previous.protocol}"
     title = "Induction against previous-token score"
-    return frame.finish(
-        figure,
+    return frame.chart(
+        traces,
         palette,
         title=title,
         spoken=f"{title} of every head of {scan.model}",
         protocol=origin_line(scan, protocol),
+        x=frame.axis("previous-token score (attention, 0 to 1)", range=[-0.03, 1.03]),
+        y=frame.axis("induction score (attention, 0 to 1)", range=[-0.03, 1.06]),
+        notes=_names({name: points[name] for name in named}),
         plot=PLOT,
         drag="select",
     )
 
 
-def _name_points(figure: go.Figure, places: dict[str, tuple[float, float]]) -> None:
+def _points(scan: Scan, places: Points, group: str, colour: str, size: int) -> go.Scatter:
+    def told(name: str, score: str) -> str:
+        layer, head = map(int, name.split("."))
+        return f"{scan.scores[score].mean[layer][head]:.2f} {spread(scan.scores[score], layer, head)}"
+
+    return go.Scatter(
+        x=[across for across, _ in places.values()],
+        y=[up for _, up in places.values()],
+        customdata=[[name, *place] for name, place in places.items()],
+        hovertext=[
+            f"head {name}: induction {told(name, 'induction')}<br>previous token {told(name, 'previous_token')}"
+            for name in places
+        ],
+        hoverinfo="text",
+        mode="markers",
+        marker={"color": colour, "size": size, "opacity": 0.65 if group == "heads" else 1},
+        name=group,
+        meta={"pick": "head"},
+    )
+
+
+def _names(places: Points) -> list[dict[str, Any]]:
     """Names beside their points, moved down until none covers another; they keep their distance in any zoom."""
     placed: list[tuple[float, float]] = []
+    notes = []
     for name, (across, up) in sorted(places.items(), key=lambda place: -place[1][1]):
-        right = across < 0.85
-        x, y = across * frame.NARROW + (9 if right else -36), -up * PLOT
-        shift = 0
+        side, away = ("left", 7) if across < 0.85 else ("right", -7)
+        x, y, shift = across * frame.NARROW + 5 * away, -up * PLOT, 0
         while any(abs(x - at) < 30 and abs(y + shift - other) < 13 for at, other in placed):
             shift += 1
         placed.append((x, y + shift))
-        figure.add_annotation(
-            **{"x": across, "y": up, "text": name, "showarrow": False, "font": {"size": 12}},
-            **{"xanchor": "left" if right else "right", "xshift": 7 if right else -7, "yshift": -shift},
-        )
+        place = {"x": across, "y": up, "xanchor": side, "xshift": away, "yshift": -shift}
+        notes.append({"text": name, "showarrow": False, "font": {"size": 12}, **place})
+    return notes

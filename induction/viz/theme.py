@@ -112,13 +112,23 @@ def template(palette: Palette) -> go.layout.Template:
     }
     layout = {
         "font": {"family": SANS, "size": 13, "color": palette.ink},
-        "title": {"font": {"size": 14, "color": palette.ink}},
+        "title": {
+            "font": {"size": 14, "color": palette.ink},
+            **{"x": 0, "xref": "container", "xanchor": "left"},
+            **{"y": 1, "yref": "container", "yanchor": "top"},
+        },
         "colorway": [palette.accent, palette.second, palette.muted, palette.selected],
         "paper_bgcolor": palette.paper,
         "plot_bgcolor": "rgba(0,0,0,0)",
         "xaxis": axis,
         "yaxis": axis,
-        "legend": {"font": {"size": 12, "color": palette.ink}, "bgcolor": "rgba(0,0,0,0)"},
+        "legend": {
+            "font": {"size": 12, "color": palette.ink},
+            "bgcolor": "rgba(0,0,0,0)",
+            "orientation": "h",
+            "tracegroupgap": 0,
+            **{"x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"},
+        },
         "hoverlabel": {
             "bgcolor": palette.raised,
             "bordercolor": palette.line,

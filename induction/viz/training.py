@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -29,29 +31,29 @@ def losses(
     Raises:
         InputError: fewer than two checkpoints after the first step.
     """
-    figure = _over_tokens([history] if compare is None else [history, compare])
+    axis = _tokens_axis([history] if compare is None else [history, compare])
+    told = {"template": "%{y:.2f} nats"}
+    traces = []
     for name, loss, colour in (
         ("prose", "prose_loss", palette.muted),
         ("first copy", "first_copy_loss", palette.second),
         ("second copy", "second_copy_loss", palette.accent),
     ):
-        points = _trained(history)
-        if any(getattr(point, loss) is not None for _, point in points):
-            values = [getattr(point, loss) for _, point in points]
-            _line(figure, points, values, name, colour, template="%{y:.2f} nats")
+        if any(getattr(point, loss) is not None for point in history.checkpoints):
+            traces.append(_line(history, attrgetter(loss), name, colour, **told))
     if compare is not None:
-        points, name = _trained(compare), f"second copy, {frame.short(compare.model, 20)}"
-        values = [point.second_copy_loss for _, point in points]
-        _line(figure, points, values, name, palette.ink, template="%{y:.2f} nats", dash="dash", pick=False)
-    figure.update_layout(hovermode="x unified")
-    figure.update_yaxes(title_text="loss (nats per token)", rangemode="tozero")
-    _mark(figure, history, at, palette)
-    return frame.finish(
-        figure,
+        name, read = f"second copy, {frame.short(compare.model, 20)}", attrgetter("second_copy_loss")
+        traces.append(_line(compare, read, name, palette.ink, dash="dash", pick=False, **told))
+    return frame.chart(
+        traces,
         palette,
         title="Loss over training",
         spoken=f"Loss of {history.model} while it was trained",
         protocol=f"{_origin(history)} {_change_in_words(history)}",
+        x=axis,
+        y=frame.axis("loss (nats per token)", rangemode="tozero"),
+        shapes=_marks(history, at, palette),
+        hover="x unified",
     )
 
 
@@ -67,34 +69,40 @@ def scores(
     Raises:
         InputError: fewer than two checkpoints after the first step.
     """
-    figure = _over_tokens([history])
-    points, told = _trained(history), []
-    for name, colour in (("previous_token", palette.second), ("induction", palette.accent)):
-        title = f"{name.replace('_', '-')} score"
+    axis = _tokens_axis([history])
+    lines, dots, told, own = [], [], [], []
+    for name, colour, dash in (
+        ("previous_token", palette.second, "dash"),
+        ("induction", palette.accent, "solid"),
+    ):
+        title = name.replace("_", "-")
         heads = ranked(history, name)
         drawn = [head for index, (head, top) in enumerate(heads) if top >= DRAWN or index < STRONG]
         for index, head in reversed(list(enumerate(drawn))):  # the highest on top
-            style = {"width": 2.5 if index < STRONG else 1, "opacity": 1 if index < STRONG else 0.6}
-            _head_line(figure, points, name, head, colour, group=title, first=not index, **style)
-        told.append(_first(figure, history, name, colour, palette))
-    for name, dash in (("previous_token", "dash"), ("induction", "solid")):
-        own = [head for head, _ in ranked(history, name) if head_name(head) == selected]
-        for head in own:
-            group = f"{selected}, {name.replace('_', '-')}"
-            _head_line(
-                figure, points, name, head, palette.selected, group=group, first=True, width=3, dash=dash
+            style = {"width": 2.5, "opacity": 1} if index < STRONG else {"width": 1, "opacity": 0.6}
+            lines.append(_head_line(history, name, head, colour, f"{title} score", first=not index, **style))
+        for head in (head for head, _ in heads if head_name(head) == selected):
+            group = f"{selected}, {title}"
+            own.append(_head_line(history, name, head, palette.selected, group, width=3, dash=dash))
+        formed = first_to_form(history, name)
+        told.append(f"{title.capitalize()}: no head reached {STRIPE:g}.")
+        if formed is not None:
+            dots.append(_dot(history, name, *formed, colour, palette))
+            tokens = tokens_in_words(history.checkpoints[formed[1]].tokens)
+            told[-1] = (
+                f"{title.capitalize()}: {head_name(formed[0])} first reached {STRIPE:g}, at {tokens} tokens."
             )
-    lines = sum(trace.mode == "lines" for trace in figure.data)
-    figure.update_layout(hovermode="x unified" if lines <= UNIFIED else "closest")
-    figure.update_yaxes(title_text="score (mean attention, 0 to 1)", range=[-0.03, 1.05])
-    _mark(figure, history, at, palette)
-    return frame.finish(
-        figure,
+    return frame.chart(
+        [*lines, *own, *dots],
         palette,
         title="Head scores over training",
         spoken=f"When heads of {history.model} formed",
         protocol=f"{_origin(history)} {' '.join(told)} One line per head, thick for the highest {STRONG}; others that "
         f"never reach {DRAWN:g} have none. {_change_in_words(history)}",
+        x=axis,
+        y=frame.axis("score (mean attention, 0 to 1)", range=[-0.03, 1.05]),
+        shapes=_marks(history, at, palette),
+        hover="x unified" if len(lines) + len(own) <= UNIFIED else "closest",
     )
 
 
@@ -139,115 +147,90 @@ def _trained(history: History) -> list[tuple[int, Checkpoint]]:
     return [(index, point) for index, point in enumerate(history.checkpoints) if point.tokens > 0]
 
 
-def _over_tokens(runs: Sequence[History]) -> go.Figure:
-    """An empty chart over training tokens; refuses histories that are no line."""
+def _tokens_axis(runs: Sequence[History]) -> dict[str, Any]:
+    """The axis of training tokens; refuses histories that are no line."""
     tokens = {point.tokens for run in runs for _, point in _trained(run)}
     if len(tokens) < 2:
         raise InputError(
             f"The history of {runs[0].model} has fewer than two checkpoints after the start of training; measure more."
         )
-    figure = go.Figure()
-    figure.update_xaxes(
-        title_text="training tokens (log)",
-        type="log",
-        tickformat="~s",
-        hoverformat=".3s",
-        dtick=1 if max(tokens) >= 200 * min(tokens) else "D2",
-    )
-    figure.update_xaxes(unifiedhovertitle_text="%{x:.3s} tokens", zeroline=False)
-    return figure
+    ticks = {"tickformat": "~s", "dtick": 1 if max(tokens) >= 200 * min(tokens) else "D2", "zeroline": False}
+    told = {"text": "%{x:.3s} tokens"}
+    return frame.axis("training tokens (log)", type="log", unifiedhovertitle=told, **ticks)
 
 
 def _line(
-    figure: go.Figure,
-    points: Sequence[tuple[int, Checkpoint]],
-    values: Sequence[float | None],
+    history: History,
+    read: Callable[[Checkpoint], float | None],
     name: str,
     colour: str,
     *,
-    template: str,
+    template: str = "%{y:.2f}",
     width: float = 2,
     opacity: float = 1,
     dash: str = "solid",
     pick: bool = True,
-    group: str | None = None,
+    group: str = "",
     first: bool = True,
-) -> None:
+) -> go.Scatter:
     """One number at every checkpoint; ``group`` is the entry of the legend, which its ``first`` line makes."""
-    figure.add_scatter(
-        x=[point.tokens for _, point in points],
-        y=list(values),
-        customdata=[
-            [index, point.tokens, value] for (index, point), value in zip(points, values, strict=True)
-        ],
+    cells = [[index, point.tokens, read(point)] for index, point in _trained(history)]
+    return go.Scatter(
+        x=[tokens for _, tokens, _ in cells],
+        y=[value for _, _, value in cells],
+        customdata=cells,
+        hovertemplate=f"{template}<extra>{name}</extra>",
         mode="lines",
         line={"color": colour, "width": width, "dash": dash},
-        hovertemplate=f"{template}<extra>{name}</extra>",
+        opacity=opacity,
+        name=group or name,
+        legendgroup=group or name,
+        showlegend=first,
         meta={"pick": "checkpoint"} if pick else None,
-        **{"name": group or name, "legendgroup": group or name, "showlegend": first, "opacity": opacity},
     )
 
 
-def _head_line(
-    figure: go.Figure,
-    points: Sequence[tuple[int, Checkpoint]],
-    name: str,
-    head: Head,
-    colour: str,
-    **style: float | str | bool,
-) -> None:
-    values = [getattr(point, name)[head[0]][head[1]] for _, point in points]
-    label = f"{head_name(head)} {name.replace('_', '-')}"
-    _line(figure, points, values, label, colour, template="%{y:.2f}", **style)
+def _head_line(history: History, score: str, head: Head, colour: str, group: str, **style: Any) -> go.Scatter:
+    name = f"{head_name(head)} {score.replace('_', '-')}"
+    return _line(
+        history, lambda point: getattr(point, score)[head[0]][head[1]], name, colour, group=group, **style
+    )
 
 
-def _first(figure: go.Figure, history: History, name: str, colour: str, palette: Palette) -> str:
-    """A named dot where the first head formed, and the sentence that says so."""
-    title, formed = name.replace("_", "-"), first_to_form(history, name)
-    if formed is None:
-        return f"{title.capitalize()}: no head reached {STRIPE:g}."
-    head, index = formed
+def _dot(history: History, score: str, head: Head, index: int, colour: str, palette: Palette) -> go.Scatter:
+    """A named dot where the first head formed."""
     point = history.checkpoints[index]
-    value = getattr(point, name)[head[0]][head[1]]
-    figure.add_scatter(
+    value = getattr(point, score)[head[0]][head[1]]
+    return go.Scatter(
         x=[point.tokens],
         y=[value],
         customdata=[[index, point.tokens, value]],
-        text=[head_name(head)],
-        mode="markers+text",
-        textposition="top left",
-        textfont={"size": 12, "color": palette.ink},
-        marker={"size": 10, "color": colour, "line": {"color": palette.paper, "width": 1.5}},
         hovertemplate=f"first: {head_name(head)}, %{{y:.2f}}<extra></extra>",
+        mode="markers+text",
+        text=[head_name(head)],
+        textposition="top left",
+        textfont={"size": 12},
+        marker={"size": 10, "color": colour, "line": {"color": palette.paper, "width": 1.5}},
+        legendgroup=f"{score.replace('_', '-')} score",
+        showlegend=False,
         meta={"pick": "checkpoint"},
-        **{"legendgroup": f"{title} score", "showlegend": False, "name": f"{title} score"},
     )
-    tokens = tokens_in_words(point.tokens)
-    return f"{title.capitalize()}: {head_name(head)} first reached {STRIPE:g}, at {tokens} tokens."
 
 
-def _mark(figure: go.Figure, history: History, at: int | None, palette: Palette) -> None:
+def _marks(history: History, at: int | None, palette: Palette) -> list[dict[str, Any]]:
     """A band where the second-copy loss falls fastest, and a line at the checkpoint on show.
 
     The untrained model has no place on a log axis: its line stands at the left edge.
     """
-    change = phase_change(history)
+    marks, change = [], phase_change(history)
     if change is not None:
         before, after = (history.checkpoints[index].tokens for index in (change - 1, change))
-        figure.add_shape(
-            type="rect",
-            name="the change",
-            showlegend=True,
-            fillcolor=palette.selected,
-            opacity=0.22,
-            line_width=0,
-            **{"x0": before, "x1": after, "y0": 0, "y1": 1, "yref": "y domain"},
-        )
-    if at is not None and history.checkpoints[at].tokens > 0:
-        frame.level(figure, "checkpoint on show", palette.selected, x=history.checkpoints[at].tokens)
-    elif at is not None:
-        frame.level(figure, "checkpoint on show", palette.selected, x=0)
-        figure.layout.shapes[-1].update(xref="x domain")
+        marks.append(frame.band(before, after, palette.selected, opacity=0.22, name="the change"))
+    if at is not None:
+        tokens = history.checkpoints[at].tokens
+        line = frame.level("checkpoint on show", palette.selected, x=tokens)
+        marks.append(line if tokens > 0 else {**line, "xref": "x domain"})
+    return marks
 
 
 def _change_in_words(history: History) -> str:

@@ -17,7 +17,7 @@ STATES = {  # (address, what must stand before the look)
     "patching-30-layers": (f"{SMOLLM2}&tab=patching", "#patching-grid [role=gridcell]"),
     "circuit": ("?model=mini-2l&tab=circuit&head=1.2&edge=0.2>1.2", "#circuit-diagram svg"),
     "circuit-30-layers": (f"{SMOLLM2}&tab=circuit", "#circuit-diagram svg"),
-    "training": ("?tab=training", "#training-loss svg"),
+    "training": ("?tab=training", "#training-loss .main-svg"),
     "about": ("?tab=about", "#about h2"),
 }
 WIDTHS = (390, 768, 1280, 1920)

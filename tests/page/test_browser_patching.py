@@ -28,7 +28,7 @@ def cell(page, layer, head):
 def test_the_bundled_result_is_there_at_once_and_the_metric_switches(visit):
     page = visit(MINI, ready=GRID)
     expect(page.locator("#patching-headline")).to_contain_text("Bundled")
-    expect(page.locator("#patching-bars svg")).to_have_attribute("aria-label", re.compile("clean 0.5"))
+    expect(page.locator("#patching-bars .ih-plot")).to_have_attribute("aria-label", re.compile("clean 0.5"))
     expect(page.locator("#sets-headline")).to_contain_text("first 5 heads")
     expect(page.locator("#patching-prompts .ip-differs").first).to_be_visible()
     page.get_by_label("Probability", exact=True).check()

@@ -4,6 +4,9 @@ import json
 from dataclasses import replace
 
 import pytest
+from induction.ui.patching_runs import sets_steps, sweep_steps
+from induction.ui.patching_settings import Sweep, Together, shown_sets, shown_sweep
+from plotly.graph_objects import Figure
 
 from induction.base import InputError, finish
 from induction.data_gen.pairs import pairs
@@ -12,8 +15,6 @@ from induction.patching import results
 from induction.patching.heads import patch_heads, patch_set
 from induction.patching.interventions import DIRECTIONS, METRICS
 from induction.ui import patching_settings as settings
-from induction.ui.patching_runs import sets_steps, sweep_steps
-from induction.ui.patching_settings import Sweep, Together, shown_sets, shown_sweep
 from induction.ui.tabs import patching as tab
 from induction.ui.tabs import patching_cards as cards
 
@@ -133,7 +134,7 @@ def test_texts_of_visitors_are_escaped():
     assert shown[0]["state"] in ("done", "error")
     drawn = tab.draw(MINI, "1.7", "probability", *values(sweep), "")
     rendered = [part for part in drawn if isinstance(part, str)]
-    rendered += [part["svg"] for part in drawn if isinstance(part, dict) and "svg" in part]
+    rendered += [json.dumps(part["figure"]) for part in drawn if isinstance(part, dict) and "figure" in part]
     assert len(rendered) > 4
     assert not any("<img" in part for part in rendered)
     assert "ip-differs" in cards.prompts(shown_sweep(MINI, sweep))
@@ -179,10 +180,10 @@ def test_exports_are_what_is_on_show():
     name, text = tab.export("json", asked)
     assert (name, results.from_json(text)) == ("patching-mini-2l-heads.json", results.bundled("mini-2l"))
     assert tab.export("csv", asked)[1].startswith("layer,head,")
-    assert tab.export("svg", asked)[1].startswith("<svg")
+    assert isinstance(tab.export("svg", asked)[1], Figure)
     sets = {**asked, "what": "sets", "top_k": 4}
     assert len(json.loads(tab.export("json", sets)[1])["sets"]) == 4
-    assert tab.export("svg", sets)[1].startswith("<svg")
+    assert isinstance(tab.export("svg", sets)[1], Figure)
     for damaged in ({"n_pairs": "many"}, {"form": "x"}, {"component": "q"}):
         with pytest.raises(InputError):
             tab.export("json", {**asked, **damaged})

@@ -177,7 +177,7 @@ def test_plotlys_script_comes_compressed_after_the_first_result(visit):
 def test_streams_of_events_are_not_compressed_and_steps_arrive_one_by_one(app_url):
     """Two steps of a live scan, read raw as a program does that accepts compressed answers."""
     headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip"}
-    arguments = json.dumps({"data": ["mini-2l", 30, 60, "random", 0]}).encode()
+    arguments = json.dumps({"data": ["mini-2l", 30, 60, "random", 0, True]}).encode()
     call = f"{app_url}gradio_api/call/scan"
     asked = urllib.request.urlopen(urllib.request.Request(call, arguments, headers), timeout=30)
     event = json.load(asked)["event_id"]

@@ -178,8 +178,8 @@ def test_the_promised_functions():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m: analysis.scan(m, scores=("inductoin",)), "choose from induction"),
-        (lambda m: analysis.scan(m, scores=()), "at least one score; choose from induction"),
+        (lambda m: analysis.scan(m, scores=("inductoin",)), "choose one of induction"),
+        (lambda m: analysis.scan(m, scores=()), "at least one score; choose one of induction"),
         (lambda m: analysis.get_top_induction_heads(m, top_k=-1), "give 1 or more"),
         (lambda m: analysis.get_top_induction_heads(m, top_k=0), "give 1 or more"),
         (lambda m: analysis.scan(m, length=1000), "context of 256"),

@@ -70,16 +70,6 @@ def test_what_is_no_norm_is_told_apart():
         norm_of(torch.nn.Tanhshrink(), 8, x)
 
 
-def test_heads_and_the_rest_sum_to_the_logits(model):
-    pair = models.a_pair(model)
-    found = direct_logit_attribution(model, [pair])
-    with torch.no_grad():
-        logits = model(torch.tensor([pair.clean]))[0, -1]
-    difference = float(logits[pair.answer] - logits[pair.distractor])
-    assert found.total == pytest.approx(difference, abs=1e-4)
-    assert np.sum(found.mean) + found.rest == pytest.approx(difference, abs=1e-4)
-
-
 def with_output(module, change):
     """Changes what a module gives out, as a model would that does something nobody knows of."""
     return module.register_forward_hook(lambda module, arguments, output: change(output))

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from functools import cache
 
 import models
 import numpy as np
@@ -15,66 +14,47 @@ from induction.base import InputError
 from induction.circuit import results
 from induction.circuit.composition import composition, random_baseline
 from induction.circuit.copying import copying
-from induction.circuit.head_weights import weights
 from induction.circuit.paths import iter_path_patch, path_patch
 from induction.circuit.results import INPUTS
 from induction.circuit.trace import circuit, iter_circuit
 from induction.data_gen.pairs import PromptPair, pairs
 from induction.model import load_model
-from induction.model.anatomy import norm_of
 from induction.patching import results as patching_results
+from induction.patching.heads import patch_heads
 from induction.results import bundled
 
-# Composition
+# Composition, of a native model; the table of architectures (test_architectures.py) has all that is not native
 
 
 def dense(model, sender, receiver, distance):
-    """Q-, K- and V-composition by their definition, with matrices of d_model x d_model; ``distance`` turns W_QK."""
+    """Q-, K- and V-composition by their definition, with matrices of d_model x d_model, and the size of W_QK.
+
+    Args:
+        distance: of query and key, by which the model's own rotation turns W_QK.
+    """
+    centre = torch.eye(model.cfg.d_model) - 1 / model.cfg.d_model
+    rows = torch.eye(model.cfg.d_head)[None, :, None].expand(
+        -1, -1, distance + 1, -1
+    )  # [1, row, pos, d_head]
+    turn = model.original_model.rotary.apply_rope(rows, rows)[0][0, :, distance]
 
     def maps(layer, head):
         block = model.blocks[layer]
-        group = model.cfg.n_heads // block.attn.W_K.shape[0]
-        norm = getattr(block.ln1.original_component, "weight", torch.ones(model.cfg.d_model))
-        centre = torch.eye(model.cfg.d_model)
-        if isinstance(block.ln1.original_component, torch.nn.LayerNorm):
-            centre = centre - 1 / model.cfg.d_model
-        read = centre @ torch.diag(norm)
-        q, k, v = (
-            read @ block.attn.W_Q[head],
-            read @ block.attn.W_K[head // group],
-            read @ block.attn.W_V[head // group],
-        )
-        return q @ turn(distance) @ k.T, v @ block.attn.W_O[head] @ centre
+        read = centre @ torch.diag(block.ln1.original_component.weight)
+        q, k, v = (read @ getattr(block.attn, f"W_{which}")[head] for which in "QKV")
+        return q @ turn @ k.T, v @ block.attn.W_O[head] @ centre
 
-    def turn(distance):
-        """The rotation of the model itself, read off its attention module."""
-        eye = torch.eye(model.cfg.d_head)
-        if not distance:
-            return eye
-        rows = eye[None, :, None].expand(-1, -1, distance + 1, -1)  # [1, row, pos, d_head]
-        positions = torch.arange(distance + 1)[None]
-        if "rotary_emb" not in model._modules:
-            return model.original_model.rotary.apply_rope(rows, rows)[0][0, :, distance]
-        from transformers.models.gpt_neox.modeling_gpt_neox import apply_rotary_pos_emb
-
-        cos, sin = model.original_model.get_decoder().rotary_emb(rows, positions)
-        return apply_rotary_pos_emb(rows, rows, cos, sin)[0][0, :, distance]
-
-    with torch.no_grad():
-        return _ratios(maps(*sender)[1], *maps(*receiver))
-
-
-def _ratios(ov, qk, ov_after):
     size = torch.linalg.matrix_norm
-    return [size(ov @ m) / size(m) / size(ov) for m in (qk, qk.T, ov_after)], size(qk)
+    with torch.no_grad():
+        ov, (qk, ov_after) = maps(*sender)[1], maps(*receiver)
+        return [size(ov @ m) / size(m) / size(ov) for m in (qk, qk.T, ov_after)], size(qk)
 
 
-def test_composition_is_that_of_dense_matrices(model):
-    receiver, distances = (model.cfg.n_layers - 1, 1), [0]
-    if model.cfg.positional_embedding_type == "rotary":
-        distances = range(1, 65)
+def test_composition_is_that_of_dense_matrices():
+    model = models.native(n_layers=3)
+    receiver, distances = (2, 1), range(1, 65)
     found = composition(model, receiver).measured
-    for sender in [(0, 0), (0, 3), (model.cfg.n_layers - 2, 2)]:
+    for sender in [(0, 0), (0, 3), (1, 2)]:
         per_distance = [dense(model, sender, receiver, distance) for distance in distances]
         sizes = torch.stack([size for _, size in per_distance])
         for at, name in enumerate("qkv"):
@@ -123,41 +103,12 @@ def test_composition_into_the_first_layer_is_refused(planted):
         composition(planted, (7, 0))
 
 
-def test_folding_keeps_what_a_head_reads(model):
-    """Of any residual stream, folded weights read what norm and weights read together, up to the norm's scale."""
-    block = model.blocks[1]
-    x = torch.randn(5, model.cfg.d_model, generator=torch.Generator().manual_seed(0))
-    norm = block.ln1
-    bias = getattr(norm.original_component, "bias", None)
-    with torch.no_grad():
-        seen = (norm(x[None])[0] - (0 if bias is None else bias)) @ block.attn.W_Q[1]
-    scale = (
-        x.std(-1, correction=0)
-        if isinstance(norm.original_component, torch.nn.LayerNorm)
-        else x.norm(dim=-1) / model.cfg.d_model**0.5
-    )
-    read = norm_of(norm, model.cfg.d_model, x).reading(block.attn.W_Q[1])
-    assert torch.allclose(x @ read / scale[:, None], seen, atol=1e-3)
-    assert torch.allclose(weights(model, range(1, 2))[1].q[1].float(), read, atol=1e-6)
+# Path patching; TransformerLens has none of shared keys, which the table of architectures has
 
 
-# Path patching
-
-
-@cache
-def ungrouped(model):
-    """The same model with keys and values of its own for every head, because TransformerLens refuses shared ones."""
-    group = model.cfg.n_heads // model.blocks[0].attn.W_K.shape[0]
-    if group == 1:
-        return model
-    twin = models.llama(n_layers=model.cfg.n_layers, n_groups=model.cfg.n_heads)
-    own, copied = model.original_model.state_dict(), twin.original_model.state_dict()
-    for name, values in copied.items():
-        given = own[name]
-        if given.shape != values.shape:  # rows of a key or value projection, d_head for each group
-            given = given.unflatten(0, (-1, model.cfg.d_head)).repeat_interleave(group, 0).flatten(0, 1)
-        values.copy_(given)
-    return twin
+@pytest.fixture(scope="module", params=["gpt2", "neox", "native"])
+def ungrouped(request):
+    return models.BUILDERS[request.param]()
 
 
 def with_hooks(model, tokens, change, receiver, through, target):
@@ -188,8 +139,8 @@ def with_hooks(model, tokens, change, receiver, through, target):
 
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 @pytest.mark.parametrize("through", INPUTS)
-def test_paths_are_those_of_transformer_lens(model, through, direction):
-    twin = ungrouped(model)
+def test_paths_are_those_of_transformer_lens(ungrouped, through, direction):
+    model = ungrouped
     supported = type(model.original_model).__name__ != "NativeModel"  # TransformerLens has no such path there
     pair = models.a_pair(model, at=3, copied=3)
     receiver = (model.cfg.n_layers - 1, 2)
@@ -204,32 +155,28 @@ def test_paths_are_those_of_transformer_lens(model, through, direction):
     effects = found.effects[through]
     looks_here = found.corrupted if direction == "denoise" else found.clean
     with torch.no_grad():
-        assert torch.allclose(twin(here), model(here), atol=1e-4)
-        (_, here_cache), (_, there_cache) = twin.run_with_cache(here), twin.run_with_cache(there)
-        start, end = metric(twin(here)), metric(twin(there))
+        (_, here_cache), (_, there_cache) = model.run_with_cache(here), model.run_with_cache(there)
+        start, end = metric(model(here)), metric(model(there))
         for layer, head in [(0, 1), (receiver[0] - 1, model.cfg.n_heads - 1)]:
             patched = float(start + effects["answer"].mean[layer][head] * (end - start))
             if supported:
                 expected = oracle.get_act_patch_direct_path(
-                    twin, here, there_cache, here_cache, metric, layer, head, through, verbose=False
+                    model, here, there_cache, here_cache, metric, layer, head, through, verbose=False
                 )[receiver]
                 assert patched == pytest.approx(float(expected), abs=1e-4)
             z = f"blocks.{layer}.attn.hook_z"
-            change = (there_cache[z] - here_cache[z])[:, :, head] @ twin.blocks[layer].attn.W_O[head]
-            logits, looks = with_hooks(twin, here, change, receiver, through, target=4)
+            change = (there_cache[z] - here_cache[z])[:, :, head] @ model.blocks[layer].attn.W_O[head]
+            logits, looks = with_hooks(model, here, change, receiver, through, target=4)
             assert patched == pytest.approx(float(metric(logits)), abs=1e-4)
             looked = looks_here["attention"] + sign * effects["attention"].mean[layer][head]
             assert looked == pytest.approx(looks, abs=1e-5)
 
 
-def test_the_whole_input_through_keys_is_the_patch_of_the_keys(model):
+def test_the_whole_input_through_keys_is_the_patch_of_the_keys(ungrouped):
     """Everything the keys read from the other run: the same as copying the head's keys from there."""
-    from induction.patching.heads import patch_heads
-
-    model = ungrouped(model)
-    pair, receiver = models.a_pair(model, at=3, copied=3), (1, 2)
-    whole = path_patch(model, receiver, [pair], through=["k"]).effects["k"]["answer"].whole
-    effects = patch_heads(model, [pair], component="k").effects["logit_difference"]
+    pair, receiver = models.a_pair(ungrouped, at=3, copied=3), (1, 2)
+    whole = path_patch(ungrouped, receiver, [pair], through=["k"]).effects["k"]["answer"].whole
+    effects = patch_heads(ungrouped, [pair], component="k").effects["logit_difference"]
     assert whole == pytest.approx(effects.mean[1][2], abs=1e-4)
 
 
@@ -281,32 +228,22 @@ def test_what_cannot_be_path_patched_is_refused_in_a_sentence(planted):
 # Copying
 
 
-def test_copying_is_that_of_the_dense_map(model):
-    head = (1, 2)
-    block, vocabulary = model.blocks[1], torch.arange(model.cfg.d_vocab)
-    group = model.cfg.n_heads // block.attn.W_V.shape[0]
-    layer_norm = isinstance(block.ln1.original_component, torch.nn.LayerNorm)
-
-    def normed(x, weight, eps):
-        x = x - x.mean(-1, keepdim=True) if layer_norm else x
-        return weight * x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt()
-
+def test_copying_is_that_of_the_dense_map():
+    """Of a native model, as above."""
+    model, (layer, head) = models.native(), (1, 2)
+    block, vocabulary = model.blocks[layer], torch.arange(model.cfg.d_vocab)
+    norm = block.ln1.original_component
     with torch.no_grad():
-        embedded = model.embed(vocabulary[None])[0]
-        if "mlp" in model.blocks[0].submodules:
-            embedded = embedded + model.blocks[0].mlp(model.blocks[0].ln2(embedded[None]))[0]
-        norm = block.ln1.original_component
-        read = normed(embedded, norm.weight, norm.eps if layer_norm else norm.variance_epsilon)
-        out = block.attn.W_V[head[1] // group] @ block.attn.W_O[head[1]]
-        out = out - out.mean(-1, keepdim=True) if layer_norm else out
+        read = norm(model.embed(vocabulary[None])[0]) - norm.bias
+        out = block.attn.W_V[head] @ block.attn.W_O[head]
+        out = out - out.mean(-1, keepdim=True)
         dense = read @ out @ torch.diag(model.ln_final.original_component.weight) @ model.W_U
         dense = (dense - dense.mean(1, keepdim=True)).double()
     eigenvalues = np.linalg.eigvals(dense.numpy())
     ranks = (dense >= dense.diagonal()[:, None]).sum(1) - 1
-    found = copying(model, head, slice_bytes=2**16)
-    assert found.eigenvalue == pytest.approx(
-        float(eigenvalues.sum().real / np.abs(eigenvalues).sum()), abs=1e-4
-    )
+    found = copying(model, (layer, head), slice_bytes=2**16)
+    expected = float(eigenvalues.sum().real / np.abs(eigenvalues).sum())
+    assert found.eigenvalue == pytest.approx(expected, abs=1e-4)
     assert found.top1 == pytest.approx(float((ranks < 1).double().mean()), abs=1e-6)
     assert found.top5 == pytest.approx(float((ranks < 5).double().mean()), abs=1e-6)
     assert found.n_tokens == model.cfg.d_vocab

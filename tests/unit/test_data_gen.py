@@ -138,7 +138,10 @@ def test_every_repeat_found_is_one(ids):
         (lambda m: data_gen.get_token_set("random"), "pass model="),
         (lambda m: data_gen.generate_repeated_sequence(["a", "b"]), "needs 13 distinct words"),
         (lambda m: data_gen.generate_repeated_sequence(LETTERS, prefix_length=-1), "0 or more"),
-        (lambda m: data_gen.generate_repeated_sequence(LETTERS, corruption="x"), "'first_a' or 'target'"),
+        (
+            lambda m: data_gen.generate_repeated_sequence(LETTERS, corruption="x"),
+            "choose one of first_a, target",
+        ),
         (lambda m: data_gen.repeated_batch(m, n_prompts=0), "at least 1 prompt"),
         (lambda m: data_gen.repeated_batch(m, length=1), "at least 2 tokens"),
         (lambda m: data_gen.repeated_batch(m, seed=-1), "seed is 0 or more"),

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
+from induction.ui.live_circuit import Settings
+from induction.ui.patching_settings import Sweep, Together
 from scipy import stats
 
-from induction.base import InputError, mean_interval
+from induction.base import InputError, Progress, finished, mean_interval
 from induction.circuit import results as circuits
 from induction.circuit.paths import path_patch
 from induction.cli import main
@@ -22,9 +27,16 @@ from induction.patching.ablation import ablate_set, reference_set
 from induction.patching.attribution import attribution_patching, direct_logit_attribution
 from induction.patching.effects import effects_of, measure
 from induction.patching.heads import patch_heads, patch_set
-from induction.patching.interventions import ABLATIONS, METRICS, Ablation, Metric, random_sets
-from induction.ui.live_circuit import Settings
-from induction.ui.patching_settings import Sweep, Together
+from induction.patching.interventions import (
+    ABLATIONS,
+    METRICS,
+    Ablation,
+    Activation,
+    Loss,
+    Metric,
+    RunOrder,
+    random_sets,
+)
 from induction.ui.tabs import circuit_cards, patching_cards
 from induction.ui.tabs import patching as patching_tab
 from induction.viz import patching as figures
@@ -339,11 +351,47 @@ def test_effects_that_contradict_themselves_are_refused(damage, message):
 # Declarations and seeds
 
 
-def test_nothing_is_declared_without_what_it_does():
-    with pytest.raises(TypeError, match="values"):
-        Ablation("half", "Half", "The head's output is halved.")
-    with pytest.raises(TypeError, match="of"):
-        Metric("rank", "Rank", "Rank of the answer.", unit="", floor=1.0)
+@pytest.mark.parametrize(
+    ("kind", "rest", "missing"),
+    [
+        (Ablation, {}, "values"),
+        (Metric, {"unit": "", "floor": 1.0}, "of"),
+        (Loss, {"unit": "nats"}, "of"),
+        (Activation, {}, "replace"),
+        (RunOrder, {}, "order.*moved"),
+    ],
+)
+def test_nothing_is_declared_without_what_it_does(kind, rest, missing):
+    with pytest.raises(TypeError, match=missing):
+        kind("name", "Title", "Meaning.", **rest)
+
+
+def test_the_twin_of_a_generator_has_its_arguments_and_returns_its_result():
+    def iter_count(n: int, *, step: int = 1) -> Iterator[Progress[Fraction]]:
+        """Count.
+
+        Args:
+            n: how far.
+
+        Yields:
+            Progress.
+
+        Raises:
+            InputError: never.
+        """
+        yield Progress(0, n, "begun")
+        yield Progress(n, n, "done", Fraction(n, step))
+
+    count = finished(iter_count)
+    assert count(3, step=2) == Fraction(3, 2)
+    assert count.__name__ == "count"
+    parameters, given = (inspect.signature(function) for function in (count, iter_count))
+    assert parameters.parameters == given.parameters
+    assert parameters.return_annotation == "Fraction"
+    said = [part in count.__doc__ for part in ("n: how far.", "InputError: never.", "Yields")]
+    assert said == [True, True, False]
+    with pytest.raises(TypeError):
+        count(3, steps=2)
 
 
 def test_a_declared_ablation_is_what_is_run(planted, monkeypatch):

@@ -24,7 +24,8 @@ def said(notebook: nbformat.NotebookNode) -> list[tuple[int, str]]:
             elif output.output_type == "stream":
                 texts.append((index, output.text))
             elif CHART in output.data:
-                texts.append((index, " ".join(map(str, output.data[CHART]["layout"]["meta"].values()))))
+                meta = output.data[CHART]["layout"]["meta"]
+                texts.append((index, f"{meta['title']}: {meta['protocol']}"))
             elif "image/svg+xml" in output.data:
                 label = re.search(r'aria-label="([^"]*)"', output.data["image/svg+xml"])
                 texts.append((index, label[1]))

@@ -13,7 +13,6 @@ from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from induction.analysis import scanning as analysis
 from induction.analysis.scanning import scan
 from induction.data_gen.pairs import pairs
 from induction.data_gen.sequences import repeated_batch
@@ -139,20 +138,3 @@ def test_patching_extreme_shapes(n_layers, n_heads):
     result = patch_heads(model, [pair])
     patched = result.effects["logit_difference"].patched[0][n_layers - 1][0]
     assert patched == pytest.approx(float(logits[pair.answer] - logits[pair.distractor]), abs=2e-5)
-
-
-def test_splitting_a_scan_into_batches_changes_nothing(monkeypatch):
-    model = load_native(WEIGHTS / "mini-2l")
-    whole = scan(model, n_prompts=6, length=15, seed=1)
-    monkeypatch.setattr(analysis, "BATCH_BYTES", 1)
-    one_by_one = scan(model, n_prompts=6, length=15, seed=1)
-    for name, scores in whole.scores.items():
-        np.testing.assert_allclose(scores.per_prompt, one_by_one.scores[name].per_prompt, atol=2e-6)
-
-
-def test_splitting_a_sweep_into_batches_changes_nothing():
-    model = load_native(WEIGHTS / "mini-2l")
-    prompts = pairs(model, 2, seed=1)
-    whole, split = (patch_heads(model, prompts, max_bytes=size) for size in (1 << 29, 1))
-    for metric, effect in whole.effects.items():
-        np.testing.assert_allclose(effect.patched, split.effects[metric].patched, atol=2e-5)

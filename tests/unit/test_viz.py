@@ -103,6 +103,8 @@ def test_every_chart_keeps_the_frame(name):
     assert name == "attention" or any(re.search(r"\(|number|index|tokens|k,", one) for one in names)
     assert (layout.hovermode == "x unified") == (name in CURVES)
     assert (layout.dragmode == "select") == ("scatter" in name)
+    for trace in figure.data:
+        assert trace.name if trace.showlegend else trace.type == "heatmap" or trace.showlegend is False
     assert "sendChartToCloud" in layout.modebar.remove
     assert not frame.CONFIG["showSendToCloud"]
 
@@ -163,11 +165,20 @@ def test_a_grid_holds_every_head_with_its_interval():
     for layer, row in enumerate(trace.customdata):
         for head, cell in enumerate(row):
             ends = [score.mean[layer][head], score.low[layer][head], score.high[layer][head]]
-            assert cell == [f"{layer}.{head}", *ends]
-            for end in ends:
-                assert f"{end:.2f}"[:-1] in trace.hovertext[layer][head]
+            assert cell[:-1] == [f"{layer}.{head}", *ends]
+            assert cell[-1] == frame.interval(*ends[1:])
+    assert {f"%{{customdata[{at}]" for at in (0, 1, 4)} <= set(
+        re.findall(r"%{customdata\[\d\]", trace.hovertemplate)
+    )
     outlines = [(box.x0, box.y0) for box in CHARTS["grid"]().layout.shapes]
     assert outlines == [(2.5, 0.5), (1.5, -0.5), (6.5, 0.5)]
+
+
+@pytest.mark.parametrize("name", results.bundled_names())
+def test_every_bundled_scan_is_drawn_whole(name):
+    found = results.bundled(name)
+    for score in found.scores:
+        assert np.shape(scan.grid(found, score).data[0].z) == (found.n_layers, found.n_heads)
 
 
 def test_an_effect_map_is_centred_on_nothing_and_leaves_gaps():
@@ -302,7 +313,7 @@ def test_training_marks_the_change_and_the_checkpoint_on_show():
         (band,) = shape(figure, "the change")
         assert (band.x0, band.x1) == (10_000, 100_000)
         (line,) = shape(figure, "checkpoint on show")
-        assert (line.x0, line.xref) == (1_000_000, "x")
+        assert (line.x0, line.xref) == (1_000_000, None)
         (line,) = shape(draw(history(), at=0), "checkpoint on show")
         assert (line.x0, line.xref) == (0, "x domain")
         assert "10 k to 100 k tokens" in figure.layout.meta["protocol"]
