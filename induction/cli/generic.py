@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from induction.analysis.scores import SCORES
 from induction.base import InputError
@@ -13,14 +12,9 @@ from induction.cli.common import Commands, add_model, add_output, add_settings, 
 from induction.experiment import Experiment, experiments
 from induction.patching.interventions import METRICS
 
-_METRIC = {"flag": "--metric", "choices": list(METRICS), "default": "logit_difference"}
-#: What heads are ranked by, where there is a choice.
-BY: dict[str, dict[str, Any]] = {
-    "scan": {"flag": "--score", "choices": list(SCORES), "default": "induction"},
-    "heads": _METRIC,
-    "together": _METRIC,
-    "ablation": _METRIC,
-}
+#: What heads are ranked by, where there is a choice: flag, choices, default.
+METRIC = ("--metric", METRICS, "logit_difference")
+BY = {"scan": ("--score", SCORES, "induction"), **dict.fromkeys(("heads", "together", "ablation"), METRIC)}
 
 
 def add(commands: Commands) -> None:
@@ -28,8 +22,10 @@ def add(commands: Commands) -> None:
         parser = commands.add_parser(name, help=experiment.help)
         add_model(parser)
         add_settings(parser, experiment.settings)
-        if more := dict(BY.get(name, {})):
-            parser.add_argument(more.pop("flag"), dest="by", help="what heads are ranked by", **more)
+        if name in BY:
+            flag, choices, default = BY[name]
+            ranked = f"what heads are ranked by (default {default})"
+            parser.add_argument(flag, dest="by", choices=list(choices), default=default, help=ranked)
         if name == "scan":
             parser.add_argument("--top", type=int, default=10, metavar="K", help="heads to list (default 10)")
         add_output(parser)

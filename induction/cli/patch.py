@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from induction.base import InputError, Progress, parse_heads
 from induction.cli.common import Commands, add_model, add_output, add_settings, asked, deliver, run
+from induction.cli.generic import METRIC
 from induction.experiment import experiments
 from induction.patching.experiments import METHODS, OWN, PairSettings, TogetherSettings
 from induction.patching.interventions import ABLATIONS, METRICS
@@ -17,9 +18,6 @@ from induction.patching.interventions import ABLATIONS, METRICS
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-    from induction.analysis.result import Scan
-
-METRIC = "logit_difference"
 METHODS_HELP = (
     "exact: one forward pass per head, or the same numbers faster; estimate: attribution patching, a first-order "
     "estimate of all heads at once; direct: direct logit attribution, what each head itself writes towards the answer"
@@ -32,7 +30,7 @@ def add(commands: Commands) -> None:
     unsaid = dict.fromkeys(("direction", "component", "clean", "corrupted", "heads", "top_k"))
     add_settings(patch, TogetherSettings, form="first_a", n_random=0, **unsaid)
     patch.add_argument("--ablate", choices=list(ABLATIONS), help="remove heads instead of patching them")
-    patch.add_argument("--metric", choices=list(METRICS), default=METRIC, help="what heads are ranked by")
+    patch.add_argument("--metric", choices=list(METRICS), default=METRIC[2], help="what heads are ranked by")
     patch.add_argument("--method", choices=[*METHODS, "direct"], default="exact", help=METHODS_HELP)
     add_output(patch)
     patch.set_defaults(run=_run)
@@ -40,20 +38,16 @@ def add(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     _check(options)
-    own = {} if options.clean is None else {"form": OWN}
-    if options.ablate:
-        experiment, own["ablation"] = experiments()["ablation"], options.ablate
-        experiment = replace(experiment, run=partial(_ablate, options))
-    elif options.top is not None:
-        experiment = experiments()["together"]
-        experiment = replace(experiment, run=partial(_top, options, experiment.run), known=())
-    elif options.heads is not None:
-        experiment = experiments()["together"]
-    else:
-        experiment = experiments()["heads"]
-        if options.method == "direct":
-            experiment, options.method = replace(experiment, run=_direct), None
-    deliver(options, run(options, experiment, asked(options, experiment.settings, **own)), by=options.metric)
+    name = "ablation" if options.ablate else "heads" if options.heads is options.top is None else "together"
+    experiment, given = experiments()[name], {"ablation": options.ablate} if options.ablate else {}
+    if options.clean is not None:
+        given["form"] = OWN
+    if options.method == "direct":
+        experiment, given["method"] = replace(experiment, run=_direct), "exact"
+    elif name != "heads":
+        experiment = replace(experiment, run=partial(_sets, options), known=())
+    settings = asked(options, experiment.settings, **given)
+    deliver(options, run(options, experiment, settings), by=options.metric)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -92,36 +86,30 @@ def _direct(model: TransformerBridge, settings: PairSettings) -> Iterator[Progre
     yield Progress(1, 1, "done", result)
 
 
-def _ablate(options: argparse.Namespace, model: TransformerBridge, settings: Any) -> Iterator[Progress[Any]]:
-    """As the experiment, with as many sequences for the losses as prompts, and the first heads where they are asked."""
+def _sets(options: argparse.Namespace, model: TransformerBridge, settings: Any) -> Iterator[Progress[Any]]:
+    """As the experiments, but the first heads are those of a scan with the seed that was asked for, they can be ablated
+    too, and the losses of an ablation are of as many sequences as there are prompts."""
+    from induction.analysis.scanning import iter_scan
     from induction.patching.ablation import iter_ablate
-    from induction.patching.heads import NamedSet, top_k_sets
+    from induction.patching.heads import NamedSet, iter_patch_sets, top_k_sets
 
+    n_layers, n_heads = model.cfg.n_layers, model.cfg.n_heads
     sets = None
     if options.heads is not None:
-        sets = [NamedSet("heads", parse_heads(options.heads, model.cfg.n_layers, model.cfg.n_heads))]
+        sets = [NamedSet("heads", parse_heads(options.heads, n_layers, n_heads))]
     elif options.top is not None:
-        scan = yield from _scanned(options, model)
-        sets = top_k_sets(scan.ranked(), options.top)
-    asked = {"n_random": settings.n_random, "seed": settings.seed, "n_prompts": options.prompts}
-    yield from iter_ablate(model, sets, kind=settings.ablation, pairs=settings.prompts(model), **asked)
-
-
-def _top(
-    options: argparse.Namespace, together: Any, model: TransformerBridge, settings: Any
-) -> Iterator[Progress[Any]]:
-    scan = yield from _scanned(options, model)
-    yield from together(model, settings, scan=scan)
-
-
-def _scanned(options: argparse.Namespace, model: TransformerBridge) -> Generator[Progress[Any], None, Scan]:
-    """Induction scores with the seed that was asked for, as many heads as shall be edited being there."""
-    from induction.analysis.scanning import iter_scan
-
-    n_heads = model.cfg.n_layers * model.cfg.n_heads
-    if not 1 <= options.top <= n_heads:
-        raise InputError(f"--top counts heads of this model: give 1 to {n_heads}, not {options.top}.")
-    for step in iter_scan(model, scores=("induction",), loss=False, seed=options.seed):
-        yield Progress(step.done, step.total, step.label)
-    assert step.result is not None  # the last step carries it
-    return step.result
+        if not 1 <= options.top <= n_layers * n_heads:
+            raise InputError(
+                f"--top counts heads of this model: give 1 to {n_layers * n_heads}, not {options.top}."
+            )
+        for step in iter_scan(model, scores=("induction",), loss=False, seed=options.seed):
+            yield Progress(step.done, step.total, f"induction scores: {step.label}")
+        sets = top_k_sets(step.result.ranked(), options.top)
+    pairs, random = settings.prompts(model), {"n_random": settings.n_random, "seed": settings.seed}
+    if options.ablate:
+        yield from iter_ablate(
+            model, sets, kind=options.ablate, pairs=pairs, n_prompts=options.prompts, **random
+        )
+    else:
+        copied = {"direction": settings.direction, "component": settings.component}
+        yield from iter_patch_sets(model, pairs, sets, **copied, **random)

@@ -1,7 +1,5 @@
 """A scan of models of other families: losses are the model's own, and layers that cannot see far say so."""
 
-from dataclasses import replace
-
 import models
 import numpy as np
 import pytest
@@ -9,11 +7,11 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
-from induction import results
 from induction.analysis import scanning as analysis
+from induction.analysis.reading import remarks
+from induction.analysis.result import Scan
 from induction.data_gen import sequences as data_gen
 from induction.model import load_model
-from induction.ui.tabs import scan as scan_tab
 
 L = 30  # tokens per copy
 TOO_SHORT, LONG_ENOUGH = 8, 2 * L  # windows
@@ -80,30 +78,27 @@ def test_a_window_shorter_than_the_repeat_is_said_and_not_taken_for_zero(windowe
     induction = scan.scores["induction"]
     assert induction.reach == [0, 0]
     assert np.array(induction.mean).max() == 0
-    said = " ".join(results.remarks(scan, "induction"))
+    said = " ".join(remarks(scan, "induction"))
     assert "all layers" in said
     assert "cannot see" in said
-    assert "chance" not in results.verdict(scan)
-    assert "sees" in results.verdict(scan)
-    assert said in scan_tab.remarks(scan, "induction")
+    assert "chance" not in scan.verdict()
+    assert "sees" in scan.verdict()
     assert scan.scores["previous_token"].reach == [1, 1]
-    assert not results.remarks(scan, "previous_token")
+    assert not remarks(scan, "previous_token")
     partly = scan.scores["first_token"].reach[0]  # the first queries still see position 0
     assert 0 < partly < 0.3
-    assert f"{partly:.2f}" in " ".join(results.remarks(scan, "first_token"))
-    assert results.from_json(results.to_json(scan)) == scan
+    assert f"{partly:.2f}" in " ".join(remarks(scan, "first_token"))
+    assert Scan.from_json(scan.to_json()) == scan
 
 
 def test_a_window_is_said_of_a_single_text_too(windowed):
     copy = list(range(20, 20 + L))
-    assert any(
-        "cannot see" in text for text in results.remarks(analysis.analyze_induction_heads(windowed, copy * 2))
-    )
+    assert any("cannot see" in text for text in remarks(analysis.analyze_induction_heads(windowed, copy * 2)))
 
 
 def test_a_window_longer_than_the_repeat_is_no_matter(tmp_path):
     wide = load_model(saved(tmp_path / "wide", "Mistral", **SHAPE, sliding_window=LONG_ENOUGH))
-    assert not results.remarks(analysis.scan(wide, n_prompts=5, length=L, loss=False), "induction")
+    assert not remarks(analysis.scan(wide, n_prompts=5, length=L, loss=False), "induction")
 
 
 def test_only_the_local_layer_of_a_gpt_neo_is_named(tmp_path):
@@ -118,8 +113,9 @@ def test_only_the_local_layer_of_a_gpt_neo_is_named(tmp_path):
     neo = load_model(saved(tmp_path / "neo", "GPTNeo", **settings))
     scan = analysis.scan(neo, n_prompts=3, length=L)
     assert scan.scores["induction"].reach == [1, 0]
-    (said,) = [text for text in results.remarks(scan, "induction") if "cannot see" in text]
+    (said,) = [text for text in remarks(scan, "induction") if "cannot see" in text]
     assert "layer 1 " in said
-    assert "No induction head" in results.verdict(scan)  # layer 0 was able to
-    healed = replace(scan, scores={"induction": replace(scan.scores["induction"], reach=[1.0, 1.0])})
-    assert not any("cannot see" in text for text in results.remarks(healed))
+    assert "No induction head" in scan.verdict()  # layer 0 was able to
+    seeing = scan.scores["induction"].model_copy(update={"reach": [1.0, 1.0]})
+    healed = scan.model_copy(update={"scores": {"induction": seeing}})
+    assert not any("cannot see" in text for text in remarks(healed))
