@@ -154,7 +154,7 @@ def limits(field: FieldInfo) -> tuple[Any, Any]:
 
 def title_of(choices: Mapping[str, Any], name: str) -> str:
     """How a choice is called."""
-    return getattr(choices[name], "title", choices[name])
+    return choices[name] if isinstance(choices[name], str) else choices[name].title
 
 
 def _wrong_setting(settings: type[Settings], error: Any) -> str:

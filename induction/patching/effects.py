@@ -137,7 +137,7 @@ def nested(values: NDArray[np.float64], digits: int = DIGITS) -> Grid:
     return rounded.tolist()
 
 
-# Sets of heads. Rows are those of :func:`induction.patching.rows_of`: the sets, then the controls of each in turn.
+# Sets of heads. Rows are those of :func:`induction.patching.heads.rows_of`: first the sets, then each one's controls.
 
 
 def shares(

@@ -133,7 +133,8 @@ def iter_patch_heads(
     rows = [Row((head,), position) for head in heads for position in at]
     table = _table(model, pairs, rows, direction, component, max_bytes)
     shape = (n_layers, n_heads, *([len(at)] if positions == "each" else []), *table.edited.shape[1:])
-    patched = np.moveaxis(table.edited.reshape(shape), -2, 0)  # [pair, layer, head, (pos), metric]
+    # A view, which fills with the table: [pair, layer, head, (pos), metric].
+    patched = np.moveaxis(table.edited.reshape(shape), -2, 0)
     where = "at all positions together" if positions == "all" else "one position at a time"
     about = {
         **about_sweep(model, pairs, direction, component),

@@ -22,7 +22,7 @@ def control(settings: type[Settings], name: str, **options: Any) -> gr.component
         "min_width": 140,
     }
     if choices is not None:
-        titled = all(hasattr(choice, "title") for choice in choices.values())
+        titled = not any(isinstance(choice, str) for choice in choices.values())
         given["choices"] = (
             [(title_of(choices, choice), choice) for choice in choices] if titled else list(choices)
         )

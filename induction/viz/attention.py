@@ -13,8 +13,7 @@ from induction.analysis.attention import Attention, without_first
 from induction.viz import frame
 from induction.viz.theme import LIGHT, Palette
 
-CELL = (6.0, 22.0)  # pixels, least and most
-LARGEST = 460.0  # side of the matrix, unless its cells would be too small
+CELL, SMALLEST, LARGEST = 22, 150, 460  # pixels of a cell at most, and of the matrix from top to bottom
 APART = 13  # pixels from one token's name to the next
 LONGEST = 12  # characters of a name
 
@@ -31,19 +30,22 @@ def head_figure(
     if hide_first:
         pattern = without_first(pattern)
     n = seen.n_tokens
-    cell = float(np.clip(LARGEST / n, *CELL))
     names = [frame.short(label, LONGEST) for label in seen.labels]
     # Every place is a category of its own, although tokens repeat; the hover says both.
     places = [f"{index} {name}" for index, name in enumerate(names)]
     room = 14 + 7.2 * max(min(len(label), LONGEST) for label in seen.labels)
     below = room + 26
-    plot = max(n * cell, 150)
+    plot = min(max(n * CELL, SMALLEST), LARGEST)
     targets = np.argwhere(seen.targets)  # [target, (query, key)]
     outlines = go.Scatter(
         x=[places[key] for key in targets[:, 1]],
         y=[places[query] for query in targets[:, 0]],
         mode="markers",
-        marker={"symbol": "square-open", "size": min(cell, frame.NARROW / n), "color": palette.second},
+        marker={
+            "symbol": "square-open",
+            "size": max(min(plot, frame.NARROW) / n, 2),
+            "color": palette.second,
+        },
         name="induction target",
         hoverinfo="skip",
     )
@@ -75,17 +77,18 @@ def _axis(title: str, places: list[str], names: list[str], length: float) -> dic
 
 def _map(pattern: NDArray[np.floating], places: list[str], palette: Palette, bar: float) -> go.Heatmap:
     """The pattern ``[query, key]``, empty in the future; ``bar`` is where the colour bar goes."""
-    return go.Heatmap(
-        x=places,
-        y=places,
-        z=[
+    return frame.heat(
+        [
             [round(float(weight), 4) if key <= query else None for key, weight in enumerate(row)]
             for query, row in enumerate(pattern)
         ],
+        palette.sequential,
+        "attention (0 to 1)",
+        palette,
+        bar_at=bar,
+        x=places,
+        y=places,
         hovertemplate="query %{y}<br>key %{x}<br>attention %{z:.4f}<extra></extra>",
-        hoverongaps=False,
-        colorscale=frame.colour_scale(palette.sequential),
         zmin=0,
         zmax=1,
-        colorbar=frame.colour_bar("attention (0 to 1)", palette, y=bar),
     )

@@ -61,11 +61,8 @@ def chart(
         plot: height of the plotting area; ``left`` and ``below``: room for the names at its axes; all in pixels.
         drag: what dragging does: ``zoom``, ``select`` (a set of heads), or False where there is nothing to zoom into.
     """
-    for trace in traces:
-        if trace.showlegend is None:
-            trace.showlegend = trace.name is not None
     heading, caption = textwrap.wrap(title, TITLE_CHARACTERS), textwrap.wrap(protocol, PROTOCOL_CHARACTERS)
-    named = [one["name"] for one in (*traces, *shapes) if one["showlegend"]]
+    named = _legend(traces, shapes)
     top = 14 + TITLE_LINE * len(heading) + LEGEND_LINE * _legend_rows(named) + (8 if named else 0)
     lowest = LINE * len(caption) + 10
     layout = {
@@ -85,6 +82,14 @@ def chart(
         "meta": {"title": spoken, "protocol": protocol, "protocol_height": lowest},
     }
     return go.Figure(list(traces), layout)
+
+
+def _legend(traces: Sequence[BaseTraceType], shapes: Sequence[dict[str, Any]]) -> list[str]:
+    """The entries of the legend; traces that do not say whether they have one are told."""
+    for trace in traces:
+        if trace.showlegend is None:
+            trace.showlegend = trace.name is not None
+    return [one["name"] for one in (*traces, *shapes) if one["showlegend"]]
 
 
 def _below(lines: list[str], palette: Palette, left: float, below: float) -> dict[str, Any]:
@@ -133,12 +138,20 @@ def error_bars(
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, **shown, **style}
 
 
-def colour_scale(colours: Sequence[str]) -> list[list[Any]]:
-    return [[at / (len(colours) - 1), colour] for at, colour in enumerate(colours)]
+def heat(
+    z: list[list[float | None]],
+    colours: Sequence[str],
+    name: str,
+    palette: Palette,
+    *,
+    bar_at: float,
+    **options: Any,
+) -> go.Heatmap:
+    """Cells in these colours, evenly spaced; None stays empty. The scale lies below the axis, under its name.
 
-
-def colour_bar(name: str, palette: Palette, y: float) -> dict[str, Any]:
-    """A scale that lies below the axis, under its name; ``y`` in heights of the plotting area."""
+    Args:
+        bar_at: where the scale begins, in heights of the plotting area.
+    """
     small = {"size": 12, "color": palette.muted}
     text = {
         "title": {"text": name, "side": "top", "font": small},
@@ -146,8 +159,10 @@ def colour_bar(name: str, palette: Palette, y: float) -> dict[str, Any]:
         "tickangle": 0,
         "nticks": 5,
     }
-    place = {"x": 0, "xanchor": "left", "xpad": 0, "y": y, "yanchor": "top", "ypad": 0}
-    return {"orientation": "h", "thickness": 9, "outlinewidth": 0, "len": 0.7, **text, **place}
+    place = {"x": 0, "xanchor": "left", "xpad": 0, "y": bar_at, "yanchor": "top", "ypad": 0}
+    bar = {"orientation": "h", "thickness": 9, "outlinewidth": 0, "len": 0.7, **text, **place}
+    scale = [[at / (len(colours) - 1), colour] for at, colour in enumerate(colours)]
+    return go.Heatmap(z=z, colorscale=scale, colorbar=bar, hoverongaps=False, **options)
 
 
 def level(

@@ -18,9 +18,6 @@ Grid = Sequence[Sequence[float | None]]
 def heat_map(
     values: Grid,
     *,
-    title: str,
-    spoken: str = "",
-    protocol: str = "",
     what: str = "effect",
     low: Grid | None = None,
     high: Grid | None = None,
@@ -31,6 +28,7 @@ def heat_map(
     unit: str = "head",
     name: Callable[[int, int], str] = lambda layer, head: head_name((layer, head)),
     palette: Palette = LIGHT,
+    **words: str,
 ) -> go.Figure:
     """A map of any number per head.
 
@@ -40,20 +38,21 @@ def heat_map(
         limit: the end of the scale, which runs from 0 or, ``diverging``, from ``-limit``.
         selected: the head on show, ``"5.1"``; ``marked``: heads of a set.
         unit: what a column is, a head or a group of heads; ``name``: of one.
+        words: ``title``, ``spoken`` and ``protocol`` of :func:`induction.viz.frame.chart`.
     """
     plot = max(min(26, 520 / len(values)) * len(values), 60)
-    told = f"{what} %{{customdata[1]:.3f}}%{{customdata[4]}}"
-    trace = go.Heatmap(
-        z=[list(row) for row in values],
+    trace = frame.heat(
+        [list(row) for row in values],
+        palette.diverging if diverging else palette.sequential,
+        what,
+        palette,
+        bar_at=-frame.AXIS / plot,
         customdata=_cells(values, low, high, name),
-        hovertemplate=f"{unit} %{{customdata[0]}}: {told}<extra></extra>",
-        hoverongaps=False,
-        colorscale=frame.colour_scale(palette.diverging if diverging else palette.sequential),
+        hovertemplate=f"{unit} %{{customdata[0]}}: {what} %{{customdata[1]:.3f}}%{{customdata[4]}}<extra></extra>",
         zmin=-limit if diverging else 0.0,
         zmax=limit,
         xgap=1,
         ygap=1,
-        colorbar=frame.colour_bar(what, palette, y=-frame.AXIS / plot),
         meta={"pick": "head"} if unit == "head" else None,
     )
     apart = math.ceil(14 * len(values) / plot)  # layers from one tick to the next, which has a line of text
@@ -61,18 +60,13 @@ def heat_map(
     return frame.chart(
         [trace],
         palette,
-        title=title,
-        spoken=spoken or title,
-        protocol=protocol,
         x=frame.axis(f"{unit} (number within its layer)", nticks=13, **ticks),
         y=frame.axis("layer (number)", dtick=apart, range=[len(values) - 0.5, -0.5], **ticks),
-        shapes=[
-            *_outlines(values, [selected], palette.selected, "selected head"),
-            *_outlines(values, marked, palette.second, "chosen set"),
-        ],
+        shapes=_outlines(values, selected, marked, palette),
         plot=plot,
         below=frame.AXIS + frame.COLOUR_BAR,
         drag=False,
+        **words,
     )
 
 
@@ -90,18 +84,16 @@ def _cells(
     ]
 
 
-def _outlines(values: Grid, heads: Collection[str], colour: str, name: str) -> list[dict[str, Any]]:
-    """A frame around each of these heads that the map has; one entry of the legend stands for all."""
-    places = [(layer, head) for layer, row in enumerate(values) for head in range(len(row))]
-    look = {"type": "rect", "name": name, "legendgroup": name, "line": {"color": colour, "width": 2.5}}
-    return [
-        {
-            "x0": head - 0.5,
-            "x1": head + 0.5,
-            "y0": layer - 0.5,
-            "y1": layer + 0.5,
-            "showlegend": not index,
-            **look,
-        }
-        for index, (layer, head) in enumerate(place for place in places if head_name(place) in heads)
-    ]
+def _outlines(values: Grid, selected: str, marked: Collection[str], palette: Palette) -> list[dict[str, Any]]:
+    """A frame around the heads of the set and the selected one; one entry of the legend stands for all of a kind."""
+    outlines = []
+    for heads, colour, name in (
+        ([selected], palette.selected, "selected head"),
+        (marked, palette.second, "chosen set"),
+    ):
+        look = {"type": "rect", "name": name, "legendgroup": name, "line": {"color": colour, "width": 2.5}}
+        places = [(layer, head) for layer, row in enumerate(values) for head in range(len(row))]
+        for index, (layer, head) in enumerate(place for place in places if head_name(place) in heads):
+            place = {"x0": head - 0.5, "x1": head + 0.5, "y0": layer - 0.5, "y1": layer + 0.5}
+            outlines.append({"showlegend": not index, **look, **place})
+    return outlines

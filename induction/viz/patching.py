@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -118,40 +118,33 @@ def bars(
     if not rows:
         raise InputError(result.caveats(metric))
     plain = f"clean {clean:.3f}, corrupted {corrupted:.3f}"
-    patched = go.Bar(
-        x=[row[0] for row in rows],
-        y=[row[1] for row in rows],
-        customdata=rows,
-        hovertext=[
-            f"{name}: patched {'not measured' if value is None else f'{value:.3f}'}<br>{plain}<br>"
-            f"effect on the {METRICS[metric].title.lower()} {share:.3f}{frame.interval(*ends)}"
-            for name, value, share, *ends in rows
-        ],
-        hoverinfo="text",
-        marker={"color": [palette.selected if row[0] == selected else palette.accent for row in rows]},
-        name="patched",
-        meta={"pick": "head"} if result.unit == "head" else None,
-    )
     n = len(effect.clean)
     over = f"Means over {n} prompt pairs. " if n > 1 else ""
-    known = [0.0, clean, corrupted, *(row[1] for row in rows if row[1] is not None)]
-    low, high = min(known), max(known)
-    margin = 0.06 * (high - low or 1)
-    ends = [low - margin if low < 0 else 0, high + margin]
     return frame.chart(
-        [patched],
+        [_patched(result, rows, metric, plain, palette, selected)],
         palette,
         title="Clean, corrupted and patched",
         spoken=f"{title}: {plain}, and with each head patched",
         protocol=over + _caption(result, result.caveats(shown)),
         x=frame.axis(f"patched {_column(result)}", type="category"),
-        y=frame.axis(f"{title} ({'0 to 1' if unit == shown else unit})", range=ends),
+        y=frame.axis(
+            f"{title} ({'0 to 1' if unit == shown else unit})",
+            range=_range([clean, corrupted, *(row[1] for row in rows)]),
+        ),
         shapes=[
             frame.level(f"clean {clean:.2f}", palette.second, y=clean),
             frame.level(f"corrupted {corrupted:.2f}", palette.muted, dash="dash", y=corrupted),
         ],
         drag=False,
     )
+
+
+def _range(values: Sequence[float | None]) -> tuple[float, float]:
+    """Of an axis that begins at 0 and leaves some room at its ends."""
+    known = [0.0, *(value for value in values if value is not None)]
+    low, high = min(known), max(known)
+    margin = 0.06 * (high - low or 1)
+    return (low - margin if low < 0 else 0.0), high + margin
 
 
 def _leading(result: Patching, metric: str, shown: str) -> list[list[Any]]:
@@ -162,6 +155,26 @@ def _leading(result: Patching, metric: str, shown: str) -> list[list[Any]]:
         patched = _patched_mean(result, shown, layer, head)
         rows.append([result.name(layer, head), patched, share, *(ends or (None, None))])
     return rows
+
+
+def _patched(
+    result: Patching, rows: list[list[Any]], metric: str, plain: str, palette: Palette, selected: str
+) -> go.Bar:
+    what = f"effect on the {METRICS[metric].title.lower()}"
+    return go.Bar(
+        x=[row[0] for row in rows],
+        y=[row[1] for row in rows],
+        customdata=rows,
+        hovertext=[
+            f"{name}: patched {'not measured' if value is None else f'{value:.3f}'}<br>{plain}<br>"
+            f"{what} {share:.3f}{frame.interval(*ends)}"
+            for name, value, share, *ends in rows
+        ],
+        hoverinfo="text",
+        marker={"color": [palette.selected if row[0] == selected else palette.accent for row in rows]},
+        name="patched",
+        meta={"pick": "head"} if result.unit == "head" else None,
+    )
 
 
 def _column(result: Patching) -> str:

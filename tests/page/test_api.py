@@ -13,14 +13,18 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from running import running_app
 
-from induction import results
-from induction.analysis import scanning as analysis
 from induction.analysis.attention import attend
-from induction.data_gen import pairs as prompt_pairs
+from induction.analysis.result import Scan
+from induction.analysis.scanning import scan
+from induction.data_gen.pairs import pairs
+from induction.experiment import experiments
 from induction.model import CATALOGUE, load_model
 from induction.model.tokens import encode
-from induction.patching import heads as patching
-from induction.ui import page
+from induction.patching.heads import patch_heads, patch_set
+from induction.results import SCANS
+from induction.ui import app
+
+ENDPOINTS = {"models", "patch", *experiments()}
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +32,17 @@ def client(app_url):
     return Client(app_url, verbose=False)
 
 
-def test_exactly_four_endpoints_are_public_and_documented(client):
+def test_every_experiment_is_an_endpoint_documented_by_its_settings(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(endpoints) == {"/models", "/scan", "/attention", "/patch"}
-    public = [fn.api_name for fn in page.build().fns.values() if fn.api_visibility != "private"]
-    assert sorted(public) == ["attention", "models", "patch", "scan"]
-    for endpoint in endpoints.values():
+    assert set(endpoints) == {f"/{name}" for name in ENDPOINTS}
+    public = [fn.api_name for fn in app.build().fns.values() if fn.api_visibility != "private"]
+    assert sorted(public) == sorted(ENDPOINTS)
+    for name, endpoint in endpoints.items():
         assert endpoint["description"]
         assert all(parameter["parameter_has_default"] for parameter in endpoint["parameters"])
+        if name[1:] in experiments():
+            names = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
+            assert names[: 1 + len(fields := experiments()[name[1:]].settings.model_fields)] == ["model", *fields]
 
 
 def test_models(client):
@@ -48,18 +55,18 @@ def test_models(client):
 def test_a_scan_is_the_librarys(client):
     job = client.submit("mini-2l", n_prompts=3, length=12, seed=5, api_name="/scan")
     sent = job.result()
-    expected = analysis.scan(load_model("mini-2l"), n_prompts=3, length=12, seed=5)
+    expected = scan(load_model("mini-2l"), n_prompts=3, length=12, seed=5)
     assert sent["seed"] == 5
     np.testing.assert_allclose(
         sent["scores"]["induction"]["mean"], expected.scores["induction"].mean, atol=1e-4
     )
     assert job.outputs()[0].keys() == {"done", "total", "label"}
-    assert results.from_json(json.dumps(sent)).ranked()[0][:2] == expected.ranked()[0][:2]
+    assert Scan.from_json(json.dumps(sent)).ranked()[0][:2] == expected.ranked()[0][:2]
 
 
 def test_a_bundled_scan_needs_no_run(client):
     sent = client.predict("gpt2-small", live=False, api_name="/scan")
-    assert sent == json.loads(results.to_json(results.bundled("gpt2")))
+    assert sent == json.loads(SCANS.get("gpt2").to_json())
 
 
 def test_attention_is_the_librarys(client):
@@ -73,14 +80,14 @@ def test_attention_is_the_librarys(client):
 
 def test_patching_is_the_librarys(client):
     model = load_model("mini-2l")
-    prompts = prompt_pairs.pairs(model, 3, seed=2)
+    prompts = pairs(model, 3, seed=2)
     every = client.predict("mini-2l", n_pairs=3, seed=2, api_name="/patch")
-    expected = patching.patch_heads(model, prompts, seed=2)
+    expected = patch_heads(model, prompts, seed=2)
     np.testing.assert_allclose(
         every["effects"]["logit_difference"]["mean"], expected.effects["logit_difference"].mean, atol=1e-4
     )
     together = client.predict("mini-2l", "1.7,1.6", n_pairs=3, seed=2, n_random=4, api_name="/patch")
-    expected = patching.patch_set(model, prompts, [(1, 7), (1, 6)], n_random=4, seed=2)
+    expected = patch_set(model, prompts, [(1, 7), (1, 6)], n_random=4, seed=2)
     sent, own = (
         together["sets"][0]["measures"]["logit_difference"],
         expected.sets[0].measures["logit_difference"],
@@ -93,12 +100,12 @@ def test_patching_is_the_librarys(client):
     ("endpoint", "arguments", "message"),
     [
         ("/scan", {"model": "no/such/model at all"}, "no/such/model"),
-        ("/scan", {"n_prompts": 65}, "from 1 to 64"),
+        ("/scan", {"n_prompts": 65}, "at most 64"),
         ("/scan", {"n_prompts": "many"}, "whole number"),
         ("/scan", {"length": 10.5}, "whole number"),
         ("/scan", {"vocab": "klingon"}, "token set"),
         ("/scan", {"model": "EleutherAI/pythia-160m", "live": False}, "bundled"),
-        ("/attention", {"text": ""}, "text"),
+        ("/attention", {"prompt": "ab-1-klingon-2"}, "written|write"),
         ("/attention", {"text": "word " * 400}, "shorten"),
         ("/attention", {"text": "a b", "head": "9.9"}, "0.0|layer"),
         ("/attention", {"text": "a b", "head": "1.1,1.2"}, "one head"),
@@ -106,7 +113,7 @@ def test_patching_is_the_librarys(client):
         ("/patch", {"clean": "a b c", "corrupted": "a"}, "tokens"),
         ("/patch", {"heads": "7.0"}, "7.0"),
         ("/patch", {"direction": "sideways"}, "direction"),
-        ("/patch", {"heads": "1.7", "n_random": -1}, "random sets"),
+        ("/patch", {"heads": "1.7", "n_random": -1}, "Random sets"),
     ],
 )
 def test_bad_requests_are_refused_in_one_sentence(client, endpoint, arguments, message):
@@ -128,8 +135,8 @@ def test_the_endpoints_are_mcp_tools_when_gradios_switch_is_on():
 
     with running_app(GRADIO_MCP_SERVER="True") as url:
         tools, result, refused = asyncio.run(call(url))
-    assert set(tools) == {"models", "scan", "attention", "patch"}
+    assert set(tools) == ENDPOINTS
     assert tools["scan"].inputSchema["properties"]["length"]["description"]
-    assert f"'schema': '{results.SCHEMA}'" in result.content[0].text
+    assert f"'schema': '{Scan.SCHEMA}'" in result.content[0].text
     assert refused.isError
-    assert refused.content[0].text == "The number of prompts goes from 1 to 64 here, not 99."
+    assert refused.content[0].text == "Prompts: at most 64 here, not 99."

@@ -43,14 +43,14 @@ def test_a_hosted_page_loads_only_listed_models(monkeypatch):
 def test_a_link_cannot_name_a_model_that_the_page_does_not_list(space, text):
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SPACE_ID", space)
-        name, notice = page._read_model("gpt2")(text)
+        name, notice = app._read_model("gpt2")(text)
     assert name in names.known_models()
     assert notice is not None or name == models.resolve(text)
 
 
 def test_the_share_link_of_a_hosted_page_is_its_space(monkeypatch):
     monkeypatch.setenv("SPACE_ID", "someone/space")
-    scripts = [fn.js for fn in page.build().fns.values() if isinstance(fn.js, str)]
+    scripts = [fn.js for fn in app.build().fns.values() if isinstance(fn.js, str)]
     assert any("https://huggingface.co/spaces/someone/space" in script for script in scripts)
 
 
@@ -86,33 +86,42 @@ def test_scales_are_monotonic_in_lightness(palette):
 
 def test_headlines_escape_names():
     hostile = "<img src=x onerror=alert(1)>"
-    scan = results.bundled("gpt2")
-    renamed = type(scan)(**{**vars(scan), "model": hostile})
-    for text in (
-        scan_tab.headline(hostile, renamed, False),
-        scan_tab.headline(hostile, None, False),
-    ):
+    renamed = SCANS.get("gpt2").model_copy(update={"model": hostile})
+    for text in (scan_tab.title(hostile, "", renamed), scan_tab.title(hostile, "", None)):
         assert "<img" not in text
 
 
 def test_exports_are_the_result_itself():
-    asked = {"model": "gpt2", "live": "", "score": "induction", "head": "5.1"}
-    name, text = scan_tab.export("json", asked)
-    assert results.from_json(text) == results.bundled("gpt2")
+    request = {"model": "gpt2", "live": "", "score": "induction", "head": "5.1"}
+    name, text = scan_tab.export("json", request)
+    assert Scan.from_json(text) == SCANS.get("gpt2")
     assert name == "scan-gpt2.json"
-    _, table = scan_tab.export("csv", asked)
+    _, table = scan_tab.export("csv", request)
     assert len(table.splitlines()) == 1 + 144
     for wrong in ({"model": "../../etc/passwd"}, {"model": "gpt2", "score": "nonsense"}, {}):
         with pytest.raises(InputError):
             scan_tab.export("svg", wrong)
 
 
-def test_the_limits_of_a_live_scan_are_enforced_on_the_server():
-    for asked in ((0, 50, "random", 0), (65, 50, "random", 0), (10, 257, "random", 0), (10, 50, "x", 0)):
-        (state, live), *rest = list(scan_tab.run_live("gpt2", "", *asked))
-        assert state["state"] == "error"
-        assert not rest
-        assert not isinstance(live, str)
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("scan", {"n_prompts": 0}),
+        ("scan", {"n_prompts": 65}),
+        ("scan", {"length": 257}),
+        ("scan", {"vocab": "x"}),
+        ("scan", {"seed": None}),
+        ("circuit", {"n_pairs": 21}),
+        ("circuit", {"head": "x.1"}),
+        ("heads", {"n_pairs": 51}),
+        ("together", {"n_random": 101}),
+    ],
+)
+def test_the_limits_of_a_live_run_are_enforced_on_the_server(name, values):
+    experiment = experiments()[name]
+    ((state, shown),) = runs.run(experiment, "gpt2", "", lambda: asked(experiment.settings, values))
+    assert state["state"] == "error"
+    assert not isinstance(shown, str)
 
 
 def test_steps_on_models_never_overlap_even_when_gradio_lets_two_runs_in():
@@ -126,11 +135,11 @@ def test_steps_on_models_never_overlap_even_when_gradio_lets_two_runs_in():
             inside.remove(name)
             yield name
 
-    runs = [threading.Thread(target=lambda n=n: list(jobs.on_model(work)(n))) for n in range(4)]
-    for run in runs:
-        run.start()
-    for run in runs:
-        run.join()
+    threads = [threading.Thread(target=lambda n=n: list(jobs.on_model(work)(n))) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert overlaps == []
 
 

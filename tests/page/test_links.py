@@ -1,52 +1,11 @@
-"""Link parameters: whatever an address says, the page gets values that it can use."""
-
-from urllib.parse import parse_qsl
+"""Link parameters: whatever an address says, the page gets values that it can use (more in tests/scripts/hostile.py)."""
 
 import pytest
-from hostile import NASTY, PARAMETERS, check_values
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hostile import PARAMETERS
 
+from induction.experiment import experiments
+from induction.patching.experiments import HeadsSettings, TogetherSettings
 from induction.ui import links
-from induction.ui.live_scan import Settings
-
-HOSTILE = st.one_of(st.text(max_size=300), st.sampled_from(NASTY))
-
-
-# Hypothesis's first draw of text builds Unicode tables, which a busy machine may call slow.
-relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-@relaxed
-@given(st.dictionaries(st.sampled_from([p.name for p in PARAMETERS] + ["__theme", "x"]), HOSTILE))
-def test_hostile_values_become_usable_ones(query):
-    restored = links.read_query(query, PARAMETERS)
-    check_values(restored.values)
-
-
-@relaxed
-@given(st.dictionaries(st.sampled_from([p.name for p in PARAMETERS]), st.sampled_from(NASTY), min_size=1))
-def test_notices_never_repeat_the_link(query):
-    notices = " ".join(links.read_query(query, PARAMETERS).notices)
-    for text in query.values():
-        if len(text) > 4:
-            assert text not in notices
-    assert "<" not in notices
-
-
-@relaxed
-@given(st.dictionaries(st.sampled_from([p.name for p in PARAMETERS]), HOSTILE))
-def test_what_was_read_is_written_and_read_again(query):
-    first = links.read_query(query, PARAMETERS).values
-    written = dict(parse_qsl(links.write_query(first, PARAMETERS), keep_blank_values=True))
-    again = links.read_query(written, PARAMETERS)
-    assert again.values == first
-    assert not again.notices
-
-
-def test_defaults_stay_out_of_the_address_unless_they_differ_between_machines():
-    values = {parameter.name: parameter.default for parameter in PARAMETERS}
-    assert links.write_query(values, PARAMETERS) == "tab=scan"
 
 
 def test_silence_gives_defaults_without_notice():
@@ -62,8 +21,6 @@ def test_silence_gives_defaults_without_notice():
         ("seed", "-5", 0),
         ("seed", "5000", 99),
         ("seed", "1.5", 7),
-        ("floor", "0.25", 0.25),
-        ("floor", "7", 1.0),
         ("sink", "0", False),
         ("sink", "yes", True),
         ("head", "5.1", "5.1"),
@@ -71,13 +28,27 @@ def test_silence_gives_defaults_without_notice():
         ("head", "five", ""),
         ("set", "5.1, 5.5,5.1", "5.1,5.5"),
         ("set", "5.1,x,6.9", "5.1,6.9"),
-        ("live", "10x50-random-3", "10x50-random-3"),
+        ("live", "10x50-random-3", "10-50-random-3"),
         ("live", "65x50-random-3", ""),
         ("live", "10x50-klingon-3", ""),
     ],
 )
 def test_values(name, text, value):
-    assert links.read_query({name: text}, PARAMETERS).values[name] == value
+    restored = links.read_query({name: text}, PARAMETERS)
+    assert restored.values[name] == value
+    assert bool(restored.notices) == (value in (0, 99, 7, "") or text in ("yes", "5.1,x,6.9"))
+
+
+def test_settings_with_parameters_of_their_own_are_clamped_or_cut():
+    read = {
+        name: links.of_field(field).read
+        for settings in (HeadsSettings, TogetherSettings)
+        for name, field in settings.model_fields.items()
+    }
+    assert read["n_pairs"]("51")[0] == 50
+    assert read["n_random"]("-1")[0] == 0
+    assert read["direction"]("sideways")[0] == "denoise"
+    assert len(read["clean"]("a" * 5000)[0]) == 4000
 
 
 @pytest.mark.parametrize(
@@ -90,6 +61,6 @@ def test_a_head_the_model_lacks_falls_back_with_a_notice(text, shape, expected):
     assert (notice is None) == (text == expected)
 
 
-def test_live_settings_written_and_read():
-    settings = Settings(3, 20, "letters", 5)
-    assert Settings.parse(str(settings)) == settings
+def test_no_two_experiments_share_a_parameter():
+    names = [experiment.parameter for experiment in experiments().values()]
+    assert len(names) == len(set(names))

@@ -27,6 +27,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from induction.base import Head
 from induction.data_gen.pairs import PromptPair
 from induction.model import SMOLLM2, availability
 
@@ -264,3 +265,23 @@ def a_pair(
         change = model(torch.tensor(clean))[0, -1] - model(torch.tensor(corrupted))[0, -1]
     answer, distractor = int(change.argmax()), int(change.argmin())  # so that there is a gap to close
     return PromptPair(tuple(clean.tolist()), tuple(corrupted.tolist()), answer, distractor)
+
+
+def plain_and_patched(
+    model: TransformerBridge, pair: PromptPair, heads: list[Head], direction: str = "denoise"
+) -> list[float]:
+    """Logit differences of the clean, the corrupted and the patched run, heads copied by TransformerLens's hooks."""
+    clean, corrupted = torch.tensor([pair.clean]), torch.tensor([pair.corrupted])
+    target, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+    with torch.no_grad():
+        _, cache = model.run_with_cache(source)
+
+        def copy(z, hook):
+            for layer, head in heads:
+                if hook.name.startswith(f"blocks.{layer}."):
+                    z[:, :, head] = cache[hook.name][:, :, head]
+            return z
+
+        hooks = [(f"blocks.{layer}.attn.hook_z", copy) for layer in range(model.cfg.n_layers)]
+        rows = [model(clean), model(corrupted), model.run_with_hooks(target, fwd_hooks=hooks)]
+    return [float(row[0, -1, pair.answer] - row[0, -1, pair.distractor]) for row in rows]

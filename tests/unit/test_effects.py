@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
+import models
 import numpy as np
 import pytest
 import torch
@@ -45,24 +46,6 @@ from induction.viz import paths as senders
 # By hand
 
 
-def plain_and_patched(model, pair, heads, direction):
-    """Logit differences of the clean, the corrupted and the patched run, by TransformerLens alone."""
-    clean, corrupted = torch.tensor([pair.clean]), torch.tensor([pair.corrupted])
-    target, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
-    with torch.no_grad():
-        _, cache = model.run_with_cache(source)
-
-        def copy(z, hook):
-            for layer, head in heads:
-                if hook.name.startswith(f"blocks.{layer}."):
-                    z[:, :, head] = cache[hook.name][:, :, head]
-            return z
-
-        hooks = [(f"blocks.{layer}.attn.hook_z", copy) for layer in range(model.cfg.n_layers)]
-        rows = [model(clean), model(corrupted), model.run_with_hooks(target, fwd_hooks=hooks)]
-    return [float(row[0, -1, pair.answer] - row[0, -1, pair.distractor]) for row in rows]
-
-
 def assert_is_ratio_of_means(effect, low, high, values, direction):
     """``values``: ``[clean, corrupted, patched]`` of each pair.
 
@@ -85,20 +68,20 @@ def test_heads_and_sets_are_ratios_of_means_with_fiellers_interval(mini, directi
     prompts, together = pairs(mini, 6), [(1, 2), (1, 6)]
     effect = patch_heads(mini, prompts, direction=direction).effect("logit_difference")
     for head in ((0, 2), (1, 2)):
-        values = [plain_and_patched(mini, pair, [head], direction) for pair in prompts]
+        values = [models.plain_and_patched(mini, pair, [head], direction) for pair in prompts]
         assert_is_ratio_of_means(effect.mean[head[0]][head[1]], *effect.interval(*head), values, direction)
         np.testing.assert_allclose(
             np.array(values).T[:2], [effect.clean, effect.corrupted], atol=1e-4
         )  # nothing is left out
     found = patch_set(mini, prompts, together, direction=direction, n_random=4)
     part = found.sets[0].measures["logit_difference"]
-    values = [plain_and_patched(mini, pair, together, direction) for pair in prompts]
+    values = [models.plain_and_patched(mini, pair, together, direction) for pair in prompts]
     assert_is_ratio_of_means(part.effect, part.low, part.high, values, direction)
     clean, corrupted, patched = np.mean(values, axis=0)
     start, end = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
     assert (part.baseline, part.other, part.edited) == pytest.approx((start, end, patched), abs=1e-4)
     control = random_sets(together, 4, seed=0, n_layers=2, n_heads=8)[0]
-    patched = np.mean([plain_and_patched(mini, pair, control, direction)[2] for pair in prompts])
+    patched = np.mean([models.plain_and_patched(mini, pair, control, direction)[2] for pair in prompts])
     assert part.random[0] == pytest.approx((patched - start) / (end - start), abs=1e-4)
 
 
@@ -165,7 +148,7 @@ def made_up(clean, corrupted, patched, direction="denoise"):
     """A sweep of two heads over pairs with these values of every metric; ``patched``: ``[pair, head]``."""
     plain = np.repeat(np.array([clean, corrupted], dtype=float)[..., None], len(METRICS), -1)
     values = np.repeat(np.array(patched, dtype=float)[:, None, :, None], len(METRICS), -1)
-    one = results.Pair(["a", "b"], ["a", "c"], "d", "e", 1)
+    one = results.Pair(clean=["a", "b"], corrupted=["a", "c"], answer="d", distractor="e", position=1)
     return results.Patching(
         model="made-up",
         n_layers=1,
@@ -289,17 +272,17 @@ def test_intervals_without_bounds_are_said_to_be(tmp_path):
         ("0.5", ""),
     ]
     assert patching_tab._grid(found, "logit_difference", "", "")["low"] == [[None, None]]
-    measure = results.Measure(0.0, 1.0, 0.5, "share of the answer", other=2.0)
+    measure = results.Measure(baseline=0.0, edited=1.0, effect=0.5, unit="share of the answer", other=2.0)
+    head_set = results.HeadSet(label="set", heads=[[0, 0]], measures={"logit_difference": measure})
+    made_up_too = {
+        "model": "made-up",
+        "n_layers": 1,
+        "n_heads": 2,
+        "origin": "made up",
+        "protocol": "made up",
+    }
     sets = results.HeadSets(
-        "made-up",
-        1,
-        2,
-        "made up",
-        "made up",
-        "denoise",
-        "z",
-        [results.HeadSet("set", [[0, 0]], {"logit_difference": measure})],
-        pairs=found.pairs,
+        **made_up_too, intervention="denoise", component="z", sets=[head_set], pairs=found.pairs
     )
     assert "not bounded" in patching_cards.sets_table(sets)
     assert "not bounded" in results.to_text(sets)

@@ -38,7 +38,8 @@ BY_POSITION["z"] = oracle.get_act_patch_attn_head_out_by_pos
 
 
 def test_random_sets_that_are_all_the_same_are_said_to_be():
-    measure = Measure(0.0, 1.0, 1.0, "share of the answer", random=[0.25, 0.25], percentile=100.0)
+    unit = "share of the answer"
+    measure = Measure(baseline=0.0, edited=1.0, effect=1.0, unit=unit, random=[0.25, 0.25], percentile=100.0)
     assert measure.random_in_words() == "+0.250 (all alike)"
     assert replace(measure, random=[0.25, 0.75]).random_in_words(2) == "+0.50"
     assert replace(measure, random=[0.25]).random_in_words() == "+0.250"
@@ -189,23 +190,9 @@ def test_with_mlps_every_head_and_the_embeddings_restore_the_clean_run(model):
 
 
 def test_a_set_equals_hooks_on_all_its_heads(model):
-    pair = models.a_pair(model)
-    heads = [(0, 1), (1, 0), (1, 3)]
-    with torch.no_grad():
-        _, cache = model.run_with_cache(torch.tensor([pair.clean]))
-
-        def patch(z, hook):
-            for layer, head in heads:
-                if hook.name.startswith(f"blocks.{layer}."):
-                    z[:, :, head] = cache[hook.name][:, :, head]
-            return z
-
-        names = [f"blocks.{layer}.attn.hook_z" for layer in (0, 1)]
-        logits = model.run_with_hooks(
-            torch.tensor([pair.corrupted]), fwd_hooks=[(name, patch) for name in names]
-        )[0, -1]
+    pair, heads = models.a_pair(model), [(0, 1), (1, 0), (1, 3)]
     found = patch_set(model, [pair], heads).sets[0].measures["logit_difference"]
-    assert found.edited == pytest.approx(float(logits[pair.answer] - logits[pair.distractor]), abs=1e-4)
+    assert found.edited == pytest.approx(models.plain_and_patched(model, pair, heads)[2], abs=1e-4)
 
 
 def all_heads(model):

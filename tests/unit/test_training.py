@@ -212,10 +212,12 @@ def test_history_round_trip_and_damage(corpus, tmp_path):
 
 
 def test_the_change_is_where_the_second_copy_loss_falls_fastest():
-    point = history.Checkpoint(0, 1, 5.0, 7.0, 7.0, [[0.5]], [[0.0]])
+    losses = {"prose_loss": 5.0, "first_copy_loss": 7.0, "second_copy_loss": 7.0}
+    point = history.Checkpoint(step=0, tokens=1, **losses, induction=[[0.5]], previous_token=[[0.0]])
     falls = [7.0, 6.9, 6.8, 3.0, 2.5, 2.4]
     checkpoints = [replace(point, tokens=2**i, second_copy_loss=loss) for i, loss in enumerate(falls)]
-    run = history.History("m", 1, 1, "o", "p", 0, checkpoints, {})
+    about = {"model": "m", "n_layers": 1, "n_heads": 1, "origin": "o", "protocol": "p", "seed": 0}
+    run = history.History(**about, checkpoints=checkpoints, versions={})
     assert history.phase_change(run) == 3
     flat = replace(run, checkpoints=[replace(item, second_copy_loss=7.0) for item in checkpoints])
     assert history.phase_change(flat) is None

@@ -27,7 +27,7 @@ SCRIPT = f"/gradio_api/plotly-{plotly.__version__}.min.js"
 _FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 _IN_PAGE = {"displayModeBar": True, "responsive": False}  # plot.js sees to the size
 _HTML = (
-    '<div class="ih-plot" role="img" tabindex="0" hidden></div><p class="ih-caption"></p>'
+    '<div class="ih-plot" role="figure" hidden></div><p class="ih-caption"></p>'
     '<p class="ih-empty" hidden></p>'
 )
 

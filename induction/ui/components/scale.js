@@ -1,4 +1,4 @@
-// Shared by the components that colour heads; prepended to their scripts. Mirrors induction.viz.theme.between.
+// Shared by the page's components and prepended to their scripts: colours of heads, tooltips, downloads.
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const short = (x) => (x === null || x === undefined ? '–' : x.toFixed(2).replace(/^(-?)0\./, '$1.'));
 const make = (name, className, text) => {
