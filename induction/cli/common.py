@@ -71,9 +71,9 @@ def add_prompts(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, ScanSettings, "n_prompts", "vocab", "seed")
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
+def add_output(parser: argparse.ArgumentParser, out: str = "also write the JSON result to a file") -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON result to a file")
+    parser.add_argument("--out", type=Path, metavar="FILE", help=out)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the numbers as CSV")
 
 

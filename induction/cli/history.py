@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from induction.base import InputError
-from induction.cli.common import Commands, add_prompts, text, with_progress, write
+from induction.cli.common import Commands, add_output, add_prompts, text, with_progress, write
 
 
 def add(commands: Commands) -> None:
@@ -18,14 +17,8 @@ def add(commands: Commands) -> None:
     history.add_argument(
         "--steps", metavar="N,N,…", help="training steps (default: 18 of them, denser where heads form)"
     )
-    history.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="the history, continued where it exists (default: among the bundled ones, for the Training tab)",
-    )
-    history.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-    history.add_argument("--csv", type=Path, metavar="FILE", help="also write the numbers as CSV")
+    where = "the history, continued where it exists (default: among the bundled ones, for the Training tab)"
+    add_output(history, where)
     history.set_defaults(run=run)
 
 

@@ -33,16 +33,6 @@ def spread(score: HeadScores, layer: int, head: int) -> str:
     return f"± {score.std[layer][head]:.2f}" if score.std else ""
 
 
-def levels(score: HeadScores) -> str:
-    """What a score is read against on its prompts: the ceiling and chance, as far as they are known."""
-    parts = []
-    if score.ceiling is not None:
-        parts.append(f"ceiling {score.ceiling:.2f}" if score.capped else "ceiling 1")
-    if score.chance is not None:
-        parts.append(f"chance (uniform attention) {score.chance:.3f}")
-    return ", ".join(parts)
-
-
 def _score(scan: Scan, name: str) -> HeadScores:
     if name not in scan.scores:
         raise InputError(f"{scan.model} has no score '{name}' here; choose from {', '.join(scan.scores)}.")
@@ -63,7 +53,7 @@ def grid(
         InputError: the score was not measured.
     """
     score, title = _score(scan, name), SCORES[name].title
-    against = levels(score)
+    against = score.levels
     return heat_map(
         score.mean,
         title=f"{title} score of every head",

@@ -96,8 +96,9 @@ def test_scores_are_undefined_where_nothing_repeats():
     seen = attention.attend(models.native(), [0, 31, 67])
     assert np.isnan(seen.scores()["induction"]).all()
     assert not np.isnan(seen.scores()["previous_token"]).any()
-    exported = json.loads(attention.head_json(seen, 0, 0))
-    assert exported["scores"]["induction"] is exported["ceilings"]["induction"] is None
+    exported = attention.of_head(seen, 0, 0)
+    assert exported.scores["induction"] is exported.ceilings["induction"] is None
+    assert "induction" not in exported.verdict()
 
 
 def test_the_ceiling_of_four_copies_is_half():
@@ -105,8 +106,8 @@ def test_the_ceiling_of_four_copies_is_half():
     layer, head = models.INDUCTION_HEAD
     assert seen.ceilings()["induction"] == pytest.approx(0.5, abs=0.01)
     assert seen.scores()["induction"][layer, head] == pytest.approx(seen.ceilings()["induction"], abs=0.01)
-    exported = json.loads(attention.head_json(seen, layer, head))
-    assert exported["ceilings"]["induction"] == pytest.approx(seen.ceilings()["induction"], abs=1e-5)
+    exported = attention.of_head(seen, layer, head)
+    assert exported.ceilings["induction"] == pytest.approx(seen.ceilings()["induction"], abs=1e-5)
 
 
 def test_rows_without_the_first_column_sum_to_one():
@@ -158,10 +159,12 @@ def test_heads_that_do_not_exist_are_refused(head):
 
 def test_exports_hold_the_matrix():
     seen = attention.attend(models.native(), IDS)
-    data = json.loads(attention.head_json(seen, 1, 2))
+    found = attention.of_head(seen, 1, 2)
+    assert attention.HeadAttention.from_json(found.to_json()) == found
+    data = json.loads(found.to_json())
     np.testing.assert_allclose(data["attention"], seen.patterns[1, 2], atol=1e-5)
     assert data["induction_targets"] == [[6, 2], [7, 3], [8, 4], [9, 5], [10, 6], [11, 2], [11, 7]]
-    rows = list(csv.reader(io.StringIO(attention.head_csv(seen, 1, 2, hide_first=True))))
+    rows = list(csv.reader(io.StringIO(attention.of_head(seen, 1, 2, hide_first=True).to_csv())))
     assert rows[0] == ["query", *(f"{i} {label}" for i, label in enumerate(seen.labels))]
     values = np.array([[float(value) for value in row[1:]] for row in rows[1:]])
     np.testing.assert_allclose(values, attention.without_first(seen.patterns[1, 2]), atol=1e-5)

@@ -12,9 +12,9 @@ import pytest
 from models import gpt2
 from PIL import Image
 
-from induction import results
 from induction.base import finish
 from induction.cli import figures, main
+from induction.results import SCANS
 from induction.viz import circuit
 from induction.viz.scan import grid
 from induction.viz.theme import LIGHT, PAGE
@@ -61,7 +61,7 @@ def test_without_a_browser_the_page_has_every_figure_and_one_sentence_says_so(tm
 
 @pytest.mark.browser
 def test_with_a_browser_every_figure_is_there_as_png_and_svg(tmp_path):
-    scan = results.bundled("mini-2l")
+    scan = SCANS.get("mini-2l")
     drawn = [("scan", grid(scan), grid(scan, palette=PAGE))]
     assert figures.write_images(drawn, tmp_path) == []
     picture = Image.open(tmp_path / "scan.png").convert("RGB")
@@ -79,7 +79,7 @@ def test_with_a_browser_every_figure_is_there_as_png_and_svg(tmp_path):
 
 @pytest.mark.browser
 def test_the_page_draws_in_light_and_dark_and_asks_nothing_of_the_net(tmp_path, browser):
-    scan = results.bundled("mini-2l")
+    scan = SCANS.get("mini-2l")
     drawn = [("scan", grid(scan), grid(scan, palette=PAGE))]
     path = figures.write_page(drawn, tmp_path, heading="made up")
     for scheme, paper in (("light", "255, 255, 255"), ("dark", "18, 24, 31")):
@@ -123,7 +123,7 @@ def test_a_folder_that_cannot_be_written_is_refused_in_one_sentence(tmp_path, ca
 
 def test_names_reach_no_other_folder_and_no_markup(tmp_path):
     hostile = "</script><b>bold</b>"
-    figure = grid(type(results.bundled("gpt2"))(**{**vars(results.bundled("gpt2")), "model": hostile}))
+    figure = grid(SCANS.get("gpt2").model_copy(update={"model": hostile}))
     page = figures.write_page([("../up", figure, figure)], tmp_path / "inside", heading="<i>heading</i>")
     assert page.parent == tmp_path / "inside"
     assert not list(tmp_path.glob("*up*"))

@@ -107,105 +107,73 @@ def test_bad_requests_are_answered_in_one_sentence(arguments, message):
         door.load_model(**arguments)
 
 
-def _truncate(folder):
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:1000])
+QKV = "transformer.h.0.attn.c_attn.weight"
 
 
-def _drop_a_tensor(folder):
-    path = folder / "model.safetensors"
-    tensors = load_file(path)
-    tensors.pop("transformer.h.0.attn.c_attn.weight")
-    save_file(tensors, path, metadata={"format": "pt"})
+def content(name, change):
+    """Damage to a file: its bytes become those that ``change`` makes of them."""
+    return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes()))
 
 
-def _scramble_config(folder):
-    (folder / "config.json").write_text("{")
+def config(**changes):
+    return content("config.json", lambda whole: json.dumps(json.loads(whole) | changes).encode())
 
 
-def _make_bert(folder):
-    (folder / "config.json").write_text(
-        json.dumps({"model_type": "bert", "architectures": ["BertForMaskedLM"]})
-    )
+def weights(change):
+    def damage(folder):
+        tensors = load_file(folder / "model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return damage
 
 
-def _make_alien(folder):
-    (folder / "config.json").write_text(
-        json.dumps({"model_type": "zorg", "architectures": ["ZorgForCausalLM"]})
-    )
+def without(pattern):
+    """Damage to a folder: its files of this name are gone."""
+    return lambda folder: [path.unlink() for path in folder.glob(pattern)]
 
 
 def _bring_code(folder):
-    config = json.loads((folder / "config.json").read_text())
-    config |= {
-        "model_type": "evil",
-        "auto_map": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"},
-    }
-    (folder / "config.json").write_text(json.dumps(config))
+    config(model_type="evil", auto_map={"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"})(
+        folder
+    )
     (folder / "evil.py").write_text("raise SystemExit('this must never run')")
 
 
-def _lose_the_tokenizer(folder):
-    for path in folder.glob("tokenizer*"):
-        path.unlink()
-
-
-def _break_the_tokenizer(folder):
-    path = folder / "tokenizer.json"
-    path.write_bytes(path.read_bytes()[:2000])
-
-
-def _flip_bytes_of_the_header(folder):
-    path = folder / "model.safetensors"
-    content = bytearray(path.read_bytes())
-    content[20:40] = bytes(255 - byte for byte in content[20:40])
-    path.write_bytes(content)
-
-
-def _widen_the_configuration(folder):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"n_embd": 2 * config["n_embd"]}))
-
-
 def _lose_a_shard(folder):
-    _lose_the_weights(folder)
+    without("model.safetensors")(folder)
     index = {"metadata": {}, "weight_map": {"transformer.wte.weight": "model-00001-of-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def _poison_a_weight(folder):
-    path = folder / "model.safetensors"
-    tensors = load_file(path)
-    tensors["transformer.h.0.attn.c_attn.weight"][0, 0] = float("nan")
-    save_file(tensors, path, metadata={"format": "pt"})
-
-
-def _lose_the_weights(folder):
-    (folder / "model.safetensors").unlink()
-
-
 def _pickle_only(folder):
-    (folder / "model.safetensors").unlink()
+    without("model.safetensors")(folder)
     torch.save({}, folder / "pytorch_model.bin")
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_truncate, "damaged or incomplete"),
-        (_drop_a_tensor, "lacks the weights transformer.h.0.attn.c_attn.weight"),
-        (_scramble_config, "damaged or incomplete"),
-        (_make_bert, "not a decoder language model"),
-        (_make_alien, "architecture 'zorg' that transformers .* does not know"),
+        (content("model.safetensors", lambda whole: whole[:1000]), "damaged or incomplete"),
+        (weights(lambda tensors: tensors.pop(QKV)), f"lacks the weights {QKV}"),
+        (content("config.json", lambda whole: b"{"), "damaged or incomplete"),
+        (config(model_type="bert", architectures=["BertForMaskedLM"]), "not a decoder language model"),
+        (
+            config(model_type="zorg", architectures=["ZorgForCausalLM"]),
+            "architecture 'zorg' that transformers .* does not know",
+        ),
         (_bring_code, "own program code, which is never run"),
-        (_lose_the_weights, "damaged or incomplete"),
-        (_lose_the_tokenizer, "without a tokenizer"),
+        (without("model.safetensors"), "damaged or incomplete"),
+        (without("tokenizer*"), "without a tokenizer"),
         (_pickle_only, "damaged or incomplete"),
-        (_flip_bytes_of_the_header, "damaged or incomplete"),
-        (_break_the_tokenizer, "damaged or incomplete"),
-        (_widen_the_configuration, "damaged or incomplete"),
+        (
+            content("model.safetensors", lambda b: b[:20] + bytes(255 - x for x in b[20:40]) + b[40:]),
+            "damaged or incomplete",
+        ),
+        (content("tokenizer.json", lambda whole: whole[:2000]), "damaged or incomplete"),
+        (content("config.json", lambda b: b.replace(b'"n_embd": ', b'"n_embd": 2')), "damaged or incomplete"),
         (_lose_a_shard, "damaged or incomplete"),
-        (_poison_a_weight, "damaged or incomplete"),
+        (weights(lambda tensors: tensors[QKV][0].fill_(float("nan"))), "damaged or incomplete"),
     ],
 )
 def test_damaged_folders_are_refused_in_one_sentence(folder, damage, message):
@@ -380,23 +348,19 @@ def test_faults_of_the_machine_and_the_network(error, message):
     assert message in str(door._explained(error, "gpt2", None))
 
 
-def _torch_runs_out():
-    torch.empty(1 << 60, dtype=torch.uint8)
+def _raises(error):
+    raise error
 
 
-def _numpy_runs_out():
-    np.empty(1 << 60, dtype=np.uint8)
+RUNS_OUT = [
+    lambda: torch.empty(1 << 60, dtype=torch.uint8),
+    lambda: np.empty(1 << 60, dtype=np.uint8),
+    lambda: _raises(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")),
+    lambda: _raises(OSError(errno.ENOMEM, "Cannot allocate memory")),
+]
 
 
-def _cuda_runs_out():
-    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-
-
-def _the_system_runs_out():
-    raise OSError(errno.ENOMEM, "Cannot allocate memory")
-
-
-@pytest.mark.parametrize("runs_out", [_torch_runs_out, _numpy_runs_out, _cuda_runs_out, _the_system_runs_out])
+@pytest.mark.parametrize("runs_out", RUNS_OUT, ids=["torch", "numpy", "cuda", "system"])
 @pytest.mark.parametrize("place", ["while reading", "while taking apart", "in a model of this project"])
 def test_a_lack_of_memory_is_said_wherever_it_strikes(runs_out, place, folder, monkeypatch):
     def fail(*arguments, **options):

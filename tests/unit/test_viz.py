@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from html import unescape
 
 import numpy as np
 import pytest
 
-from induction import results
 from induction.analysis.attention import Attention
-from induction.base import InputError
-from induction.circuit import results as circuits
-from induction.patching import results as patchings
-from induction.patching.interventions import head_name
-from induction.training.history import Checkpoint, History, bundled_histories
+from induction.base import InputError, head_name
+from induction.results import CIRCUITS, HISTORIES, PATCHING, SCANS, published_composition
+from induction.training.history import Checkpoint, History
 from induction.viz import frame, patching, paths, scan, training
 from induction.viz.attention import head_figure
 from induction.viz.theme import DARK, LIGHT, PAGE
@@ -31,17 +27,20 @@ def history(second=(8.0, 8.0, 7.0, 1.0, 0.5), induction=(0, 0, 0.1, 0.8, 0.9), t
     previous = (0, 0.1, 0.5, 0.9, 0.9)
     checkpoints = [
         Checkpoint(
-            step,
-            count,
-            None if step == 0 else 8.0 - step,
-            8.0,
-            second[step],
-            [[0.0, 0.0], [induction[step], 0.05]],
-            [[0.0, previous[step]], [0.05, 0.0]],
+            step=step,
+            tokens=count,
+            prose_loss=None if step == 0 else 8.0 - step,
+            first_copy_loss=8.0,
+            second_copy_loss=second[step],
+            induction=[[0.0, 0.0], [induction[step], 0.05]],
+            previous_token=[[0.0, previous[step]], [0.05, 0.0]],
         )
         for step, count in enumerate(tokens)
     ]
-    return History(HOSTILE, 2, 2, "made up", "two prompts", 0, checkpoints, {})
+    shape = {"n_layers": 2, "n_heads": 2}
+    return History(
+        model=HOSTILE, origin="made up", protocol="two prompts", seed=0, checkpoints=checkpoints, **shape
+    )
 
 
 def attention(n=5):
@@ -51,13 +50,17 @@ def attention(n=5):
     return Attention(HOSTILE, "made up", (1, 2, 1, 2, 3), labels[:n], False, pattern, None, "made up")
 
 
+def changed(result, **fields):
+    return result.model_copy(update=fields)
+
+
 def hostile(result):
-    return replace(result, model=HOSTILE)
+    return changed(result, model=HOSTILE)
 
 
-SCAN, PUBLISHED = hostile(results.bundled("mini-2l")), hostile(results.bundled("gpt2"))
-SWEEP, TOP_K = hostile(patchings.bundled("mini-2l")), hostile(patchings.bundled("mini-2l-top-k"))
-RECEIVER = circuits.bundled("mini-2l").receivers[0]
+SCAN, PUBLISHED = hostile(SCANS.get("mini-2l")), hostile(SCANS.get("gpt2"))
+SWEEP, TOP_K = hostile(PATCHING.get("mini-2l")), hostile(PATCHING.get("mini-2l-top-k"))
+RECEIVER = CIRCUITS.get("mini-2l").receivers[0]
 OPTIONS = {"selected": "1.3", "marked": ("0.2", "1.7")}
 CHARTS = {
     "grid": lambda **o: scan.grid(SCAN, "induction", **OPTIONS, **o),
@@ -65,9 +68,9 @@ CHARTS = {
     "scatter": lambda **o: scan.induction_vs_previous(SCAN, **OPTIONS, **o),
     "published scatter": lambda **o: scan.induction_vs_previous(PUBLISHED, **o),
     "map": lambda **o: patching.head_map(SWEEP, **OPTIONS, **o),
-    "published map": lambda **o: patching.head_map(hostile(patchings.bundled("gpt2-ioi-z")), **o),
+    "published map": lambda **o: patching.head_map(hostile(PATCHING.get("gpt2-ioi-z")), **o),
     "bars": lambda **o: patching.bars(SWEEP, selected="1.3", **o),
-    "published bars": lambda **o: patching.bars(hostile(patchings.bundled("gpt2-ioi-z")), **o),
+    "published bars": lambda **o: patching.bars(hostile(PATCHING.get("gpt2-ioi-z")), **o),
     "curve": lambda **o: patching.curve(TOP_K, **o),
     "distribution": lambda **o: patching.distribution(TOP_K, **o),
     "paths": lambda **o: paths.path_bars(RECEIVER.paths, HOSTILE, selected="0.2", **o),
@@ -174,25 +177,25 @@ def test_a_grid_holds_every_head_with_its_interval():
     assert outlines == [(2.5, 0.5), (1.5, -0.5), (6.5, 0.5)]
 
 
-@pytest.mark.parametrize("name", results.bundled_names())
+@pytest.mark.parametrize("name", SCANS.names())
 def test_every_bundled_scan_is_drawn_whole(name):
-    found = results.bundled(name)
+    found = SCANS.get(name)
     for score in found.scores:
         assert np.shape(scan.grid(found, score).data[0].z) == (found.n_layers, found.n_heads)
 
 
 def test_an_effect_map_is_centred_on_nothing_and_leaves_gaps():
-    effect = replace(
+    effect = changed(
         SWEEP.effect("logit_difference"),
         mean=[[None, *row[1:]] for row in SWEEP.effect("logit_difference").mean],
     )
-    sweep = replace(SWEEP, effects={"logit_difference": effect})
+    sweep = changed(SWEEP, effects={"logit_difference": effect})
     (trace,) = patching.head_map(sweep).data
     assert trace.zmin == -trace.zmax
     assert trace.colorscale[3] == (0.5, LIGHT.diverging[3])
     assert [row[0] for row in trace.z] == [None, None]
     assert trace.hoverongaps is False
-    shared = replace(sweep, unit="group", group_size=2)
+    shared = changed(sweep, unit="group", group_size=2)
     (trace,) = patching.head_map(shared).data
     assert trace.customdata[1][3][0] == "1.6-7"
     assert trace.meta is None  # a group is no head
@@ -252,9 +255,9 @@ def test_a_set_stands_among_all_its_random_sets():
     assert max(bars.y) == sum(low <= value < high for value in measure.random)
     assert set(own.x) == {measure.effect}
     assert own.x[1] + own.error_x.array[1] == pytest.approx(measure.high)
-    bare = replace(TOP_K.sets[0], measures={"logit_difference": replace(measure, random=[])})
+    bare = changed(TOP_K.sets[0], measures={"logit_difference": changed(measure, random=[])})
     with pytest.raises(InputError, match="No random sets were run"):
-        patching.distribution(replace(TOP_K, sets=[bare]))
+        patching.distribution(changed(TOP_K, sets=[bare]))
     with pytest.raises(InputError, match="was not measured"):
         patching.curve(TOP_K, "nothing")
 
@@ -270,15 +273,15 @@ def test_path_bars_are_effects_with_their_intervals():
     assert trace.customdata[at] == ["0.2", effect.mean[0][2], low, high]
     assert f"{high:+.3f}" in trace.hovertext[at]
     assert trace.marker.color[at] == LIGHT.selected
-    none = replace(effect, mean=[[None] * 8])
+    none = changed(effect, mean=[[None] * 8])
     with pytest.raises(InputError, match="undefined"):
         paths.path_bars(
-            replace(RECEIVER.paths, effects={"k": {"attention": none, "answer": none}}), "mini-2l"
+            changed(RECEIVER.paths, effects={"k": {"attention": none, "answer": none}}), "mini-2l"
         )
 
 
 def test_composition_of_gpt2_puts_4_11_first_before_random_heads():
-    composition = circuits.published_composition("gpt2", 5, 1)
+    composition = published_composition("gpt2", 5, 1)
     figure = paths.composition_bars(composition, "gpt2")
     (trace,) = figure.data
     assert trace.y[0] == "4.11"
@@ -350,7 +353,7 @@ def test_the_order_in_which_heads_formed_is_told_and_shown():
     assert [line.line.dash for line in own] == ["dash", "solid"]
     never = training.scores(history(induction=(0,) * 5))
     assert "Induction: no head reached 0.4." in never.layout.meta["protocol"]
-    run = bundled_histories()["mini-2l"]
+    run = HISTORIES.get("mini-2l")
     (_, back), ((layer, _), on) = (
         training.first_to_form(run, name) for name in ("previous_token", "induction")
     )
@@ -367,7 +370,7 @@ def test_counts_in_words(tokens, text):
 
 def test_what_was_not_measured_is_refused_with_what_there_is():
     with pytest.raises(InputError, match="was not measured; run a scan with the loss"):
-        scan.loss_curve(replace(SCAN, loss=None))
+        scan.loss_curve(changed(SCAN, loss=None))
     with pytest.raises(InputError, match="choose from induction"):
         scan.grid(SCAN, "none")
     with pytest.raises(InputError, match="no metric 'none'"):

@@ -81,7 +81,7 @@ def _needed(scan: Scan | None) -> Scan:
 def definition(scan: Scan | None, score: str) -> str:
     """What a score means and, where it was measured, what it is read against."""
     declared = SCORES[score]
-    levels = figures.levels(scan.scores[score]) if scan and score in scan.scores else ""
+    levels = scan.scores[score].levels if scan and score in scan.scores else ""
     read_against = f" {levels[:1].upper()}{levels[1:]}." if levels else ""
     return f"{declared.meaning}{read_against} Source: {declared.source}."
 
