@@ -12,7 +12,7 @@ from running import address
 
 from induction.analysis.attention import attend
 from induction.model import load_model
-from induction.ui.prompts import Prompt, token_ids
+from induction.data_gen.prompts import Prompt, token_ids
 
 pytestmark = pytest.mark.browser
 
