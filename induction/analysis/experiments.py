@@ -78,7 +78,7 @@ def run_attention(model: TransformerBridge, settings: AttentionSettings) -> Iter
     prompt = DEFAULTS["own"] if settings.text else Prompt.parse(settings.prompt)
     ids, too_long = token_ids(model, prompt, settings.text)
     if too_long:
-        raise InputError(f"{too_long} Shorten it.")
+        raise InputError(f"{too_long} Please shorten it.")
     yield Progress(1, 1, "done", of_head(attend(model, ids), *head, hide_first=settings.hide_first))
 
 

@@ -68,13 +68,12 @@ def endpoint(experiment: Experiment) -> Callable[..., Iterator[Document]]:
     if not experiment.reads:
         parameters.append(("live", bool, True))
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter(n, positional, default=default, annotation=kind)
-            for n, kind, default in parameters
-        ]
-    )
-    run.__annotations__ = {name: kind for name, kind, _ in parameters} | {"return": Iterator[Document]}
+    signature = [
+        inspect.Parameter(name, positional, default=d, annotation=kind) for name, kind, d in parameters
+    ]
+    returned = Iterator[Document]
+    run.__signature__ = inspect.Signature(signature, return_annotation=returned)  # type: ignore[attr-defined]
+    run.__annotations__ = {name: kind for name, kind, _ in parameters} | {"return": returned}
     run.__name__ = experiment.name
     run.__doc__ = _documentation(experiment)
     return run

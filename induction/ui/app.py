@@ -48,7 +48,14 @@ def build() -> gr.Blocks:
             gr.Textbox(value, visible=False) for value in (start, top_head(scan), "", "scan", "")
         )
         hidden = gr.Column(visible=False)
-        heads = control(TogetherSettings, "heads", elem_id="set-heads", max_lines=3, render=False)
+        heads = control(
+            TogetherSettings,
+            "heads",
+            info="layer.head, …; or click heads in the map",
+            elem_id="set-heads",
+            max_lines=3,
+            render=False,
+        )
         with gr.Tabs(selected="scan", elem_id="tabs") as tabs:
             page = Page(demo, tabs, model, head, live, current_tab, wanted, hidden, heads)
             page.link(links.Parameter("model", start, _read_model(start), always=True), model)

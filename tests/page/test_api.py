@@ -42,7 +42,10 @@ def test_every_experiment_is_an_endpoint_documented_by_its_settings(client):
         assert all(parameter["parameter_has_default"] for parameter in endpoint["parameters"])
         if name[1:] in experiments():
             names = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
-            assert names[: 1 + len(fields := experiments()[name[1:]].settings.model_fields)] == ["model", *fields]
+            assert names[: 1 + len(fields := experiments()[name[1:]].settings.model_fields)] == [
+                "model",
+                *fields,
+            ]
 
 
 def test_models(client):

@@ -10,9 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from induction import model as models
-from induction import results
+from induction.analysis.result import Scan
 from induction.base import InputError, Progress
-from induction.ui import jobs, names, page
+from induction.experiment import experiments
+from induction.results import SCANS
+from induction.ui import app, jobs, names, runs
+from induction.ui.controls import asked
 from induction.ui.tabs import scan as scan_tab
 from induction.viz.theme import DARK, LIGHT
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from induction.data_gen.prompts import DEFAULTS, EXAMPLES, TOKENS, Prompt, token_ids
 from PIL import Image
 
 from induction.analysis import attention
 from induction.base import InputError
+from induction.data_gen.prompts import DEFAULTS, EXAMPLES, TOKENS, Prompt, token_ids
 from induction.model import CATALOGUE
 from induction.model.tokens import encode, labels
 from induction.ui import links

@@ -1,4 +1,4 @@
-"""Link parameters: whatever an address says, the page gets values that it can use (more in tests/scripts/hostile.py)."""
+"""Link parameters: whatever an address says, the page gets values that it can use (see hostile.py)."""
 
 import pytest
 from hostile import PARAMETERS
@@ -36,7 +36,6 @@ def test_silence_gives_defaults_without_notice():
 def test_values(name, text, value):
     restored = links.read_query({name: text}, PARAMETERS)
     assert restored.values[name] == value
-    assert bool(restored.notices) == (value in (0, 99, 7, "") or text in ("yes", "5.1,x,6.9"))
 
 
 def test_settings_with_parameters_of_their_own_are_clamped_or_cut():

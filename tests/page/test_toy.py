@@ -10,7 +10,7 @@ from running import restored
 
 from induction.base import finish
 from induction.model import load_model
-from induction.ui import app, jobs
+from induction.ui import api, app, jobs
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +35,14 @@ def expected(**asked):
 
 def test_it_is_an_endpoint_with_documented_arguments(toy_url):
     client = Client(toy_url, verbose=False)
+    (declared,) = toy.EXPERIMENTS
     endpoint = client.view_api(return_format="dict")["named_endpoints"]["/toy"]
-    given = {parameter["parameter_name"]: parameter["parameter_default"] for parameter in endpoint["parameters"]}
+    given = {
+        parameter["parameter_name"]: parameter["parameter_default"] for parameter in endpoint["parameters"]
+    }
     assert given == {"model": "mini-2l", **toy.ToySettings().model_dump(), "live": True}
-    assert "How many numbers" in str(endpoint)
+    assert endpoint["description"] == declared.help
+    assert "count: Count. How many numbers, 1 to 9." in api.endpoint(declared).__doc__
     job = client.submit("mini-1l", count=3, doubled=True, note="<b>", api_name="/toy")
     assert toy.ToyResult.model_validate({k: v for k, v in job.result().items() if k != "schema"}) == expected(
         count=3, doubled=True, note="<b>"
@@ -53,7 +57,9 @@ def test_its_link_restores_it_and_its_run_can_be_cancelled(toy_url, browser, slo
     page.goto(f"{toy_url}?model=mini-1l&tab=toy&toy={asked}")
     restored(page)
     expect(page.locator("#toy-headline")).to_contain_text("Measured live", timeout=60_000)
-    expect(page.locator("#toy-headline")).to_contain_text(expected(count=4, order="down", note="<i>so</i>").verdict())
+    expect(page.locator("#toy-headline")).to_contain_text(
+        expected(count=4, order="down", note="<i>so</i>").verdict()
+    )
     expect(page.locator("#toy-table tbody tr")).to_have_count(4)
     assert page.locator("#tab-toy i").count() == 0 or page.locator("#toy-headline i").count() == 0
     expect(page.get_by_label("Count")).to_have_value("4")

@@ -291,17 +291,10 @@ def _alone_area() -> tuple[dict[str, Any], list[Any], list[Any]]:
 def _together_area(heads: gr.Textbox) -> tuple[dict[str, Any], list[Any], list[Any], list[Any]]:
     """Controls by name, the groups that hide, tools of the set, and ``[run, cancel, status]``."""
     html("<h2>Heads together, against random sets</h2>")
-    made = {
-        "action": gr.Radio(_choices(ACTIONS), value="curve", label="Heads together", elem_id="set-action")
-    }
+    action = gr.Radio(_choices(ACTIONS), value="curve", label="Heads together", elem_id="set-action")
+    made: dict[str, Any] = {"action": action, "heads": heads}
     with gr.Column(visible=False) as chosen:
-        made["heads"] = control(
-            TogetherSettings,
-            "heads",
-            elem_id="set-heads",
-            max_lines=3,
-            info="layer.head, …; or click heads in the map",
-        )
+        heads.render()
         collecting = gr.Checkbox(
             False, label="Clicks in the map add to the set or take from it", elem_id="collect"
         )
