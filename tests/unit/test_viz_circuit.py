@@ -1,13 +1,20 @@
 """The circuit diagram: every mark stands for its number, text is escaped, nothing is cut off."""
 
 import xml.etree.ElementTree as ET
-from dataclasses import replace
 
 import pytest
 
 from induction.base import InputError
-from induction.circuit import results
-from induction.circuit.results import Circuit, Composition, Copying, Example, PathEffect, Paths, Receiver
+from induction.circuit.results import (
+    MEASURES,
+    Circuit,
+    Composition,
+    Copying,
+    Example,
+    PathEffect,
+    Paths,
+    Receiver,
+)
 from induction.viz import circuit as viz
 from induction.viz import svg
 from induction.viz.theme import PAGE
@@ -26,23 +33,33 @@ def made_up(n_layers=2, n_heads=4, receivers=((1, 1), (1, 2))) -> Circuit:
         keys, nothing, composed = grid(layer), grid(layer), grid(layer, 0.05)
         keys[0][2] = 0.5 / (number + 1)
         composed[0][0] = 0.4
+        bounds = {"low": grid(layer, -0.1), "high": grid(layer, 0.1)}
         effects = {
-            through: {
-                measure: PathEffect(mean, grid(layer, -0.1), grid(layer, 0.1), 0.6)
-                for measure in results.MEASURES
-            }
+            through: {measure: PathEffect(mean=mean, whole=0.6, **bounds) for measure in MEASURES}
             for through, mean in (("q", nothing), ("k", keys), ("v", nothing))
         }
-        ends = {"attention": 0.9, "answer": 8.0}
-        return Receiver(
-            layer,
-            head,
-            Composition(
-                layer, head, "computed", "made up", "norms", dict.fromkeys("qkv", composed), 0.1, 0.01
-            ),
-            Paths(layer, head, "denoise", "frozen", "made up", effects, ends, dict.fromkeys(ends, 0.0), 0),
-            Copying(0.5, 0.9, 0.8, 100, "W_E"),
+        place, ends = {"layer": layer, "head": head}, {"attention": 0.9, "answer": 8.0}
+        composition = Composition(
+            kind="computed",
+            origin="made up",
+            definition="norms",
+            measured=dict.fromkeys("qkv", composed),
+            baseline=0.1,
+            baseline_deviation=0.01,
+            **place,
         )
+        paths = Paths(
+            direction="denoise",
+            mlps="frozen",
+            protocol="made up",
+            effects=effects,
+            clean=ends,
+            corrupted=dict.fromkeys(ends, 0.0),
+            seed=0,
+            **place,
+        )
+        copying = Copying(top1=0.5, top5=0.9, eigenvalue=0.8, n_tokens=100, definition="W_E")
+        return Receiver(composition=composition, paths=paths, copying=copying, **place)
 
     kinds = [["none"] * n_heads for _ in range(n_layers)]
     kinds[0][2] = "previous_token"
@@ -61,7 +78,12 @@ def made_up(n_layers=2, n_heads=4, receivers=((1, 1), (1, 2))) -> Circuit:
         kinds=kinds,
         receivers=[receiver(number, *place) for number, place in enumerate(receivers)],
         example=Example(
-            ["<bos>", "x", "A", HOSTILE, "y", "z", "A"], 2, 3, HOSTILE, grid(n_layers), grid(n_layers)
+            tokens=["<bos>", "x", "A", HOSTILE, "y", "z", "A"],
+            first_a=2,
+            first_b=3,
+            answer=HOSTILE,
+            step_back=grid(n_layers),
+            step_on=grid(n_layers),
         ),
     )
 
@@ -137,7 +159,7 @@ def test_no_receiver_no_diagram():
     with pytest.raises(InputError, match="no circuit to draw"):
         viz.diagram(made_up(receivers=()))
     with pytest.raises(InputError, match="has one layer: no head is earlier"):
-        viz.diagram(replace(made_up(receivers=()), n_layers=1))
+        viz.diagram(made_up(receivers=()).model_copy(update={"n_layers": 1}))
     with pytest.raises(InputError, match="choose from q, k, v"):
         viz.diagram(made_up(), through="z")
 
