@@ -12,8 +12,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from induction.analysis.kinds import KINDS
-from induction.base import Gaps, Grid, InputError, Number, Part, check_shape, head_name
-from induction.experiment import Result
+from induction.base import Gaps, Grid, InputError, Number, Part, Result, check_shape, head_name
 from induction.patching.interventions import METRICS, Declaration
 from induction.patching.results import (
     NOT_BOUNDED,

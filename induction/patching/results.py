@@ -11,8 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from induction.base import Grid, InputError, Number, Part, check_shape, head_name
-from induction.experiment import Result
+from induction.base import Grid, InputError, Number, Part, Result, check_shape, head_name
 from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS
 
 Row = list[Number | None]

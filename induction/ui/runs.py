@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from induction import model as models
-from induction.base import InputError, Progress
-from induction.experiment import Experiment, Result, Settings, experiments
+from induction.base import InputError, Progress, Result
+from induction.experiment import Experiment, Settings, experiments
 from induction.results import bundled
 from induction.results.running import perform
 from induction.ui import jobs, zero_gpu

@@ -11,8 +11,8 @@ from playwright.sync_api import expect
 from running import address
 
 from induction.analysis.attention import attend
-from induction.model import load_model
 from induction.data_gen.prompts import Prompt, token_ids
+from induction.model import load_model
 
 pytestmark = pytest.mark.browser
 

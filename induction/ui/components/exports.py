@@ -12,8 +12,7 @@ from typing import Any
 import gradio as gr
 from plotly.graph_objects import Figure
 
-from induction.base import InputError
-from induction.experiment import Result
+from induction.base import InputError, Result
 from induction.ui.components.plot import as_json, read_script
 
 _JS = read_script("exports.js")
