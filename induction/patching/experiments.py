@@ -95,6 +95,14 @@ class PairSettings(Settings):
         fields = type(self).model_fields
         return self.model_copy(update={name: fields[name].default for name in unused})
 
+    def check_served(self, model: TransformerBridge) -> None:
+        """Raises InputError where a text is longer than a page runs for its visitors."""
+        from induction.model.tokens import encode
+
+        for text in (self.clean, self.corrupted) if self.form == OWN else ():
+            if (n := len(encode(model, text))) > TOKENS:
+                raise InputError(f"A text may have {TOKENS} tokens here, not {n}; shorten it.")
+
     def prompts(self, model: TransformerBridge) -> list[PromptPair]:
         """The prompts that these settings name.
 
@@ -102,16 +110,12 @@ class PairSettings(Settings):
             InputError: texts that do not make a pair, or a token set that does not suit the model.
         """
         from induction.data_gen.pairs import pair_from_texts, pairs
-        from induction.model.tokens import encode
         from induction.patching.bundled import prompts_of
 
         if self.form == BUNDLED:
             return prompts_of(model)
         if self.form != OWN:
             return pairs(model, self.n_pairs, form=self.form, vocab=self.vocab, seed=self.seed)
-        for text in (self.clean, self.corrupted):
-            if (n := len(encode(model, text))) > TOKENS:
-                raise InputError(f"A text may have {TOKENS} tokens here, not {n}; shorten it.")
         return [
             pair_from_texts(model, self.clean, self.corrupted, self.answer or None, self.distractor or None)
         ]

@@ -446,18 +446,19 @@ class HeadSets(Intervention):
         caveats = self.caveats(last, metric)
         if measure.effect is None:
             return caveats
+        which = "the first" if len(self.sets) > 1 else "these"
+        heads = f"{which} {len(last.heads)} heads" if len(last.heads) > 1 else f"head {last.names} alone"
         if self.intervention in ABLATIONS:
             first, second = (last.measures[name] for name in LOSSES)
             text = (
-                f"Without these {len(last.heads)} heads the loss on the second copy goes from {second.baseline:.2f} to "
+                f"Without {heads} the loss on the second copy goes from {second.baseline:.2f} to "
                 f"{second.edited:.2f} nats, on the first from {first.baseline:.2f} to {first.edited:.2f}."
             )
         else:
-            which = "the first" if len(self.sets) > 1 else "these"
             share = "comes back" if self.intervention == "denoise" else "is lost"
             title = METRICS[metric].title.lower()
             text = (
-                f"With {which} {len(last.heads)} heads patched, {measure.effect:.2f} of the {title} {share}."
+                f"With {heads} patched, {measure.effect:.2f} of the {title} {share}."
             )
         if measure.random:
             text += f" Random sets of the same size: {measure.random_in_words(2)} on average"
