@@ -457,9 +457,7 @@ class HeadSets(Intervention):
         else:
             share = "comes back" if self.intervention == "denoise" else "is lost"
             title = METRICS[metric].title.lower()
-            text = (
-                f"With {heads} patched, {measure.effect:.2f} of the {title} {share}."
-            )
+            text = f"With {heads} patched, {measure.effect:.2f} of the {title} {share}."
         if measure.random:
             text += f" Random sets of the same size: {measure.random_in_words(2)} on average"
             above = measure.percentile

@@ -59,5 +59,7 @@ def test_a_link_of_before_lands_where_it_landed(visit, link, changed, where, sai
     expect(page.locator(where).first).to_contain_text(said, timeout=60_000)
     selected = page.locator("[role=tab][aria-selected=true]").first
     expect(selected).to_have_text(wanted["tab"].capitalize())
-    page.wait_for_function("want => [...new URLSearchParams(location.search)].length === want", arg=len(wanted))
+    page.wait_for_function(
+        "want => [...new URLSearchParams(location.search)].length === want", arg=len(wanted)
+    )
     assert address(page) == wanted
