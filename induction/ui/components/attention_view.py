@@ -1,4 +1,6 @@
-"""Attention of one prompt as a Gradio component: one large head, its neighbours, one query row in words.
+"""Attention of one prompt, drawn by hand: hundreds of matrices on canvas, where charts would take seconds.
+
+One large head, its neighbours, one query row in words.
 
 Tokens and weights travel as data: labels as JSON, weights as grey PNG, one byte per cell. The script draws them
 with canvas and ``textContent``; switching heads within a layer asks nobody. It fires

@@ -1,4 +1,4 @@
-"""The clickable grid of heads, layers down and heads across, as a Gradio component.
+"""The grid of heads, drawn by hand: its cells are real buttons, for keyboard and screen reader, as no chart has them.
 
 ``grid.pick(fn, ...)`` fires when a cell is clicked or entered; read the head with :func:`picked`.
 """
