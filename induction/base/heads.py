@@ -30,7 +30,9 @@ def parse_heads(text: str, n_layers: int, n_heads: int) -> tuple[Head, ...]:
     for part in parts:
         match = re.fullmatch(r"(?a:(\d+)\.(\d+))", part)
         if not match:
-            raise InputError(f"'{part}' is not a head; write layer.head, for example {min(n_layers, 6) - 1}.0.")
+            raise InputError(
+                f"'{part}' is not a head; write layer.head, for example {min(n_layers, 6) - 1}.0."
+            )
         heads.append((int(match[1]), int(match[2])))
     return check_heads(heads, n_layers, n_heads)
 

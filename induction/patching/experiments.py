@@ -139,7 +139,9 @@ class HeadsSettings(CopySettings):
 class SetSettings(Settings):
     """Which heads together, and against how many random sets."""
 
-    heads: str = setting("", "The set", "layer.head, …; empty: the first k heads, or each in turn", link="heads")
+    heads: str = setting(
+        "", "The set", "layer.head, …; empty: the first k heads, or each in turn", link="heads"
+    )
     n_random: int = setting(
         20,
         "Random sets for each",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,10 @@ from induction.model import load_model
 from induction.patching.ablation import ablate, reference_set
 from induction.patching.attribution import attribution_patching, direct_logit_attribution
 from induction.patching.heads import patch_heads
+
+TOLERANCE = 1e-4  # of the largest value of a quantity
+LOGITS, FIVE_DIGITS = 2e-6, 1.1e-5  # what rounding may cost beside it
+Comparison = tuple[str, Any, Any, float]  # what, the package's numbers, the oracle's, what rounding may cost
 
 # -- one family loaded twice -----------------------------------------------------------------------------------
 
@@ -70,22 +74,25 @@ class Subject:
 
     def _pair(self) -> PromptPair:
         """``[BOS] x x x A B y y A`` and its twin with another first A, scored where the two differ most."""
-        best: tuple[float, PromptPair] | None = None
-        for seed in range(8):  # answers that hardly move have no defined effect
+
+        def made(seed: int) -> tuple[float, PromptPair]:
             ids = np.random.default_rng(seed).permutation(np.arange(1, len(tokenizer())))
-            clean = [0, *ids[:7].tolist(), int(ids[3])]
-            corrupted = [*clean[:4], int(ids[8]), *clean[5:]]
-            with torch.no_grad():
-                logits = [
-                    self.plain(torch.tensor([row]), use_cache=False).logits[0, -1]
-                    for row in (clean, corrupted)
-                ]
-            change = logits[0] - logits[1]
+            clean = (0, *ids[:7].tolist(), int(ids[3]))
+            corrupted = (*clean[:4], int(ids[8]), *clean[5:])
+            change = self.last(clean) - self.last(corrupted)
             answer, distractor = int(change.argmax()), int(change.argmin())
-            gap = float(change[answer] - change[distractor])
-            if best is None or gap > best[0]:
-                best = gap, PromptPair(tuple(clean), tuple(corrupted), answer, distractor)
-        return best[1]
+            return float(change[answer] - change[distractor]), PromptPair(
+                clean, corrupted, answer, distractor
+            )
+
+        return max(map(made, range(8)), key=lambda item: item[0])[
+            1
+        ]  # what hardly moves has no defined effect
+
+    def last(self, prompt: Sequence[int]) -> torch.Tensor:
+        """The plain model's logits at the end of a prompt, ``[vocab]``."""
+        with torch.no_grad():
+            return self.plain(torch.tensor([prompt]), use_cache=False).logits[0, -1]
 
     @property
     def target(self) -> list[int]:
@@ -108,8 +115,7 @@ class Subject:
         return self.oracle.written(self.pair.clean)
 
 
-Comparison = tuple[str, Any, Any, float]  # what, the package's numbers, the oracle's, what rounding may cost
-LOGITS, FIVE_DIGITS = 2e-6, 1.1e-5
+# -- what is compared ------------------------------------------------------------------------------------------
 
 
 def check_logits(it: Subject) -> Iterator[Comparison]:
@@ -269,11 +275,7 @@ QUANTITIES: dict[str, Callable[[Subject], Iterator[Comparison]]] = {
     "logits": check_logits,
     "scores": check_scores,
     "attend": check_attend,
-    "z": check_patching("z"),
-    "pattern": check_patching("pattern"),
-    "q": check_patching("q"),
-    "k": check_patching("k"),
-    "v": check_patching("v"),
+    **{component: check_patching(component) for component in ("z", "pattern", "q", "k", "v")},
     "estimate": check_estimate,
     "ablation": check_ablation,
     "written": check_written,
@@ -283,6 +285,8 @@ QUANTITIES: dict[str, Callable[[Subject], Iterator[Comparison]]] = {
     "paths": check_paths("frozen"),
     "paths, MLPs recomputed": check_paths("recomputed"),
 }
+
+# -- what comes of it ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -307,20 +311,18 @@ def outcomes(family: Family) -> dict[str, Outcome]:
 
 def _outcome(it: Subject, quantity: str) -> Outcome:
     try:
-        worst = max(
-            (_apart(*comparison) for comparison in QUANTITIES[quantity](it)), key=lambda item: item[0]
-        )
+        apart, worst = max(_apart(*comparison) for comparison in QUANTITIES[quantity](it))
     except InputError as error:
         return Outcome("refused", str(error))
     except Undefined as error:
         return Outcome("wrong", str(error))
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        at = f"{Path(where.filename).name}:{where.lineno}"
+        said = (str(error).splitlines() or [""])[0][:200]
         return Outcome(
-            "wrong", f"{type(error).__name__} at {at}: {(str(error).splitlines() or [''])[0][:200]}"
+            "wrong", f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {said}"
         )
-    return Outcome("equal" if worst[0] <= 1 else "wrong", worst[1])
+    return Outcome("equal" if apart <= 1 else "wrong", worst)
 
 
 def _apart(what: str, got: Any, expected: Any, rounding: float) -> tuple[float, str]:
@@ -337,25 +339,21 @@ def _apart(what: str, got: Any, expected: Any, rounding: float) -> tuple[float, 
     return apart / (TOLERANCE * largest + rounding), f"{what}: off by {apart:.2g}, largest {largest:.2g}"
 
 
-TOLERANCE = 1e-4  # of the largest value of a quantity
-
-
 def table(found: dict[str, dict[str, Outcome]]) -> str:
     """Families down, quantities across; the sentences of refusals and what is wrong, numbered, below."""
     notes: dict[str, int] = {}
-    lines = ["| family | " + " | ".join(QUANTITIES) + " |", "|---" * (len(QUANTITIES) + 1) + "|"]
-    for name, row in found.items():
-        cells = []
-        for quantity, one in row.items():
-            pinned = quantity in REFUSED.get(name, {})
-            if one.kind == "equal":
-                cells.append("= (not refused)" if pinned else "=")
-                continue
-            number = notes.setdefault(one.detail, len(notes) + 1)
-            kind = "**WRONG**" if one.kind == "wrong" else "refused" if pinned else "**REFUSED**"
-            cells.append(f"{kind} {number}")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *(f"{number}. {text}" for text, number in notes.items())])
+
+    def cell(name: str, quantity: str, one: Outcome) -> str:
+        pinned = quantity in REFUSED.get(name, {})
+        if one.kind == "equal":
+            return "= (not refused)" if pinned else "="
+        kind = "**WRONG**" if one.kind == "wrong" else "refused" if pinned else "**REFUSED**"
+        return f"{kind} {notes.setdefault(one.detail, len(notes) + 1)}"
+
+    rows = [[name, *(cell(name, *item) for item in row.items())] for name, row in found.items()]
+    lines = [["family", *QUANTITIES], ["---"] * (len(QUANTITIES) + 1), *rows]
+    footnotes = [f"{number}. {text}" for text, number in notes.items()]
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", *footnotes])
 
 
 def summary() -> str:

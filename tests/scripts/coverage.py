@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import itertools
 import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "support")]
+sys.path[:0] = [str(Path(__file__).parents[2])]
 
 from induction.analysis import scanning as analysis
 from induction.analysis.scores import SCORES
@@ -34,8 +33,7 @@ SLOW_SAMPLES = {3: 8, 5: 8, 10: 30, 20: 3}
 Values = dict[str, np.ndarray]  # of every score, [prompt, layer, head]
 
 
-@dataclass(frozen=True)
-class Coverage:
+class Coverage(NamedTuple):
     """Of one score's intervals at one number of prompts; ``heads`` is ``[layer, head]``, shares of samples."""
 
     heads: np.ndarray
@@ -44,11 +42,6 @@ class Coverage:
     @property
     def mean(self) -> float:
         return float(self.heads.mean())
-
-    @property
-    def worst(self) -> str:
-        layer, head = np.unravel_index(self.heads.argmin(), self.heads.shape)
-        return f"{layer}.{head} {self.heads.min():.2f}"
 
 
 def values(model, n_prompts: int, seed: int) -> Values:
@@ -99,25 +92,23 @@ def of_ratios(n_pairs: int, n_samples: int = 4000, seed: int = 0) -> tuple[float
 
 
 def main(names: list[str]) -> None:
-    columns = " | ".join(f"{n} prompts" for n in SIZES)
-    print(
-        f"| model, score | {columns} | worst head at 10 | as shown at 10 |\n|---|{'---|' * (len(SIZES) + 2)}"
-    )
+    columns = [f"{n} prompts" for n in SIZES] + ["worst head at 10", "as shown at 10", "samples"]
+    print(f"| model, score | {' | '.join(columns)} |\n|---{'|---' * len(columns)}|")
     for name in names:
-        start = time.perf_counter()
         model = load_model(name)
         samples = SLOW_SAMPLES if model.cfg.n_layers > 6 else SAMPLES
         found = of_scores(model, samples)
-        for score in SCORES:
-            figures = " | ".join(f"{found[n][score].mean:.3f}" for n in SIZES)
-            at_ten = found[10][score]
-            print(f"| {name}, {score} | {figures} | {at_ten.worst} | {at_ten.shown:.3f} |", flush=True)
         counts = ", ".join(f"{samples[n]} of {n}" for n in SIZES)
-        print(f"{name}: samples {counts} prompts, {time.perf_counter() - start:.0f} s", file=sys.stderr)
+        for score in SCORES:
+            at_ten = found[10][score]
+            layer, head = np.unravel_index(at_ten.heads.argmin(), at_ten.heads.shape)
+            cells = [f"{found[n][score].mean:.3f}" for n in SIZES]
+            cells += [f"{layer}.{head} {at_ten.heads.min():.2f}", f"{at_ten.shown:.3f}", counts]
+            print(f"| {name}, {score} | {' | '.join(cells)} |", flush=True)
     print("\n| ratio of means | coverage | no bounded interval |\n|---|---|---|")
     for n in SIZES:
-        coverage, undefined = of_ratios(n)
-        print(f"| {n} pairs | {coverage:.3f} | {undefined:.3f} |")
+        covered, undefined = of_ratios(n)
+        print(f"| {n} pairs | {covered:.3f} | {undefined:.3f} |")
 
 
 if __name__ == "__main__":

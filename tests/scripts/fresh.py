@@ -10,7 +10,6 @@ import argparse
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,23 +17,24 @@ import time
 import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(Path(__file__).parents[1] / "support")]
+
+from running import ROOT, free_port
+
 SPACE = {"SYSTEM": "spaces", "SPACE_ID": "someone/induction-heads", "HF_HUB_OFFLINE": "1"}
 
 
 def commands() -> tuple[str, str]:
     """The README's two commands: one starts the app, one passes the tests."""
-    app, tests = re.findall(
-        r"^    (python3 -m venv .*)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M
-    )
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    app, tests = re.findall(r"^    (python3 -m venv .*)$", readme, re.M)
     return app, tests
 
 
 def folder_size(path: Path) -> float:
     """In MB."""
-    return (
-        sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink()) / 1e6
-    )
+    files = (file for file in path.rglob("*") if file.is_file() and not file.is_symlink())
+    return sum(file.stat().st_size for file in files) / 1e6
 
 
 def start_app(clone: Path, command: str, environment: dict[str, str]) -> dict[str, str]:
@@ -43,9 +43,7 @@ def start_app(clone: Path, command: str, environment: dict[str, str]) -> dict[st
     began = time.monotonic()
     subprocess.run(install, shell=True, cwd=clone, check=True)
     installed = time.monotonic()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     own = {**os.environ, **environment, "GRADIO_SERVER_PORT": str(port)}
     process = subprocess.Popen(
         start, shell=True, cwd=clone, env=own, stdout=subprocess.DEVNULL, start_new_session=True
@@ -92,9 +90,8 @@ def main() -> int:
             return 0
         began = time.monotonic()
         done = subprocess.run(tests, shell=True, cwd=clone)
-        print(
-            f"{'tests, installing included':32}{time.monotonic() - began:.0f} s, exit code {done.returncode}"
-        )
+        took = time.monotonic() - began
+        print(f"{'tests, installing included':32}{took:.0f} s, exit code {done.returncode}")
         return done.returncode
 
 

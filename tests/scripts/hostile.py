@@ -1,12 +1,11 @@
 """What strangers may send, and what must hold for it: strategies and properties.
 
-``python tests/scripts/hostile.py --cases 20000`` runs every property on that many cases and prints a table;
+``python tests/scripts/hostile.py 20000`` runs every property on that many cases and prints a table;
 ``tests/unit/test_hostile.py`` runs the same properties on a few hundred.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import copy
 import io
@@ -15,13 +14,13 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "support")]
+sys.path[:0] = [str(ROOT)]
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -85,21 +84,19 @@ def documents(kind: str) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths[:3]]
 
 
-def _places(value: Any, trail: tuple = ()) -> list[tuple]:
+def _places(value: Any, trail: tuple = ()) -> Iterator[tuple]:
     """Where a document can be changed; of a list the first two items stand for all."""
-    short = value[:2] if isinstance(value, list) else []
-    inside = list(value.items() if isinstance(value, dict) else enumerate(short))
-    return [(*trail, key) for key, _ in inside] + [
-        place
-        for key, item in inside
-        if isinstance(item, dict | list)
-        for place in _places(item, (*trail, key))
-    ]
+    inside = (
+        value.items() if isinstance(value, dict) else enumerate(value[:2] if isinstance(value, list) else [])
+    )
+    for key, item in inside:
+        yield (*trail, key)
+        yield from _places(item, (*trail, key))
 
 
 @cache
 def places(kind: str, which: int) -> list[tuple]:
-    return _places(documents(kind)[which])
+    return list(_places(documents(kind)[which]))
 
 
 def changed(document: dict[str, Any], place: tuple, action: str, value: Any) -> dict[str, Any]:
@@ -112,12 +109,10 @@ def changed(document: dict[str, Any], place: tuple, action: str, value: Any) -> 
     key = place[-1]
     if action == "remove":
         del parent[key]
-    elif action == "add" and isinstance(parent, dict):
-        parent[f"{key}_"] = value
-    elif action == "add":
+    elif action == "add" and isinstance(parent, list):
         parent.append(value)
     else:
-        parent[key] = value
+        parent[f"{key}_" if action == "add" else key] = value
     return document
 
 
@@ -191,10 +186,9 @@ def written_settings(text: str) -> None:
 def any_settings(values: dict[str, Any]) -> None:
     """Values of any kind are settings within their limits, or refused in one sentence, whatever surface sends them."""
     for kind in SETTINGS:
+        known = {name: value for name, value in values.items() if name in kind.model_fields}
         with refused():
-            check_settings(
-                kind(**{name: value for name, value in values.items() if name in kind.model_fields}).served()
-            )
+            check_settings(kind(**known).served())
         with refused():
             kind(**values)
 
@@ -264,18 +258,21 @@ def refused():
             raise AssertionError("refused without a word") from error
 
 
+CHUNKS = [
+    ["--json", "0", "-1", "--prompts", "--heads", "9.9", "--top", "--seed"],
+    ["--vocab", "--device", "--corpus", "--ablate", "zero", "--method", "direct"],
+    ["../../etc/passwd", "/etc", "/etc/passwd", "/dev/null", "nobody/nothing"],
+    # Where to write is never left to chance: these tests may run as root.
+    [("--out", name) for name in ("out.json", "-1", "no/such/out.json", ".", "")],
+    [("--csv", name) for name in ("out.csv", "no/such/out.csv", ".")],
+]
 COMMAND_LINES = st.builds(
     lambda command, chunks: [command, *(word for chunk in chunks for word in chunk)],
     st.sampled_from([*experiments(), "patch", "verify", "models", "train", "history", "", "--help"]),
     st.lists(
-        st.one_of(
-            st.sampled_from(["--json", "0", "-1", "--prompts", "--heads", "9.9", "--top", "--seed"]),
-            st.sampled_from(["--vocab", "--device", "--corpus", "--ablate", "zero", "--method", "direct"]),
-            st.sampled_from(["../../etc/passwd", "/etc", "/etc/passwd", "/dev/null", "nobody/nothing"]),
-            # Where to write is never left to chance: these tests may run as root.
-            st.sampled_from([("--out", name) for name in ("out.json", "-1", "no/such/out.json", ".", "")]),
-            st.sampled_from([("--csv", name) for name in ("out.csv", "no/such/out.csv", ".")]),
-        ).map(lambda chunk: [chunk] if isinstance(chunk, str) else list(chunk)),
+        st.one_of(*map(st.sampled_from, CHUNKS)).map(
+            lambda one: [one] if isinstance(one, str) else list(one)
+        ),
         max_size=5,
     ),
 )
@@ -295,11 +292,15 @@ PROPERTIES: dict[str, tuple[Callable[[Any], None], st.SearchStrategy]] = {
 SLOW = {"command lines": 50, "circuit files": 4, "patching files": 4}  # one case in so many of the others
 
 
+def cases_of(name: str, cases: int) -> int:
+    return max(1, cases // SLOW.get(name, 1))
+
+
 def run(name: str, cases: int) -> None:
     """Run one property; a failing case is printed by Hypothesis, shrunk."""
     check, strategy = PROPERTIES[name]
     relaxed = settings(
-        max_examples=max(1, cases // SLOW.get(name, 1)),
+        max_examples=cases_of(name, cases),
         deadline=None,
         database=None,
         derandomize=True,
@@ -311,21 +312,18 @@ def run(name: str, cases: int) -> None:
 
 def table(cases: int) -> int:
     print(f"{'property':20} {'cases':>7} {'seconds':>8}  result", flush=True)
-    failed = 0
+    verdicts = []
     for name in PROPERTIES:
         started = time.perf_counter()
-        verdict = "holds"
         try:
             run(name, cases)
+            verdicts.append("holds")
         except Exception as error:
-            failed += 1
-            verdict = f"FAILS: {type(error).__name__}: {error}"[:300]
+            verdicts.append(f"FAILS: {type(error).__name__}: {error}"[:300])
         seconds = time.perf_counter() - started
-        print(f"{name:20} {max(1, cases // SLOW.get(name, 1)):7,} {seconds:8.1f}  {verdict}", flush=True)
-    return 1 if failed else 0
+        print(f"{name:20} {cases_of(name, cases):7,} {seconds:8.1f}  {verdicts[-1]}", flush=True)
+    return int(set(verdicts) != {"holds"})
 
 
 if __name__ == "__main__":
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--cases", type=int, default=20_000, metavar="N", help="cases of each property")
-    sys.exit(table(options.parse_args().cases))
+    sys.exit(table(int(sys.argv[1]) if sys.argv[1:] else 20_000))

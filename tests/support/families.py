@@ -8,7 +8,7 @@ package is used here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +18,6 @@ from models import tokenizer
 from oracle import Layout
 
 N_CTX = 256
-EVERYTHING = (
-    "logits",
-    "scores",
-    "attend",
-    "z",
-    "pattern",
-    "q",
-    "k",
-    "v",
-    "estimate",
-    "ablation",
-    "written",
-    "attribution",
-    "copying",
-    "composition",
-    "paths",
-    "paths, MLPs recomputed",
-)
-MAPS = ("copying", "composition")  # read off the weights
-DIRECT = ("written", "attribution")  # from heads straight to the logits
-PATHS = ("paths", "paths, MLPs recomputed")
 
 
 @dataclass(frozen=True)
@@ -54,421 +33,306 @@ class Family:
     name: str
     model: str
     config: dict[str, Any]
-    layout: Layout | None = field(default_factory=Layout)
+    layout: Layout | None
 
 
-COMMON = {
-    "vocab_size": 0,  # of the test tokenizer, filled in by `build`
-    "bos_token_id": 0,
-    "eos_token_id": 0,
-    "pad_token_id": None,  # the embedding of a padding token may be zeroed on loading
-}
-LLAMA = {
-    "hidden_size": 40,
-    "intermediate_size": 56,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 12,
-    "max_position_embeddings": N_CTX,
-}
-SQUARE = {name: value for name, value in LLAMA.items() if name != "head_dim"} | {"hidden_size": 48}
-OLD = {name: value for name, value in SQUARE.items() if name != "num_key_value_heads"}
-GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": N_CTX}
-OPT = {
-    "hidden_size": 32,
-    "ffn_dim": 56,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": N_CTX,
-}
-SLIDING = {"num_hidden_layers": 3, "sliding_window": 6}
-ALTERNATING = SLIDING | {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
-EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
-CAPS = {"query_pre_attn_scalar": 7, "attn_logit_softcapping": 3.0, "final_logit_softcapping": 4.0}
-GRANITE = {
-    "embedding_multiplier": 3.0,
-    "logits_scaling": 2.5,
-    "residual_multiplier": 0.4,
-    "attention_multiplier": 0.5,
-}
-LATENT = {
-    "kv_lora_rank": 16,
-    "q_lora_rank": 20,
-    "qk_rope_head_dim": 8,
-    "qk_nope_head_dim": 8,
-    "v_head_dim": 12,
-}
+FAMILIES: dict[str, Family] = {}
 
-QK = {"q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm"}
-QK_LAYERNORM = {"q_norm": "self_attn.q_layernorm", "k_norm": "self_attn.k_layernorm"}
-PRE_AND_POST = {
-    "norm_out": "post_attention_layernorm",
-    "norm_mlp_out": "post_feedforward_layernorm",
-}
-POST_ONLY = PRE_AND_POST | {"norm_in": None}
+
+def family(
+    name: str, model: str, shape: dict[str, Any], at: dict[str, Any] | None = None, **more: Any
+) -> None:
+    """Declare a family: ``at`` says where its parts are unless they are where Llama's are; ``more`` settings."""
+    model = model if hasattr(transformers, model) else f"{model}ForCausalLM"
+    FAMILIES[name] = Family(name, model, shape | more, None if at is NOWHERE else Layout(**(at or {})))
+
+
+# -- shapes, as transformers names them ------------------------------------------------------------------------
+
+COMMON = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}  # padding may be zeroed on loading
+OPT = dict(
+    hidden_size=32, ffn_dim=56, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=N_CTX
+)
+GPT = dict(n_embd=32, n_layer=2, n_head=4, n_positions=N_CTX)
+OLD = OPT | dict(hidden_size=48, intermediate_size=56)
+del OLD["ffn_dim"]
+SQUARE = OLD | dict(num_key_value_heads=2)
+LLAMA = SQUARE | dict(hidden_size=40, head_dim=12)
+THREE = dict(num_hidden_layers=3)
+WINDOW, NO_WINDOW = dict(sliding_window=6), dict(sliding_window=None)
+LOCAL_FIRST = WINDOW | dict(layer_types=["sliding_attention", "full_attention"])
+ALTERNATING = WINDOW | THREE | dict(layer_types=["sliding_attention", "full_attention", "sliding_attention"])
+HALF_ROTARY = dict(partial_rotary_factor=0.5)
+CAPS = WINDOW | dict(query_pre_attn_scalar=7, attn_logit_softcapping=3.0, final_logit_softcapping=4.0)
+LOCAL_EXPERTS = dict(num_local_experts=4, num_experts_per_tok=2)
+EXPERTS = dict(num_experts=4, num_experts_per_tok=2)
+ROUTED = dict(n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=24)
+GRANITE = SQUARE | dict(
+    embedding_multiplier=3.0, logits_scaling=2.5, residual_multiplier=0.4, attention_multiplier=0.5
+)
+LATENT = SQUARE | dict(
+    num_key_value_heads=4,
+    kv_lora_rank=16,
+    q_lora_rank=20,
+    qk_rope_head_dim=8,
+    qk_nope_head_dim=8,
+    v_head_dim=12,
+)
+FALCON = OLD | dict(multi_query=True, parallel_attn=True, new_decoder_architecture=False)
+NEW_FALCON = OLD | dict(multi_query=True, new_decoder_architecture=True, num_kv_heads=2)
+COHERE = dict(logit_scale=0.4)
+GEMMA_4 = LLAMA | dict(hidden_size_per_layer_input=8, vocab_size_per_layer_input=512)
+LLAMA_3_ROPE = dict(
+    rope_type="llama3", rope_theta=10000.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
+    original_max_position_embeddings=64,
+)  # fmt: skip
+HALF_ROPE = dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5)
+
+# -- where parts are, in the words of Layout -------------------------------------------------------------------
 
 
 def fused(path: str) -> dict[str, str]:
-    return {"q": path, "k": path, "v": path}
+    return dict.fromkeys("qkv", path)
 
 
 def separate(prefix: str) -> dict[str, str]:
     return {name: f"{prefix}.{name}_proj" for name in "qkv"}
 
 
-def row(path: str, at: int = 0) -> Callable[[torch.nn.Module], torch.Tensor]:
-    """Position 0 of a learned position embedding whose table begins at row ``at``."""
-    return lambda model: model.get_submodule(path).weight[at]
+def row(path: str, at: int = 0) -> dict[str, Callable[[torch.nn.Module], torch.Tensor]]:
+    """Learned positions whose table begins at row ``at``."""
+    return {"positions": lambda model: model.get_submodule(path).weight[at]}
 
 
-_gpt2 = Layout(
-    layers="transformer.h",
-    attn="attn",
-    out="attn.c_proj",
-    **fused("attn.c_attn"),
-    split="thirds",
-    norm_in="ln_1",
-    final_norm="transformer.ln_f",
-    rotary=None,
-    positions=row("transformer.wpe"),
+NOWHERE: dict[str, Any] = {"nothing": "that the oracle computes"}
+QK = dict(q_norm="self_attn.q_norm", k_norm="self_attn.k_norm")
+FLAT_QK = QK | dict(qk_norm="flat")
+PRE_AND_POST = dict(norm_out="post_attention_layernorm", norm_mlp_out="post_feedforward_layernorm")
+POST_ONLY = PRE_AND_POST | dict(norm_in=None)
+NO_ROTARY = dict(rotary=None)
+IN_TRANSFORMER = dict(layers="transformer.h", attn="attn", norm_in="ln_1", final_norm="transformer.ln_f")
+AT_GPT_2 = IN_TRANSFORMER | fused("attn.c_attn") | NO_ROTARY | row("transformer.wpe")
+AT_GPT_2 |= dict(out="attn.c_proj", split="thirds")
+AT_GPT_1 = AT_GPT_2 | row("transformer.positions_embed")
+AT_GPT_1 |= dict(norm_in=None, final_norm=None, residual_norms=("ln_1", "ln_2"))
+AT_GPT_J = IN_TRANSFORMER | separate("attn") | dict(out="attn.out_proj", rotary="gptj")
+AT_GPT_NEO = IN_TRANSFORMER | separate("attn.attention") | NO_ROTARY | row("transformer.wpe")
+AT_GPT_NEO |= dict(attn="attn.attention", out="attn.attention.out_proj")
+AT_NEOX = fused("attention.query_key_value") | dict(
+    layers="gpt_neox.layers", attn="attention", split="grouped"
 )
-_neox = Layout(
-    layers="gpt_neox.layers",
-    attn="attention",
-    out="attention.dense",
-    **fused("attention.query_key_value"),
-    split="grouped",
-    final_norm="gpt_neox.final_layer_norm",
-)
-_gptj = Layout(
-    layers="transformer.h",
-    attn="attn",
-    out="attn.out_proj",
-    **separate("attn"),
-    norm_in="ln_1",
-    final_norm="transformer.ln_f",
-    rotary="gptj",
-)
-_opt = Layout(
-    layers="model.decoder.layers",
-    out="self_attn.out_proj",
-    norm_in="self_attn_layer_norm",
-    mlp_out="fc2",
-    final_norm="model.decoder.final_layer_norm",
-    rotary=None,
-    positions=row("model.decoder.embed_positions", 2),
-)
-_bloom = Layout(
-    layers="transformer.h",
-    attn="self_attention",
-    out="self_attention.dense",
-    **fused("self_attention.query_key_value"),
-    split="grouped",
-    mlp_out="mlp.dense_4h_to_h",
-    final_norm="transformer.ln_f",
-    rotary=None,
-)
-_falcon = replace(_bloom, mlp_out="mlp", rotary="halves")
-_phi = Layout(out="self_attn.dense", final_norm="model.final_layernorm")
-_granite = Layout(
+AT_NEOX |= dict(out="attention.dense", final_norm="gpt_neox.final_layer_norm")
+AT_OPT = NO_ROTARY | row("model.decoder.embed_positions", 2)
+AT_OPT |= dict(layers="model.decoder.layers", out="self_attn.out_proj", norm_in="self_attn_layer_norm")
+AT_OPT |= dict(mlp_out="fc2", final_norm="model.decoder.final_layer_norm")
+AT_XGLM = AT_OPT | dict(positions=lambda model: model.model.embed_positions.weights[2])
+AT_XGLM |= dict(layers="model.layers", final_norm="model.layer_norm")
+AT_FALCON = fused("self_attention.query_key_value") | dict(layers="transformer.h", attn="self_attention")
+AT_FALCON |= dict(out="self_attention.dense", split="grouped", final_norm="transformer.ln_f")
+AT_BLOOM = AT_FALCON | NO_ROTARY | dict(mlp_out="mlp.dense_4h_to_h")
+AT_MPT = fused("attn.Wqkv") | NO_ROTARY | dict(layers="transformer.blocks", attn="attn", out="attn.out_proj")
+AT_MPT |= dict(split="thirds", norm_in="norm_1", mlp_out="ffn.down_proj", final_norm="transformer.norm_f")
+AT_PHI_3 = fused("self_attn.qkv_proj") | dict(split="thirds")
+AT_BERT = separate("attn") | dict(attn="attn", out="attn.Wo", norm_in="attn_norm", head=("decoder",))
+AT_BERT |= dict(final_norm="model.final_norm")
+AT_LATENT = dict(q="self_attn.q_b_proj", k="self_attn.kv_b_proj", v="self_attn.kv_b_proj", split="mla")
+AT_GRANITE = dict(
     residual_multiplier=lambda config: config.residual_multiplier,
     logit_scale=lambda config: 1 / config.logits_scaling,
 )
-_cohere = Layout(logit_scale=lambda config: config.logit_scale)
-_gated = Layout(**QK)
+AT_COHERE = dict(logit_scale=lambda config: config.logit_scale)
+AT_COHERE_2 = AT_COHERE | dict(rotates=lambda attn: attn.sliding_window is not None)
+AT_EXAONE = POST_ONLY | QK | dict(rotates=lambda attn: attn.sliding_window is None or attn.is_sliding)
+SOME_ROTATE = dict(rotates=lambda attn: bool(attn.use_rope))
+AT_LLAMA_4 = SOME_ROTATE | dict(mlp_out="feed_forward", rotary="complex")
+AT_AFMOE = QK | dict(norm_out="post_attention_layernorm", norm_mlp_out="post_mlp_layernorm")
+AT_AFMOE |= dict(rotates=lambda attn: attn.is_local_attention)
 
-# Families before Llama: fused projections, learned positions or distances, layer norms.
-NEO = {
-    "hidden_size": 32,
-    "num_layers": 2,
-    "num_heads": 4,
-    "intermediate_size": 56,
-    "max_position_embeddings": N_CTX,
-}
-FALCON = {"multi_query": True, "parallel_attn": True, "new_decoder_architecture": False}
+# -- the families ----------------------------------------------------------------------------------------------
+
 # fmt: off
-OLDER = [
-    Family("GPT-2", "GPT2LMHeadModel", {**GPT, "n_inner": 56}, _gpt2),
-    Family("GPT-2, scaled by layer", "GPT2LMHeadModel", {**GPT, "scale_attn_by_inverse_layer_idx": True},
-        _gpt2),
-    Family("OpenAI-GPT", "OpenAIGPTLMHeadModel", GPT, replace(_gpt2, norm_in=None, final_norm=None,
-        residual_norms=("ln_1", "ln_2"), positions=row("transformer.positions_embed"))),
-    Family("GPTBigCode", "GPTBigCodeForCausalLM", {**GPT, "multi_query": True}, _gpt2),
-    Family("GPT-Neo", "GPTNeoForCausalLM", {**NEO, "attention_types": [[["global", "local"], 1]],
-        "window_size": 6}, replace(_gptj, attn="attn.attention", out="attn.attention.out_proj",
-        **separate("attn.attention"), rotary=None, positions=row("transformer.wpe"))),
-    Family("GPT-NeoX", "GPTNeoXForCausalLM", OLD, _neox),
-    Family("GPT-NeoX, sequential", "GPTNeoXForCausalLM", {**OLD, "use_parallel_residual": False}, _neox),
-    Family("GPT-J", "GPTJForCausalLM", {**GPT, "rotary_dim": 4}, _gptj),
-    Family("CodeGen", "CodeGenForCausalLM", {**GPT, "rotary_dim": 4}, replace(_gptj, **fused("attn.qkv_proj"),
-        split="codegen")),
-    Family("OPT", "OPTForCausalLM", {**OPT, "word_embed_proj_dim": 32}, _opt),
-    Family("OPT, projected", "OPTForCausalLM", {**OPT, "word_embed_proj_dim": 24}, replace(_opt,
-        head=("model.decoder.project_out", "lm_head"))),
-    Family("XGLM", "XGLMForCausalLM", {"d_model": 32, "ffn_dim": 56, "num_layers": 2, "attention_heads": 4,
-        "max_position_embeddings": N_CTX}, replace(_opt, layers="model.layers", final_norm="model.layer_norm",
-        positions=lambda model: model.model.embed_positions.weights[2])),
-    Family("BLOOM", "BloomForCausalLM", {"hidden_size": 32, "n_layer": 2, "n_head": 4}, _bloom),
-    Family("MPT", "MptForCausalLM", {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": N_CTX,
-        "expansion_ratio": 2}, Layout(layers="transformer.blocks", attn="attn", out="attn.out_proj",
-        **fused("attn.Wqkv"), split="thirds", norm_in="norm_1", mlp_out="ffn.down_proj",
-        final_norm="transformer.norm_f", rotary=None)),
-    Family("Falcon, multi-query", "FalconForCausalLM", {**OLD, **FALCON}, replace(_falcon, split="thirds")),
-    Family("Falcon, multi-head", "FalconForCausalLM", {**OLD, **FALCON, "multi_query": False, "bias": True},
-        _falcon),
-    Family("Falcon, ALiBi", "FalconForCausalLM", {**OLD, **FALCON, "multi_query": False,
-        "parallel_attn": False, "alibi": True, "bias": True}, replace(_falcon, rotary=None)),
-]
-# fmt: on
+# Families before Llama: fused projections, learned positions or distances, layer norms.
+family("GPT-2", "GPT2LMHeadModel", GPT, AT_GPT_2, n_inner=56)
+family("GPT-2, scaled by layer", "GPT2LMHeadModel", GPT, AT_GPT_2, scale_attn_by_inverse_layer_idx=True)
+family("OpenAI-GPT", "OpenAIGPTLMHeadModel", GPT, AT_GPT_1)
+family("GPTBigCode", "GPTBigCode", GPT, AT_GPT_2, multi_query=True)
+family("GPT-Neo", "GPTNeo", {}, AT_GPT_NEO, hidden_size=32, num_layers=2, num_heads=4, intermediate_size=56,
+       max_position_embeddings=N_CTX, attention_types=[[["global", "local"], 1]], window_size=6)
+family("GPT-NeoX", "GPTNeoX", OLD, AT_NEOX)
+family("GPT-NeoX, sequential", "GPTNeoX", OLD, AT_NEOX, use_parallel_residual=False)
+family("GPT-J", "GPTJ", GPT, AT_GPT_J, rotary_dim=4)
+family("CodeGen", "CodeGen", GPT, AT_GPT_J | fused("attn.qkv_proj") | dict(split="codegen"), rotary_dim=4)
+family("OPT", "OPT", OPT, AT_OPT, word_embed_proj_dim=32)
+family("OPT, projected", "OPT", OPT, AT_OPT | dict(head=("model.decoder.project_out", "lm_head")),
+       word_embed_proj_dim=24)
+family("XGLM", "XGLM", {}, AT_XGLM, d_model=32, ffn_dim=56, num_layers=2, attention_heads=4,
+       max_position_embeddings=N_CTX)
+family("BLOOM", "Bloom", dict(hidden_size=32, n_layer=2, n_head=4), AT_BLOOM)
+family("MPT", "Mpt", dict(d_model=32, n_layers=2, n_heads=4, max_seq_len=N_CTX, expansion_ratio=2), AT_MPT)
+family("Falcon, multi-query", "Falcon", FALCON, AT_FALCON | dict(split="thirds"))
+family("Falcon, multi-head", "Falcon", FALCON, AT_FALCON, multi_query=False, bias=True)
+family("Falcon, ALiBi", "Falcon", FALCON, AT_FALCON | NO_ROTARY, multi_query=False, bias=True,
+       parallel_attn=False, alibi=True)
 
 # Families that differ from Llama in a window, a bias, a norm on queries and keys, or a norm's place.
-# fmt: off
-LLAMA_LIKE = [
-    Family("Llama", "LlamaForCausalLM", {**LLAMA, "attention_bias": True, "mlp_bias": True}),
-    Family("Llama, scaled rotary", "LlamaForCausalLM", {**LLAMA, "rope_parameters": {"rope_type": "llama3",
-        "rope_theta": 10000.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 64}}),
-    Family("Mistral", "MistralForCausalLM", {**LLAMA, "sliding_window": None}),
-    Family("Mistral, sliding window", "MistralForCausalLM", {**LLAMA, "sliding_window": 6}),
-    Family("Ministral-3", "Ministral3ForCausalLM", LLAMA),
-    Family("Qwen2", "Qwen2ForCausalLM", {**SQUARE, "use_sliding_window": False}),
-    Family("Qwen2, sliding window", "Qwen2ForCausalLM", {**SQUARE, **SLIDING, "use_sliding_window": True,
-        "max_window_layers": 1}),
-    Family("Qwen3", "Qwen3ForCausalLM", {**LLAMA, "attention_bias": True}, Layout(**QK)),
-    Family("Gemma", "GemmaForCausalLM", LLAMA),
-    Family("Gemma-2", "Gemma2ForCausalLM", {**LLAMA, **CAPS, "sliding_window": 6}, Layout(**PRE_AND_POST)),
-    Family("Gemma-3", "Gemma3ForCausalLM", {**LLAMA, **ALTERNATING, "query_pre_attn_scalar": 7},
-        Layout(**PRE_AND_POST, **QK)),
-    Family("VaultGemma", "VaultGemmaForCausalLM", {**LLAMA, **CAPS, "sliding_window": 6}),
-    Family("Phi", "PhiForCausalLM", {**SQUARE, "partial_rotary_factor": 0.5}, _phi),
-    Family("Phi-3", "Phi3ForCausalLM", {**SQUARE, "sliding_window": None},
-        Layout(**fused("self_attn.qkv_proj"), split="thirds")),
-    Family("Phi-3, partial rotary", "Phi3ForCausalLM", {**SQUARE, "sliding_window": None,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}},
-        Layout(**fused("self_attn.qkv_proj"), split="thirds")),
-    Family("OLMo", "OlmoForCausalLM", SQUARE),
-    Family("OLMo, clipped", "OlmoForCausalLM", {**SQUARE, "clip_qkv": 0.8}),
-    Family("OLMo-2", "Olmo2ForCausalLM", SQUARE, Layout(**POST_ONLY, **QK, qk_norm="flat")),
-    Family("OLMo-3", "Olmo3ForCausalLM", {**SQUARE, **ALTERNATING}, Layout(**POST_ONLY, **QK,
-        qk_norm="flat")),
-    Family("StableLM", "StableLmForCausalLM", {**SQUARE, "use_qkv_bias": True, "partial_rotary_factor": 0.5}),
-    Family("StableLM, parallel, query norms", "StableLmForCausalLM", {**SQUARE, "use_parallel_residual": True,
-        "qk_layernorm": True, "partial_rotary_factor": 0.5}, Layout(**QK_LAYERNORM, qk_norm="list")),
-    Family("Starcoder2", "Starcoder2ForCausalLM", {**SQUARE, "sliding_window": None}),
-    Family("SmolLM3", "SmolLM3ForCausalLM", {**SQUARE, "num_hidden_layers": 3, "no_rope_layers": [1, 0, 1],
-        "use_sliding_window": False}, Layout(rotates=lambda attn: bool(attn.use_rope))),
-    Family("SmolLM3, last layer without rotary", "SmolLM3ForCausalLM", {**SQUARE, "no_rope_layers": [1, 0],
-        "use_sliding_window": False}, Layout(rotates=lambda attn: bool(attn.use_rope))),
-    Family("GLM", "GlmForCausalLM", {**LLAMA, "attention_bias": True}),
-    Family("GLM-4", "Glm4ForCausalLM", {**LLAMA, "attention_bias": True},
-        Layout(norm_out="post_self_attn_layernorm", norm_mlp_out="post_mlp_layernorm")),
-    Family("Granite", "GraniteForCausalLM", {**SQUARE, **GRANITE, "attention_bias": True}, _granite),
-    Family("Cohere", "CohereForCausalLM", {**SQUARE, "logit_scale": 0.4, "attention_bias": True}, _cohere),
-    Family("Cohere, query norms", "CohereForCausalLM", {**SQUARE, "logit_scale": 0.4, "use_qk_norm": True},
-        replace(_cohere, **QK, qk_norm="by_head")),
-    Family("Cohere2", "Cohere2ForCausalLM", {**LLAMA, **ALTERNATING, "logit_scale": 0.4}, replace(_cohere,
-        rotates=lambda attn: attn.sliding_window is not None)),
-    Family("Cohere2, last layer without rotary", "Cohere2ForCausalLM", {**LLAMA, **SLIDING,
-        "num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"], "logit_scale": 0.4},
-        replace(_cohere, rotates=lambda attn: attn.sliding_window is not None)),
-    Family("EXAONE-4", "Exaone4ForCausalLM", {**LLAMA, **ALTERNATING, "sliding_window_pattern": 2},
-        Layout(**POST_ONLY, **QK, rotates=lambda attn: attn.sliding_window is None or attn.is_sliding)),
-    Family("Nemotron", "NemotronForCausalLM", {**LLAMA, "attention_bias": True, "mlp_bias": True,
-        "partial_rotary_factor": 0.5}),
-    Family("Ernie 4.5", "Ernie4_5ForCausalLM", {**LLAMA, "use_bias": True}),
-    Family("Seed-OSS", "SeedOssForCausalLM", {**LLAMA, "attention_out_bias": True}),
-    Family("Arcee", "ArceeForCausalLM", {**LLAMA, "attention_bias": True, "mlp_bias": True}),
-    Family("Apertus", "ApertusForCausalLM", {**SQUARE, "attention_bias": True},
-        Layout(norm_in="attention_layernorm", **QK)),
-    Family("HunYuan", "HunYuanDenseV1ForCausalLM", LLAMA, Layout(q_norm="self_attn.query_layernorm",
-        k_norm="self_attn.key_layernorm", qk_norm_after_rotary=True)),
-    Family("NanoChat", "NanoChatForCausalLM", SQUARE, Layout(**QK, qk_norm_after_rotary=True)),
-    Family("BitNet", "BitNetForCausalLM", SQUARE, Layout(mixed="self_attn.attn_sub_norm")),
-    Family("Jais-2", "Jais2ForCausalLM", LLAMA),
-    Family("ModernBERT decoder", "ModernBertDecoderForCausalLM", {**OLD, "num_hidden_layers": 3,
-        "local_attention": 6, "global_attn_every_n_layers": 2, "cls_token_id": 0, "pad_token_id": 1,
-        "sep_token_id": 0}, Layout(attn="attn", out="attn.Wo", **separate("attn"), norm_in="attn_norm",
-        final_norm="model.final_norm", head=("decoder",))),
-]
-# fmt: on
+family("Llama", "Llama", LLAMA, attention_bias=True, mlp_bias=True)
+family("Llama, scaled rotary", "Llama", LLAMA, rope_parameters=LLAMA_3_ROPE)
+family("Mistral", "Mistral", LLAMA | NO_WINDOW)
+family("Mistral, sliding window", "Mistral", LLAMA | WINDOW)
+family("Ministral-3", "Ministral3", LLAMA)
+family("Qwen2", "Qwen2", SQUARE, use_sliding_window=False)
+family("Qwen2, sliding window", "Qwen2", SQUARE | THREE | WINDOW, use_sliding_window=True, max_window_layers=1)
+family("Qwen3", "Qwen3", LLAMA, QK, attention_bias=True)
+family("Gemma", "Gemma", LLAMA)
+family("Gemma-2", "Gemma2", LLAMA | CAPS, PRE_AND_POST)
+family("Gemma-3", "Gemma3", LLAMA | ALTERNATING, PRE_AND_POST | QK, query_pre_attn_scalar=7)
+family("VaultGemma", "VaultGemma", LLAMA | CAPS)
+family("Phi", "Phi", SQUARE | HALF_ROTARY, dict(out="self_attn.dense", final_norm="model.final_layernorm"))
+family("Phi-3", "Phi3", SQUARE | NO_WINDOW, AT_PHI_3)
+family("Phi-3, partial rotary", "Phi3", SQUARE | NO_WINDOW, AT_PHI_3, rope_parameters=HALF_ROPE)
+family("OLMo", "Olmo", SQUARE)
+family("OLMo, clipped", "Olmo", SQUARE, clip_qkv=0.8)
+family("OLMo-2", "Olmo2", SQUARE, POST_ONLY | FLAT_QK)
+family("OLMo-3", "Olmo3", SQUARE | ALTERNATING, POST_ONLY | FLAT_QK)
+family("StableLM", "StableLm", SQUARE | HALF_ROTARY, use_qkv_bias=True)
+family("StableLM, parallel, query norms", "StableLm", SQUARE | HALF_ROTARY,
+       dict(q_norm="self_attn.q_layernorm", k_norm="self_attn.k_layernorm", qk_norm="list"),
+       use_parallel_residual=True, qk_layernorm=True)
+family("Starcoder2", "Starcoder2", SQUARE | NO_WINDOW)
+family("SmolLM3", "SmolLM3", SQUARE | THREE, SOME_ROTATE, no_rope_layers=[1, 0, 1], use_sliding_window=False)
+family("SmolLM3, last layer without rotary", "SmolLM3", SQUARE, SOME_ROTATE, no_rope_layers=[1, 0],
+       use_sliding_window=False)
+family("GLM", "Glm", LLAMA, attention_bias=True)
+family("GLM-4", "Glm4", LLAMA, dict(norm_out="post_self_attn_layernorm", norm_mlp_out="post_mlp_layernorm"),
+       attention_bias=True)
+family("Granite", "Granite", GRANITE, AT_GRANITE, attention_bias=True)
+family("Cohere", "Cohere", SQUARE | COHERE, AT_COHERE, attention_bias=True)
+family("Cohere, query norms", "Cohere", SQUARE | COHERE, AT_COHERE | QK | dict(qk_norm="by_head"),
+       use_qk_norm=True)
+family("Cohere2", "Cohere2", LLAMA | COHERE | ALTERNATING, AT_COHERE_2)
+family("Cohere2, last layer without rotary", "Cohere2", LLAMA | COHERE | LOCAL_FIRST, AT_COHERE_2)
+family("EXAONE-4", "Exaone4", LLAMA | ALTERNATING, AT_EXAONE, sliding_window_pattern=2)
+family("Nemotron", "Nemotron", LLAMA | HALF_ROTARY, attention_bias=True, mlp_bias=True)
+family("Ernie 4.5", "Ernie4_5", LLAMA, use_bias=True)
+family("Seed-OSS", "SeedOss", LLAMA, attention_out_bias=True)
+family("Arcee", "Arcee", LLAMA, attention_bias=True, mlp_bias=True)
+family("Apertus", "Apertus", SQUARE, QK | dict(norm_in="attention_layernorm"), attention_bias=True)
+family("HunYuan", "HunYuanDenseV1", LLAMA, dict(q_norm="self_attn.query_layernorm",
+       k_norm="self_attn.key_layernorm", qk_norm_after_rotary=True))
+family("NanoChat", "NanoChat", SQUARE, QK | dict(qk_norm_after_rotary=True))
+family("BitNet", "BitNet", SQUARE, dict(mixed="self_attn.attn_sub_norm"))
+family("Jais-2", "Jais2", LLAMA)
+family("ModernBERT decoder", "ModernBertDecoder", OLD | THREE, AT_BERT, local_attention=6,
+       global_attn_every_n_layers=2, cls_token_id=0, pad_token_id=1, sep_token_id=0)
 
-# Mixtures of experts, gated heads, attention sinks, layers without attention.
-# fmt: off
-EXPERTS_AND_OTHERS = [
-    Family("Mixtral", "MixtralForCausalLM", {**LLAMA, **EXPERTS, "sliding_window": None}),
-    Family("Qwen2-MoE", "Qwen2MoeForCausalLM", {**SQUARE, "moe_intermediate_size": 24,
-        "shared_expert_intermediate_size": 40, "num_experts": 4, "num_experts_per_tok": 2}),
-    Family("Qwen3-MoE", "Qwen3MoeForCausalLM", {**LLAMA, "moe_intermediate_size": 24, "num_experts": 4,
-        "num_experts_per_tok": 2, "norm_topk_prob": True}, Layout(**QK)),
-    Family("OLMoE", "OlmoeForCausalLM", {**SQUARE, "num_experts": 4, "num_experts_per_tok": 2}, Layout(**QK,
-        qk_norm="flat")),
-    Family("FlexOlmo", "FlexOlmoForCausalLM", {**SQUARE, "num_experts": 4, "num_experts_per_tok": 2},
-        Layout(**POST_ONLY, **QK, qk_norm="flat")),
-    Family("GLM-4-MoE", "Glm4MoeForCausalLM", {**LLAMA, "attention_bias": True, "use_qk_norm": True,
-        "moe_intermediate_size": 24, "n_routed_experts": 4, "num_experts_per_tok": 2,
-        "first_k_dense_replace": 1}, Layout(**QK)),
-    Family("Granite-MoE", "GraniteMoeForCausalLM", {**SQUARE, **GRANITE, **EXPERTS}, replace(_granite,
-        mlp_out="block_sparse_moe")),
-    Family("GPT-OSS", "GptOssForCausalLM", {**LLAMA, **EXPERTS, "sliding_window": 6,
-        "layer_types": ["sliding_attention", "full_attention"]}, Layout(rotary="half_width")),
-    Family("Ernie 4.5 MoE", "Ernie4_5_MoeForCausalLM", {**SQUARE, "moe_num_experts": 4, "moe_k": 2,
-        "moe_intermediate_size": 24, "moe_layer_start_index": 1}),
-    Family("MiniMax-M2", "MiniMaxM2ForCausalLM", {**LLAMA, **EXPERTS}, Layout(**QK, qk_norm="flat")),
-    Family("Llama-4", "Llama4ForCausalLM", {**LLAMA, "intermediate_size_mlp": 56, "num_local_experts": 2,
-        "interleave_moe_layer_step": 2}, Layout(mlp_out="feed_forward", rotary="complex",
-        rotates=lambda attn: bool(attn.use_rope))),
-    Family("AFMoE", "AfmoeForCausalLM", {**LLAMA, "mup_enabled": True, "num_dense_layers": 1,
-        "moe_intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2}, replace(_gated,
-        norm_out="post_attention_layernorm", norm_mlp_out="post_mlp_layernorm",
-        rotates=lambda attn: attn.is_local_attention)),
-    Family("Laguna", "LagunaForCausalLM", LLAMA, _gated),
-]
-# fmt: on
+# Mixtures of experts, gated heads, attention sinks.
+family("Mixtral", "Mixtral", LLAMA | LOCAL_EXPERTS | NO_WINDOW)
+family("Qwen2-MoE", "Qwen2Moe", SQUARE | EXPERTS, moe_intermediate_size=24, shared_expert_intermediate_size=40)
+family("Qwen3-MoE", "Qwen3Moe", LLAMA | EXPERTS, QK, moe_intermediate_size=24, norm_topk_prob=True)
+family("OLMoE", "Olmoe", SQUARE | EXPERTS, FLAT_QK)
+family("FlexOlmo", "FlexOlmo", SQUARE | EXPERTS, POST_ONLY | FLAT_QK)
+family("GLM-4-MoE", "Glm4Moe", LLAMA | ROUTED, QK, attention_bias=True, use_qk_norm=True,
+       first_k_dense_replace=1)
+family("Granite-MoE", "GraniteMoe", GRANITE | LOCAL_EXPERTS, AT_GRANITE | dict(mlp_out="block_sparse_moe"))
+family("GPT-OSS", "GptOss", LLAMA | LOCAL_EXPERTS | LOCAL_FIRST, dict(rotary="half_width"))
+family("Ernie 4.5 MoE", "Ernie4_5_Moe", SQUARE, moe_num_experts=4, moe_k=2, moe_intermediate_size=24,
+       moe_layer_start_index=1)
+family("MiniMax-M2", "MiniMaxM2", LLAMA | LOCAL_EXPERTS, FLAT_QK)
+family("Llama-4", "Llama4", LLAMA, AT_LLAMA_4, intermediate_size_mlp=56, num_local_experts=2,
+       interleave_moe_layer_step=2)
+family("AFMoE", "Afmoe", LLAMA | EXPERTS, AT_AFMOE, mup_enabled=True, num_dense_layers=1,
+       moe_intermediate_size=24)
+family("Laguna", "Laguna", LLAMA, QK)
 
 # Families that this package reads in part or not at all.
-EXPERT_LAYERS = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
-NEW_FALCON = {**OLD, "new_decoder_architecture": True, "num_kv_heads": 2}
-LINEAR = {
-    "linear_num_value_heads": 4,
-    "linear_num_key_heads": 2,
-    "linear_key_head_dim": 8,
-    "linear_value_head_dim": 8,
-}
-_latent = Layout(
-    out="self_attn.o_proj",
-    q="self_attn.q_b_proj",
-    k="self_attn.kv_b_proj",
-    v="self_attn.kv_b_proj",
-    split="mla",
-)
-_gemma4 = Layout(**PRE_AND_POST, **QK)
-# fmt: off
-APART = [
-    Family("DeepSeek-V2", "DeepseekV2ForCausalLM", {**SQUARE, **LATENT, **EXPERT_LAYERS,
-        "num_key_value_heads": 4, "first_k_dense_replace": 2}, _latent),
-    Family("DeepSeek-V3", "DeepseekV3ForCausalLM", {**SQUARE, **LATENT, **EXPERT_LAYERS,
-        "num_key_value_heads": 4, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1}, _latent),
-    Family("Youtu", "YoutuForCausalLM", {**SQUARE, **LATENT, "num_key_value_heads": 4}, _latent),
-    Family("Gemma-4", "Gemma4ForCausalLM", {**LLAMA, "num_hidden_layers": 3, "global_head_dim": 20,
-        "num_kv_shared_layers": 0, "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 512,
-        **ALTERNATING}, _gemma4),
-    Family("Gemma-4, shared keys", "Gemma4ForCausalLM", {**LLAMA, "num_hidden_layers": 3,
-        "global_head_dim": 12, "num_kv_shared_layers": 1, "hidden_size_per_layer_input": 8,
-        "vocab_size_per_layer_input": 512, "sliding_window": 6, "layer_types": ["sliding_attention",
-        "full_attention", "full_attention"]}, _gemma4),
-    Family("Granite-hybrid, attention only", "GraniteMoeHybridForCausalLM", {**SQUARE, **GRANITE,
-        "num_local_experts": 0, "layer_types": ["attention", "attention"], "position_embedding_type": "rope",
-        "shared_intermediate_size": 56, "mamba_n_heads": 4, "mamba_d_head": 24}, replace(_granite,
-        mlp_out="shared_mlp")),
-    Family("Falcon-H1", "FalconH1ForCausalLM", {**SQUARE, "mamba_n_heads": 4, "mamba_d_head": 12,
-        "mamba_d_ssm": 48, "mamba_d_state": 8, "mamba_n_groups": 1, "key_multiplier": 2.0,
-        "attention_out_multiplier": 2.5, "ssm_out_multiplier": 0.5, "embedding_multiplier": 1.5,
-        "lm_head_multiplier": 0.7}, Layout(final_norm="model.final_layernorm", mlp_out="feed_forward")),
-    Family("GPTBigCode, multi-head", "GPTBigCodeForCausalLM", {**GPT, "multi_query": False}, None),
-    Family("OPT, post-norm", "OPTForCausalLM", {**OPT, "word_embed_proj_dim": 32,
-        "do_layer_norm_before": False}, None),
-    Family("Phi, query norms", "PhiForCausalLM", {**SQUARE, "qk_layernorm": True}, None),
-    Family("Phi-MoE", "PhimoeForCausalLM", {**SQUARE, **EXPERTS}, None),
-    Family("Falcon, new decoder", "FalconForCausalLM", {**NEW_FALCON, "multi_query": True}, None),
-    Family("Falcon, new decoder, not multi-query", "FalconForCausalLM", {**NEW_FALCON, "multi_query": False},
-        None),
-    Family("Falcon, new decoder, one norm", "FalconForCausalLM", {**NEW_FALCON, "multi_query": False,
-        "num_ln_in_parallel_attn": 1}, None),
-    Family("JetMoE", "JetMoeForCausalLM", {"hidden_size": 48, "num_hidden_layers": 2,
-        "num_key_value_heads": 2, "kv_channels": 12, "intermediate_size": 56, **EXPERTS}, None),
-    Family("DeepSeek-V4", "DeepseekV4ForCausalLM", LLAMA, None),
-    Family("HRM-text", "HrmTextForCausalLM", SQUARE, None),
-    Family("LFM2", "Lfm2ForCausalLM", {**SQUARE, "num_hidden_layers": 3, "layer_types": ["conv",
-        "full_attention", "full_attention"]}, None),
-    Family("Qwen3-Next", "Qwen3NextForCausalLM", {**LLAMA, **LINEAR, "layer_types": ["linear_attention",
-        "full_attention"], "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
-        "shared_expert_intermediate_size": 24}, None),
-    Family("Jamba", "JambaForCausalLM", {**SQUARE, "attn_layer_period": 2, "attn_layer_offset": 1,
-        "expert_layer_period": 2, "expert_layer_offset": 1, "num_experts": 2, "use_mamba_kernels": False,
-        "mamba_d_state": 4}, None),
-    Family("RecurrentGemma", "RecurrentGemmaForCausalLM", {**LLAMA, "num_hidden_layers": 3, "lru_width": 40,
-        "attention_window_size": 16}, None),
-    Family("Mamba", "MambaForCausalLM", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}, None),
-    Family("RWKV", "RwkvForCausalLM", {"hidden_size": 32, "num_hidden_layers": 2, "attention_hidden_size": 32,
-        "context_length": 64}, None),
-]
+family("DeepSeek-V2", "DeepseekV2", LATENT | ROUTED, AT_LATENT, first_k_dense_replace=2)
+family("DeepSeek-V3", "DeepseekV3", LATENT | ROUTED, AT_LATENT, first_k_dense_replace=1, n_group=1, topk_group=1)
+family("Youtu", "Youtu", LATENT, AT_LATENT)
+family("Gemma-4", "Gemma4", GEMMA_4 | ALTERNATING, PRE_AND_POST | QK, global_head_dim=20, num_kv_shared_layers=0)
+family("Gemma-4, shared keys", "Gemma4", GEMMA_4 | THREE | WINDOW, PRE_AND_POST | QK, global_head_dim=12,
+       num_kv_shared_layers=1, layer_types=["sliding_attention", "full_attention", "full_attention"])
+family("Granite-hybrid, attention only", "GraniteMoeHybrid", GRANITE, AT_GRANITE | dict(mlp_out="shared_mlp"),
+       num_local_experts=0, layer_types=["attention", "attention"], position_embedding_type="rope",
+       shared_intermediate_size=56, mamba_n_heads=4, mamba_d_head=24)
+family("Falcon-H1", "FalconH1", SQUARE, dict(final_norm="model.final_layernorm", mlp_out="feed_forward"),
+       mamba_n_heads=4, mamba_d_head=12, mamba_d_ssm=48, mamba_d_state=8, mamba_n_groups=1, key_multiplier=2.0,
+       attention_out_multiplier=2.5, ssm_out_multiplier=0.5, embedding_multiplier=1.5, lm_head_multiplier=0.7)
+family("GPTBigCode, multi-head", "GPTBigCode", GPT, NOWHERE, multi_query=False)
+family("OPT, post-norm", "OPT", OPT, NOWHERE, word_embed_proj_dim=32, do_layer_norm_before=False)
+family("Phi, query norms", "Phi", SQUARE, NOWHERE, qk_layernorm=True)
+family("Phi-MoE", "Phimoe", SQUARE | LOCAL_EXPERTS, NOWHERE)
+family("Falcon, new decoder", "Falcon", NEW_FALCON, NOWHERE)
+family("Falcon, new decoder, not multi-query", "Falcon", NEW_FALCON, NOWHERE, multi_query=False)
+family("Falcon, new decoder, one norm", "Falcon", NEW_FALCON, NOWHERE, multi_query=False,
+       num_ln_in_parallel_attn=1)
+family("JetMoE", "JetMoe", LOCAL_EXPERTS, NOWHERE, hidden_size=48, num_hidden_layers=2, num_key_value_heads=2,
+       kv_channels=12, intermediate_size=56)
+family("DeepSeek-V4", "DeepseekV4", LLAMA, NOWHERE)
+family("HRM-text", "HrmText", SQUARE, NOWHERE)
+family("LFM2", "Lfm2", SQUARE | THREE, NOWHERE, layer_types=["conv", "full_attention", "full_attention"])
+family("Qwen3-Next", "Qwen3Next", LLAMA | EXPERTS, NOWHERE, layer_types=["linear_attention", "full_attention"],
+       linear_num_value_heads=4, linear_num_key_heads=2, linear_key_head_dim=8, linear_value_head_dim=8,
+       moe_intermediate_size=24, shared_expert_intermediate_size=24)
+family("Jamba", "Jamba", SQUARE, NOWHERE, attn_layer_period=2, attn_layer_offset=1, expert_layer_period=2,
+       expert_layer_offset=1, num_experts=2, use_mamba_kernels=False, mamba_d_state=4)
+family("RecurrentGemma", "RecurrentGemma", LLAMA | THREE, NOWHERE, lru_width=40, attention_window_size=16)
+family("Mamba", "Mamba", dict(hidden_size=32, num_hidden_layers=2, state_size=4), NOWHERE)
+family("RWKV", "Rwkv", dict(hidden_size=32, num_hidden_layers=2, attention_hidden_size=32, context_length=64),
+       NOWHERE)
 # fmt: on
-
-FAMILIES = {family.name: family for family in (*OLDER, *LLAMA_LIKE, *EXPERTS_AND_OTHERS, *APART)}
 
 # -- what must be refused, and why -----------------------------------------------------------------------------
 
-CLAMPED = "queries, keys and values are clamped: weights alone do not tell what a head does"
-NORMED_Z = "a norm over all heads stands between the heads' outputs and the output projection"
-GATED = "a gate made of the head's own input multiplies what it read before it is written"
+MAPS = ("copying", "composition")  # read off the weights
+DIRECT = ("written", "attribution")  # from heads straight to the logits
+PATHS = ("paths", "paths, MLPs recomputed")
+EVERYTHING = (
+    "logits", "scores", "attend", "z", "pattern", "q", "k", "v", "estimate", "ablation", *DIRECT, *MAPS, *PATHS
+)  # fmt: skip
+
 AFTER_ROTARY = (
     "queries and keys are normed behind the rotary embedding: their product depends on both positions"
 )
-POST_NORM = "every norm sits on the residual stream itself: each later layer rescales what a head wrote"
-WIDER_HEAD = "a projection stands between the final norm and the unembedding"
-TWO_MLPS = "TransformerLens does not show what the MLP adds to the residual stream"
-NONLINEAR_HEAD = "a nonlinear layer stands between the final norm and the unembedding"
-LATENT_HEADS = "queries, keys and values are low-rank products whose hook points are not per head"
+GATED = "a gate made of the head's own input multiplies what it read before it is written"
 READ_ONLY = "hook points show the pattern and do not take it back, and z is not pattern times values"
 OTHER_WRITER = "something beside attention and MLP writes to the residual stream"
-NO_KEYS = "the upper layers have no keys and values of their own"
-UNREAD = "TransformerLens does not read this variant"
-NO_ATTENTION = "layers without attention, or without attention heads of their own"
-
-
-def _refuse(why: str, *quantities: str) -> dict[str, str]:
-    return dict.fromkeys(quantities or EVERYTHING, why)
-
+_REFUSALS: list[tuple[str, tuple[str, ...], str]] = [
+    ("OpenAI-GPT", (*DIRECT, *MAPS, "paths"),
+     "every norm sits on the residual stream itself: each later layer rescales what a head wrote"),
+    ("OPT, projected", (*DIRECT, "copying"),
+     "a projection stands between the final norm and the unembedding"),
+    ("OLMo, clipped", MAPS,
+     "queries, keys and values are clamped: weights alone do not tell what a head does"),
+    ("HunYuan; NanoChat; Llama-4", ("composition",), AFTER_ROTARY),
+    ("BitNet", MAPS, "a norm over all heads stands between the heads' outputs and the output projection"),
+    ("ModernBERT decoder", (*DIRECT, "copying"),
+     "a nonlinear layer stands between the final norm and the unembedding"),
+    ("AFMoE; Laguna", ("pattern",), READ_ONLY),
+    ("AFMoE; Laguna", MAPS, GATED),
+    ("DeepSeek-V2; DeepSeek-V3; Youtu", ("z", "q", "k", "v", "estimate", "ablation", *DIRECT, *MAPS, *PATHS),
+     "queries, keys and values are low-rank products whose hook points are not per head"),
+    ("Gemma-4", ("pattern",), READ_ONLY),
+    ("Gemma-4", (*DIRECT, *MAPS, "paths"), OTHER_WRITER),
+    ("Gemma-4, shared keys", ("pattern", "k", "v", "estimate", *MAPS, *PATHS),
+     "the upper layers have no keys and values of their own"),
+    ("Gemma-4, shared keys", DIRECT, OTHER_WRITER),
+    ("Granite-hybrid, attention only", (*DIRECT, "copying", "paths"),
+     "TransformerLens does not show what the MLP adds to the residual stream"),
+    ("Falcon-H1", (*DIRECT, "copying", "paths"), OTHER_WRITER),
+    ("GPTBigCode, multi-head; OPT, post-norm; Phi, query norms; Phi-MoE; Falcon, new decoder; "
+     "Falcon, new decoder, not multi-query; Falcon, new decoder, one norm", EVERYTHING,
+     "TransformerLens does not read this variant"),
+    ("JetMoE; DeepSeek-V4; HRM-text; LFM2; Qwen3-Next; Jamba; RecurrentGemma; Mamba; RWKV", EVERYTHING,
+     "layers without attention, or without attention heads of their own"),
+]  # fmt: skip
 
 # Family -> quantity -> why. "logits" refused: the model may not be loaded at all.
-REFUSED: dict[str, dict[str, str]] = {
-    "OpenAI-GPT": _refuse(POST_NORM, *DIRECT, *MAPS, "paths"),
-    "OPT, projected": _refuse(WIDER_HEAD, *DIRECT, "copying"),
-    "OLMo, clipped": _refuse(CLAMPED, *MAPS),
-    "HunYuan": _refuse(AFTER_ROTARY, "composition"),
-    "NanoChat": _refuse(AFTER_ROTARY, "composition"),
-    "Llama-4": _refuse(AFTER_ROTARY, "composition"),
-    "BitNet": _refuse(NORMED_Z, *MAPS),
-    "ModernBERT decoder": _refuse(NONLINEAR_HEAD, *DIRECT, "copying"),
-    "AFMoE": _refuse(READ_ONLY, "pattern") | _refuse(GATED, *MAPS),
-    "Laguna": _refuse(READ_ONLY, "pattern") | _refuse(GATED, *MAPS),
-    **{
-        name: _refuse(LATENT_HEADS, "z", "q", "k", "v", "estimate", "ablation", *DIRECT, *MAPS, *PATHS)
-        for name in ("DeepSeek-V2", "DeepSeek-V3", "Youtu")
-    },
-    "Gemma-4": _refuse(READ_ONLY, "pattern") | _refuse(OTHER_WRITER, *DIRECT, *MAPS, "paths"),
-    "Gemma-4, shared keys": _refuse(NO_KEYS, "pattern", "k", "v", "estimate", *MAPS, *PATHS)
-    | _refuse(OTHER_WRITER, *DIRECT),
-    "Granite-hybrid, attention only": _refuse(TWO_MLPS, *DIRECT, "copying", "paths"),
-    "Falcon-H1": _refuse(OTHER_WRITER, *DIRECT, "copying", "paths"),
-    **{
-        name: _refuse(UNREAD)
-        for name in (
-            "GPTBigCode, multi-head",
-            "OPT, post-norm",
-            "Phi, query norms",
-            "Phi-MoE",
-            "Falcon, new decoder",
-            "Falcon, new decoder, not multi-query",
-            "Falcon, new decoder, one norm",
-        )
-    },
-    **{
-        name: _refuse(NO_ATTENTION)
-        for name in (
-            "JetMoE",
-            "DeepSeek-V4",
-            "HRM-text",
-            "LFM2",
-            "Qwen3-Next",
-            "Jamba",
-            "RecurrentGemma",
-            "Mamba",
-            "RWKV",
-        )
-    },
-}
+REFUSED: dict[str, dict[str, str]] = {}
+for _names, _quantities, _why in _REFUSALS:
+    for _name in _names.split("; "):
+        REFUSED.setdefault(_name, {}).update(dict.fromkeys(_quantities, _why))
+
+# -- making them -----------------------------------------------------------------------------------------------
 
 
 def randomise(model: torch.nn.Module, seed: int = 0) -> None:
@@ -485,9 +349,8 @@ def randomise(model: torch.nn.Module, seed: int = 0) -> None:
 def build(family: Family, folder: Path) -> Path:
     """A random model of the family saved as ``folder``, with the test tokenizer."""
     kind = getattr(transformers, family.model)
-    settings = {**COMMON, "vocab_size": len(tokenizer()), **family.config}
     torch.manual_seed(0)
-    model = kind(kind.config_class(**settings))
+    model = kind(kind.config_class(**{**COMMON, "vocab_size": len(tokenizer()), **family.config}))
     randomise(model)
     model.save_pretrained(folder)
     tokenizer().save_pretrained(folder)

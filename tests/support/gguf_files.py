@@ -40,19 +40,11 @@ class Family:
 
 
 # Every value differs from the configuration's default: what a reader forgets shows.
-SHAPE = {
-    "hidden_size": 48,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "rope_theta": 50_000.0,
-    "rms_norm_eps": 1e-2,
-    "bos_token_id": 0,
-    "eos_token_id": 0,
-    "pad_token_id": 0,
-}
+SHAPE = dict(
+    hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2,
+    max_position_embeddings=256, rope_theta=50_000.0, rms_norm_eps=1e-2,
+    bos_token_id=0, eos_token_id=0, pad_token_id=0,
+)  # fmt: skip
 FACTS = {
     "context_length": "max_position_embeddings",
     "embedding_length": "hidden_size",
@@ -110,17 +102,14 @@ def _split_experts(weights: Weights, config: Any) -> Weights:
     out: Weights = {}
     for name, w in weights.items():
         if name.endswith("experts.gate_up_proj"):
-            gate, up = np.split(w, 2, axis=1)
-            stem = name.removesuffix("gate_up_proj")
-            out[f"{stem}gate_proj.weight"], out[f"{stem}up_proj.weight"] = gate, up
+            for part, half in zip(("gate", "up"), np.split(w, 2, axis=1), strict=True):
+                out[name.replace("gate_up_proj", f"{part}_proj.weight")] = half
         elif name.endswith("experts.down_proj"):
             out[f"{name}.weight"] = w
-        elif name.endswith("e_score_correction_bias"):
-            out[name.replace("_bias", ".bias")] = w
         elif name.endswith("shared_expert_gate.weight"):
             out[name] = w.squeeze(0)
         else:
-            out[name] = w
+            out[name.replace("e_score_correction_bias", "e_score_correction.bias")] = w
     return out
 
 
@@ -133,15 +122,8 @@ _MOE_FACTS = {
 _GEMMA = {"head_dim": 16, "sliding_window": 32, "query_pre_attn_scalar": 16}
 _SOFTCAPS = {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 4.0}
 _GEMMA_FACTS = {**HEAD_DIM, "attention.sliding_window": "sliding_window"}
-_GPT2_SHAPE = {
-    "n_embd": 48,
-    "n_layer": 2,
-    "n_head": 6,
-    "n_positions": 256,
-    "n_inner": 160,
-    "layer_norm_epsilon": 1e-2,
-    **dict.fromkeys(SHAPE.keys() - {"bos_token_id", "eos_token_id", "pad_token_id"}),
-}
+_GPT2_SHAPE = dict(n_embd=48, n_layer=2, n_head=6, n_positions=256, n_inner=160, layer_norm_epsilon=1e-2)
+_GPT2_SHAPE |= dict.fromkeys(SHAPE.keys() - {"bos_token_id", "eos_token_id", "pad_token_id"})
 
 # fmt: off
 FAMILIES: dict[str, Family] = {
@@ -189,24 +171,13 @@ FAMILIES: dict[str, Family] = {
 
 def random_model(family: Family, seed: int = 0, **shape: Any) -> Any:
     """A small random model of a family, as transformers builds it from a configuration."""
-    causal_lm = getattr(transformers, family.causal_lm)
-    layer_norm = "attention.layer_norm_rms_epsilon" in family.facts
-    norm = (
-        {"rms_norm_eps": None} if layer_norm else {}
-    )  # TransformerLens takes it even where transformers does not
-    settings = {**SHAPE, **norm, **family.shape, **shape, "vocab_size": len(models.tokenizer())}
+    settings = {**SHAPE, **family.shape, **shape}
+    if "attention.layer_norm_rms_epsilon" in family.facts:  # TransformerLens takes it even from the others
+        settings["rms_norm_eps"] = None
     left_out = [name for name, value in settings.items() if value is None and name != "sliding_window"]
-    config = causal_lm.config_class(**{k: v for k, v in settings.items() if k not in left_out})
-    model = causal_lm(config)
-    models._randomise(model, seed)
+    model = models.causal_lm(family.causal_lm, **{k: v for k, v in settings.items() if k not in left_out})
+    models.randomise(model, seed)
     return model.eval()
-
-
-def save_folder(model: Any, folder: Path) -> Path:
-    """The folder that ``save_pretrained`` makes, tokenizer included."""
-    model.save_pretrained(folder)
-    models.tokenizer().save_pretrained(folder)
-    return folder
 
 
 def write_gguf(
@@ -229,20 +200,16 @@ def write_gguf(
     """
     config = model.config
     writer = _writer(family, path, config, facts or {}, bos)
-    names = gguf.get_tensor_name_map(
-        next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == family.arch),
-        config.num_hidden_layers,
-    )
+    arch = next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == family.arch)
+    names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
     tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items() if name not in tied}
     for name, weight in family.convert(weights, config).items():
         there = names.get_name(name, try_suffixes=(".weight", ".bias"))
         assert there, f"llama.cpp has no name for {name}"
         data = np.ascontiguousarray(weight, dtype=np.float32)
-        if quantized is not None and data.ndim == 2:
-            writer.add_tensor(there, gguf.quantize(data, quantized), raw_dtype=quantized)
-        else:
-            writer.add_tensor(there, data)
+        kind = quantized if data.ndim == 2 else None
+        writer.add_tensor(there, data if kind is None else gguf.quantize(data, kind), raw_dtype=kind)
     for name, data in (tensors or {}).items():
         writer.add_tensor(name, data)
     return _close(writer, path)
@@ -278,16 +245,10 @@ def _value(config: Any, value: Any) -> Any:
 
 
 def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
-    if isinstance(value, bool):
-        writer.add_bool(key, value)
-    elif isinstance(value, int):
-        writer.add_uint32(key, value)
-    elif isinstance(value, float):
-        writer.add_float32(key, value)
-    elif isinstance(value, list):
-        writer.add_array(key, value)
-    elif isinstance(value, str):
-        writer.add_string(key, value)
+    """``None`` is left out."""
+    kinds = {bool: "bool", int: "uint32", float: "float32", list: "array", str: "string"}
+    if value is not None:
+        getattr(writer, f"add_{kinds[type(value)]}")(key, value)
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, pre: str, bos: bool) -> None:
@@ -297,9 +258,8 @@ def _add_tokenizer(writer: gguf.GGUFWriter, pre: str, bos: bool) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
-    writer.add_token_types(
-        [gguf.TokenType.CONTROL if token == models.BOS else gguf.TokenType.NORMAL for token in tokens]
-    )
+    control, normal = gguf.TokenType.CONTROL, gguf.TokenType.NORMAL
+    writer.add_token_types([control if token == models.BOS else normal for token in tokens])
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in bpe["merges"]])
     if bos:
         for kind in ("bos", "eos", "unk", "pad"):

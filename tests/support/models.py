@@ -9,23 +9,16 @@ from __future__ import annotations
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import (
-    AutoTokenizer,
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from induction.base import Head
 from induction.data_gen.pairs import PromptPair
@@ -46,9 +39,8 @@ WORDS = tuple(_WORDS.split())
 NAMES = ("Mary", "John", "Tom", "James", "Dan", "Sid", "Martin", "Amy")  # of induction.results.ioi
 PREVIOUS_TOKEN_HEAD = (0, 2)
 INDUCTION_HEAD = (1, 1)
-_FOLDER = tempfile.TemporaryDirectory(
-    prefix="induction-tokenizer-"
-)  # TransformerLens reads it again; gone at exit
+# TransformerLens reads the tokenizer again; gone at exit
+_FOLDER = tempfile.TemporaryDirectory(prefix="induction-tokenizer-")
 
 
 @cache
@@ -71,7 +63,7 @@ def tokenizer(bos: bool = True) -> PreTrainedTokenizerFast:
     return AutoTokenizer.from_pretrained(folder)
 
 
-def _randomise(module: torch.nn.Module, seed: int) -> None:
+def randomise(module: torch.nn.Module, seed: int) -> None:
     """Weights large enough that every head and every bias moves the logits by far more than rounding."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
@@ -84,8 +76,29 @@ def _randomise(module: torch.nn.Module, seed: int) -> None:
             parameter.data = 0.2 * noise
 
 
-def _bridge(name: str, hf_model: torch.nn.Module, seed: int) -> TransformerBridge:
-    _randomise(hf_model, seed)
+def causal_lm(name: str, vocab_size: int | None = None, **settings: Any) -> torch.nn.Module:
+    """A model of a class of transformers with weights drawn from seed 0, for the tokenizer of all tests."""
+    kind = getattr(transformers, name)
+    torch.manual_seed(0)
+    return kind(kind.config_class(vocab_size=vocab_size or len(tokenizer()), **settings))
+
+
+def save(model: torch.nn.Module, folder: Path, tokens: PreTrainedTokenizerFast | None = None) -> str:
+    """The folder that ``save_pretrained`` makes of a model, tokenizer included."""
+    model.save_pretrained(folder)
+    (tokens or tokenizer()).save_pretrained(folder)
+    return str(folder)
+
+
+def save_gpt2(folder: Path, *, layers: int = 3, width: int = 32, positions: int = 256) -> str:
+    """A folder with a random GPT-2 of four heads."""
+    shape = {"n_positions": positions, "n_embd": width, "n_layer": layers, "n_head": 4}
+    return save(causal_lm("GPT2LMHeadModel", **shape), folder)
+
+
+def _bridge(name: str, kind: str, seed: int, **shape: int) -> TransformerBridge:
+    hf_model = causal_lm(kind, bos_token_id=0, eos_token_id=0, attn_implementation="eager", **shape)
+    randomise(hf_model, seed)
     hf_model.eval().requires_grad_(False)
     return TransformerBridge.boot_transformers(
         name, hf_model=hf_model, tokenizer=tokenizer(), device="cpu", dtype=torch.float32
@@ -94,72 +107,43 @@ def _bridge(name: str, hf_model: torch.nn.Module, seed: int) -> TransformerBridg
 
 def gpt2(n_layers: int = 3, n_heads: int = 4, d_model: int = 32, seed: int = 0) -> TransformerBridge:
     """Random GPT-2: learned positions, layer norm, biases everywhere, tied unembedding."""
-    config = GPT2Config(
-        vocab_size=len(tokenizer()),
-        n_positions=256,
-        n_embd=d_model,
-        n_layer=n_layers,
-        n_head=n_heads,
-        bos_token_id=0,
-        eos_token_id=0,
-        attn_implementation="eager",
-    )
-    return _bridge("gpt2", GPT2LMHeadModel(config), seed)
+    shape = {"n_positions": 256, "n_embd": d_model, "n_layer": n_layers, "n_head": n_heads}
+    return _bridge("gpt2", "GPT2LMHeadModel", seed, **shape)
+
+
+def _shape(width: int, mlp: int, n_layers: int, n_heads: int) -> dict[str, int]:
+    return {
+        "hidden_size": width,
+        "intermediate_size": mlp,
+        "num_hidden_layers": n_layers,
+        "num_attention_heads": n_heads,
+        "max_position_embeddings": 256,
+    }
 
 
 def llama(n_layers: int = 3, seed: int = 0, n_groups: int = 2) -> TransformerBridge:
     """Random Llama: rotary, RMS norm, gated MLP, 6 query heads that share ``n_groups`` key-value heads."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer()),
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=n_layers,
-        num_attention_heads=6,
-        num_key_value_heads=n_groups,
-        max_position_embeddings=256,
-        bos_token_id=0,
-        eos_token_id=0,
-        attn_implementation="eager",
-    )
-    return _bridge("HuggingFaceTB/SmolLM2-135M", LlamaForCausalLM(config), seed)
+    shape = _shape(48, 96, n_layers, 6) | {"num_key_value_heads": n_groups}
+    return _bridge("HuggingFaceTB/SmolLM2-135M", "LlamaForCausalLM", seed, **shape)
 
 
 def neox(n_layers: int = 3, seed: int = 0) -> TransformerBridge:
     """Random GPT-NeoX (Pythia): attention and MLP in parallel, rotary on a quarter of each head."""
-    config = GPTNeoXConfig(
-        vocab_size=len(tokenizer()),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=n_layers,
-        num_attention_heads=4,
-        max_position_embeddings=256,
-        bos_token_id=0,
-        eos_token_id=0,
-        attn_implementation="eager",
-    )
-    return _bridge("EleutherAI/pythia-70m", GPTNeoXForCausalLM(config), seed)
+    return _bridge("EleutherAI/pythia-70m", "GPTNeoXForCausalLM", seed, **_shape(32, 64, n_layers, 4))
+
+
+def _booted(**settings: Any) -> TransformerBridge:
+    """An attention-only model of TransformerLens's own."""
+    given = {"n_ctx": 256, "d_vocab": len(tokenizer()), "attn_only": True, "act_fn": "gelu"} | settings
+    return TransformerBridge.boot_native(TransformerBridgeConfig(**given), tokenizer=tokenizer())
 
 
 def native(n_layers: int = 2, seed: int = 0, **overrides) -> TransformerBridge:
     """Random attention-only rotary model of TransformerLens's own, the shape of ``mini-2l``."""
-    settings = {
-        "d_model": 32,
-        "d_head": 8,
-        "n_heads": 4,
-        "n_layers": n_layers,
-        "n_ctx": 256,
-        "d_vocab": len(tokenizer()),
-        "attn_only": True,
-        "positional_embedding_type": "rotary",
-        "rotary_dim": 8,
-        "normalization_type": "LN",
-        "act_fn": "gelu",
-        "seed": seed,
-    }
-    model = TransformerBridge.boot_native(
-        TransformerBridgeConfig(**{**settings, **overrides}), tokenizer=tokenizer()
-    )
-    _randomise(model.original_model, seed)
+    settings = {"d_model": 32, "d_head": 8, "n_heads": 4, "rotary_dim": 8, "normalization_type": "LN"}
+    settings |= {"positional_embedding_type": "rotary", "seed": seed, "n_layers": n_layers}
+    model = _booted(**settings | overrides)
+    randomise(model.original_model, seed)
     model.eval().requires_grad_(False)
     return model
 
@@ -177,21 +161,8 @@ def planted_circuit() -> TransformerBridge:
     """
     code, d_vocab = 128, len(tokenizer())
     rng = np.random.default_rng(0)
-    model = TransformerBridge.boot_native(
-        TransformerBridgeConfig(
-            d_model=4 * code,
-            d_head=code,
-            n_heads=4,
-            n_layers=2,
-            n_ctx=256,
-            d_vocab=d_vocab,
-            attn_only=True,
-            positional_embedding_type="standard",
-            normalization_type=None,
-            act_fn="gelu",
-        ),
-        tokenizer=tokenizer(),
-    )
+    shape = {"d_model": 4 * code, "d_head": code, "n_heads": 4, "n_layers": 2}
+    model = _booted(**shape, positional_embedding_type="standard", normalization_type=None)
     native_model = model.original_model
     for parameter in native_model.parameters():
         parameter.data.zero_()

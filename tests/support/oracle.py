@@ -13,6 +13,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -169,10 +171,17 @@ class Oracle:
 
     def unembedding(self) -> Tensor:
         """From the normed residual stream to the logits before any cap, ``[d_model, vocab]``."""
-        first, *rest = (matrix(self.model.get_submodule(path)) for path in self.layout.head)
-        for following in rest:
-            first = first @ following
-        return first * self.layout.logit_scale(self.config)
+        maps = [matrix(self.model.get_submodule(path)) for path in self.layout.head]
+        return reduce(torch.matmul, maps) * self.layout.logit_scale(self.config)
+
+    def every(self, n: int, of: Callable[[int, int], Tensor]) -> Tensor:
+        """A tensor of each of ``n`` heads (or groups) of each layer, ``[layer, head, ...]``."""
+        found = [of(layer, head) for layer in range(self.n_layers) for head in range(n)]
+        return torch.stack(found).unflatten(0, (self.n_layers, n))
+
+    def count(self, component: str) -> int:
+        """How many heads (or groups) have z, a pattern, queries, keys or values."""
+        return self.n_kv if component in ("k", "v") else self.n_heads
 
     def _n_kv(self) -> int:
         if self.layout.split == "mla":
@@ -236,12 +245,10 @@ class Oracle:
         by_module: dict[tuple[nn.Module, bool], list[Callable[[Tensor], Tensor]]] = {}
         for layer, point, change in edits:
             by_module.setdefault(self._point(layer, point), []).append(change)
-        for layer in range(self.n_layers):
-            for point in see:
-                where = self._point(layer, point)
-                if where is not None:
-                    keep = _keeper(seen[point])
-                    by_module.setdefault(where, []).append(keep)
+        for layer, point in product(range(self.n_layers), see):
+            where = self._point(layer, point)
+            if where is not None:
+                by_module.setdefault(where, []).append(_keeper(seen[point]))
         final: list[Tensor] = []
         if self.layout.final_norm:
             module = self.model.get_submodule(self.layout.final_norm)
@@ -285,25 +292,25 @@ class Oracle:
 
     def patched(self, here: Sequence[int], there: Sequence[int], component: str) -> Tensor:
         """Last logits of ``here`` with a head's (or group's) component from ``there``, ``[layer, head, vocab]``."""
-        n = self.n_kv if component in ("k", "v") else self.n_heads
         points = ("mixed", "v") if component == "pattern" else (component,)
         base, source = self.run(here, see=points), self.run(there, see=points)
-        rows = []
-        for layer in range(self.n_layers):
-            for head in range(n):
-                if component == "z":
-                    edit = self.replaced(layer, "z", "z", head, self.z(source, layer)[:, head])
-                elif component == "pattern":
-                    read = self.values(base, layer)[self.group(head)]  # [pos, d_head]
-                    gate = self.z(base, layer, "mixed")[:, head] / (base.patterns[layer][head] @ read)
-                    gate = torch.where((gate - 1).abs() < 1e-3, 1.0, gate)  # 1 in all families but the gated
-                    mixed = source.patterns[layer][head] @ read * gate
-                    edit = self.replaced(layer, "mixed", "z", head, mixed)
-                else:
-                    values = source.seen[component][layer][:, self.columns(layer, component, head)]
-                    edit = self.replaced(layer, component, component, head, values)
-                rows.append(self.run(here, [edit], see=()).logits[-1])
-        return torch.stack(rows).unflatten(0, (self.n_layers, n))
+
+        def replacement(layer: int, head: int) -> Edit:
+            if component == "z":
+                return self.replaced(layer, "z", "z", head, self.z(source, layer)[:, head])
+            if component == "pattern":
+                read = self.values(base, layer)[self.group(head)]  # [pos, d_head]
+                gate = self.z(base, layer, "mixed")[:, head] / (base.patterns[layer][head] @ read)
+                gate = torch.where((gate - 1).abs() < 1e-3, 1.0, gate)  # 1 in all families but the gated
+                mixed = source.patterns[layer][head] @ read * gate
+                return self.replaced(layer, "mixed", "z", head, mixed)
+            values = source.seen[component][layer][:, self.columns(layer, component, head)]
+            return self.replaced(layer, component, component, head, values)
+
+        def last(layer: int, head: int) -> Tensor:
+            return self.run(here, [replacement(layer, head)], see=()).logits[-1]
+
+        return self.every(self.count(component), last)
 
     def first_order(
         self, here: Sequence[int], there: Sequence[int], component: str, metric: Callable[[Tensor], Tensor]
@@ -319,14 +326,13 @@ class Oracle:
         with torch.enable_grad():
             value = metric(self.run(here, edits, see=(), gradient=True).logits[-1])
             gradients = torch.autograd.grad(value, added)
-        n = self.n_kv if component in ("k", "v") else self.n_heads
-        rows = []
-        for layer, gradient in enumerate(gradients):
-            product = (gradient * (source.seen[component][layer] - base.seen[component][layer])).sum(0)
-            rows.append(
-                torch.stack([product[self.columns(layer, component, head)].sum() for head in range(n)])
-            )
-        return torch.stack(rows)
+
+        def estimate(layer: int, head: int) -> Tensor:
+            difference = source.seen[component][layer] - base.seen[component][layer]
+            columns = self.columns(layer, component, head)
+            return (gradients[layer] * difference)[:, columns].sum()
+
+        return self.every(self.count(component), estimate)
 
     def ablated(self, tokens: Sequence[int], values: list[Tensor] | None) -> Tensor:
         """Logits with each head's z replaced by ``values``, per layer ``[pos, head, d_head]`` (None: zeros).
@@ -334,20 +340,17 @@ class Oracle:
         Returns:
             ``[layer, head, pos, vocab]``.
         """
-        rows = []
-        for layer in range(self.n_layers):
-            for head in range(self.n_heads):
-                value = torch.zeros(()) if values is None else values[layer][: len(tokens), head]
-                edit = self.replaced(layer, "z", "z", head, value)
-                rows.append(self.run(tokens, [edit], see=()).logits)
-        return torch.stack(rows).unflatten(0, (self.n_layers, self.n_heads))
+
+        def without(layer: int, head: int) -> Tensor:
+            value = torch.zeros(()) if values is None else values[layer][: len(tokens), head]
+            return self.run(tokens, [self.replaced(layer, "z", "z", head, value)], see=()).logits
+
+        return self.every(self.n_heads, without)
 
     def mean_z(self, batch: Tensor) -> list[Tensor]:
         """Mean of z over prompts ``[prompt, pos]``, per layer ``[pos, head, d_head]``."""
-        return [
-            torch.stack([self.z(self.run(row), layer) for row in batch]).mean(0)
-            for layer in range(self.n_layers)
-        ]
+        runs = [self.run(row) for row in batch]
+        return [torch.stack([self.z(run, layer) for run in runs]).mean(0) for layer in range(self.n_layers)]
 
     # -- d: what a part adds to the logits directly
 
@@ -389,27 +392,19 @@ class Oracle:
         """
         at = self.layout
         tokens = torch.arange(self.config.vocab_size)[:, None]
-        if at.positions is None:
-            without = []
-        else:
-            here = at.positions(self.model)  # [d_model]
-            without = [(0, "resid", lambda x: x - here)]
-        silent = [*without, (0, "attn", torch.zeros_like)]
+        here = at.positions(self.model) if at.positions else 0  # [d_model]
+        silent = [(0, "resid", lambda x: x - here), (0, "attn", torch.zeros_like)]
         return self.run(tokens, silent, see=("resid",)).seen["resid"][1][:, 0]
 
     def copying(self, head: Head) -> tuple[float, float]:
         """Eigenvalue score of the head's map from tokens to logits, and its top-1 share."""
         at, (layer, index) = self.layout, head
-        norm_in, norm_out, final = (
-            self.norm(layer, at.norm_in),
-            self.norm(layer, at.norm_out),
-            self.final_norm(),
-        )
+        norm_in, norm_out = (self.norm(layer, path) for path in (at.norm_in, at.norm_out))
         embedded = self.effective_embedding()
         normed = norm_in.module(embedded[:, None])[:, 0] - norm_in.bias
         w_v = matrix(self.part(layer, at.v))[:, self.columns(layer, "v", self.group(index))]
         w_o = matrix(self.part(layer, at.out))[self.columns(layer, "z", index)]
-        write = norm_out.fold_write(w_o) @ final.fold_read(self.unembedding())  # [d_head, vocab]
+        write = norm_out.fold_write(w_o) @ self.final_norm().fold_read(self.unembedding())  # [d_head, vocab]
         read, write = (normed @ w_v).double(), (write - write.mean(-1, keepdim=True)).double()
         full = read @ write  # [token, vocab]
         eigenvalues = torch.linalg.eigvals(write @ read)
@@ -424,30 +419,27 @@ class Oracle:
         n = DISTANCES + 1
         eye = torch.eye(self.d_head[layer])
         if at.rotary is None or not at.rotates(attn):
-            return eye.expand(n, -1, -1)
+            return eye.expand(2, -1, -1)  # one distance stands for all
         given: dict[str, Any] = {}
-        handle = attn.register_forward_pre_hook(
-            lambda module, args, kwargs: given.update(kwargs), with_kwargs=True
-        )
+        keep = attn.register_forward_pre_hook(lambda _, args, kwargs: given.update(kwargs), with_kwargs=True)
         with torch.no_grad():
             self.model(torch.zeros(1, n, dtype=torch.long), use_cache=False)
-        handle.remove()
+        keep.remove()
         turn = sys.modules[type(attn).__module__]
         vectors = eye[None, :, None].expand(1, -1, n, -1)  # [1, coordinate, pos, d_head]
-        if at.rotary in ("halves", "half_width"):
+        if at.rotary == "complex":
+            moved = vectors.transpose(1, 2)
+            return turn.apply_rotary_emb(moved, moved, given["position_embeddings"])[0][0]
+        if at.rotary == "gptj":
+            sin, cos = attn.embed_positions[:n].chunk(2, -1)
+            width = 2 * sin.shape[-1]
+            moved = vectors[..., :width].transpose(1, 2)
+            turned = turn.apply_rotary_pos_emb(moved, sin[None], cos[None]).transpose(1, 2)
+        else:
             cos, sin = given["position_embeddings"]
             width = cos.shape[-1] * (2 if at.rotary == "half_width" else 1)
             turned, _ = turn.apply_rotary_pos_emb(vectors[..., :width], vectors[..., :width], cos, sin)
-            vectors = torch.cat([turned, vectors[..., width:]], -1)
-        elif at.rotary == "complex":
-            moved = vectors.transpose(1, 2)
-            vectors = turn.apply_rotary_emb(moved, moved, given["position_embeddings"])[0].transpose(1, 2)
-        else:
-            sin, cos = attn.embed_positions[:n].chunk(2, -1)
-            width = 2 * sin.shape[-1]
-            turned = turn.apply_rotary_pos_emb(vectors[..., :width].transpose(1, 2), sin[None], cos[None])
-            vectors = torch.cat([turned.transpose(1, 2), vectors[..., width:]], -1)
-        return vectors[0].transpose(0, 1)
+        return torch.cat([turned, vectors[..., width:]], -1)[0].transpose(0, 1)
 
     def _qk_norm(self, layer: int, name: str, head: int) -> Norm:
         """The norm on one head's queries or keys; for a norm over all heads, the head's part of its weight."""
@@ -476,10 +468,8 @@ class Oracle:
         if not at.qk_norm_after_rotary:
             for name, index in (("q", head), ("k", group)):
                 found[name] = self._qk_norm(layer, name, index).fold_write(found[name])
-        written = self.norm(layer, at.norm_out).fold_write(
-            matrix(self.part(layer, at.out))[self.columns(layer, "z", head)]
-        )
-        found["o"] = norm.centred(written)
+        w_o = matrix(self.part(layer, at.out))[self.columns(layer, "z", head)]
+        found["o"] = norm.centred(self.norm(layer, at.norm_out).fold_write(w_o))
         return {name: weight.double() for name, weight in found.items()}
 
     def composition(self, head: Head) -> dict[str, Tensor]:
@@ -487,16 +477,11 @@ class Oracle:
         layer, index = head
         receiver = self.read_and_write(layer, index)
         turns = self.turns(layer).double()
-        turns = (
-            turns
-            if self.layout.rotary and self.layout.rotates(self.part(layer, self.layout.attn))
-            else turns[:2]
-        )
-        middle = [turn @ turns[0].T for turn in turns[1:]]
+        between = torch.eye(self.d_head[layer], dtype=torch.float64)
         if self.layout.qk_norm_after_rotary:
-            scale_q = self._qk_norm(layer, "q", index).weight.double().diag()
-            scale_k = self._qk_norm(layer, "k", self.group(index)).weight.double().diag()
-            middle = [turn @ scale_q @ scale_k @ turns[0].T for turn in turns[1:]]
+            norms = self._qk_norm(layer, "q", index), self._qk_norm(layer, "k", self.group(index))
+            between = (norms[0].weight * norms[1].weight).double().diag()
+        middle = [turn @ between @ turns[0].T for turn in turns[1:]]
         w_qk = [receiver["q"] @ turn @ receiver["k"].T for turn in middle]  # [d_model, d_model] per distance
         w_ov = receiver["v"] @ receiver["o"]
         reads = {"q": w_qk, "k": [w.T for w in w_qk], "v": [w_ov]}
@@ -528,15 +513,13 @@ class Oracle:
         layer, _ = receiver
         base, source = self.run(here, see=("resid", "z", "mlp")), self.run(there, see=("z",))
         found: dict[str, list[tuple[Tensor, Tensor]]] = {"q": [], "k": [], "v": []}
-        for earlier in range(layer):
-            for sender in range(self.n_heads):
-                frozen: list[Edit] = [(at, "z", _constant(base.seen["z"][at])) for at in range(layer)]
-                if mlps == "frozen":
-                    frozen += [(at, "mlp", _constant(base.seen["mlp"][at])) for at in range(layer)]
-                frozen.append(self.replaced(earlier, "z", "z", sender, self.z(source, earlier)[:, sender]))
-                arriving = self.run(here, frozen, see=("resid",)).seen["resid"][layer]  # [pos, d_model]
-                for name, results in found.items():
-                    results.append(self._received(here, receiver, name, arriving))
+        points = ("z", "mlp") if mlps == "frozen" else ("z",)
+        still = [(at, point, _constant(base.seen[point][at])) for point in points for at in range(layer)]
+        for earlier, sender in product(range(layer), range(self.n_heads)):
+            sent = self.replaced(earlier, "z", "z", sender, self.z(source, earlier)[:, sender])
+            arriving = self.run(here, [*still, sent], see=("resid",)).seen["resid"][layer]  # [pos, d_model]
+            for name, results in found.items():
+                results.append(self._received(here, receiver, name, arriving))
         shape = (layer, self.n_heads)
         return {
             name: tuple(torch.stack(column).unflatten(0, shape) for column in zip(*results, strict=True))
@@ -552,11 +535,8 @@ class Oracle:
         changed = self.run(here, [(layer, "resid", _constant(arriving))], see=(name,)).seen[name][layer]
         edit = self.replaced(layer, name, name, index, changed[:, self.columns(layer, name, index)])
         alone = self.run(here, [edit], see=("z",))
-        z = self.z(alone, layer)[:, head]
-        return (
-            self.run(here, [self.replaced(layer, "z", "z", head, z)], see=()).logits[-1],
-            alone.patterns[layer][head, -1],
-        )
+        z = self.replaced(layer, "z", "z", head, self.z(alone, layer)[:, head])
+        return self.run(here, [z], see=()).logits[-1], alone.patterns[layer][head, -1]
 
 
 class _Route:
@@ -565,14 +545,11 @@ class _Route:
     def __init__(self, oracle: Oracle, trace: Trace):
         self.oracle, self.trace = oracle, trace
         self.norms: list[tuple[Norm, Tensor]] = []  # in the order of passing: module and what it saw
-        if oracle.layout.residual_norms:
-            for layer in range(oracle.n_layers):
-                after_attention, after_mlp = (
-                    oracle.norm(layer, path) for path in oracle.layout.residual_norms
-                )
-                stream = trace.seen["resid"][layer] + trace.seen["o_out"][layer]
-                self.norms.append((after_attention, stream))
-                self.norms.append((after_mlp, after_attention.module(stream) + trace.seen["mlp"][layer]))
+        for layer in range(oracle.n_layers if oracle.layout.residual_norms else 0):
+            after_attention, after_mlp = (oracle.norm(layer, path) for path in oracle.layout.residual_norms)
+            stream = trace.seen["resid"][layer] + trace.seen["o_out"][layer]
+            self.norms.append((after_attention, stream))
+            self.norms.append((after_mlp, after_attention.module(stream) + trace.seen["mlp"][layer]))
         final = oracle.final_norm()
         self.final = (final, trace.final if trace.final is not None else torch.zeros(1, oracle.d_model))
         self.unembedding = oracle.unembedding()
@@ -625,9 +602,7 @@ def _hook(module: nn.Module, is_input: bool, changes: list[Callable[[Tensor], Te
         return args, {**kwargs, "hidden_states": changed(kwargs["hidden_states"])}
 
     def after(module: nn.Module, args: tuple, output: Any):
-        if isinstance(output, tuple):
-            return (changed(output[0]), *output[1:])
-        return changed(output)
+        return (changed(output[0]), *output[1:]) if isinstance(output, tuple) else changed(output)
 
     if is_input:
         return module.register_forward_pre_hook(before, with_kwargs=True)

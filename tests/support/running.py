@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 ROOT = Path(__file__).parents[2]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
@@ -23,7 +23,7 @@ def _free_port() -> int:
 @contextmanager
 def app_process(port: int = 0, **environment: str) -> Iterator[tuple[str, subprocess.Popen]]:
     """Address and process of ``python app.py``, started for this block, without a hub."""
-    port = port or _free_port()
+    port = port or free_port()
     own = {**os.environ, "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
     own.pop("SPACE_ID", None)
     process = subprocess.Popen(

@@ -60,14 +60,14 @@ def test_upper_limits_hold_where_others_are_served():
 
 
 def test_settings_that_do_not_go_together_are_refused():
-    for wrong in (
-        lambda: CircuitSettings(head="1.0,1.1"),
-        lambda: TogetherSettings(heads="one"),
-        lambda: AblationSettings(heads=",".join(f"0.{head}" for head in range(41))).served(),
-        lambda: AttentionSettings(prompt="ab-1-klingon-2"),
+    for kind, values in (
+        (CircuitSettings, {"head": "1.0,1.1"}),
+        (TogetherSettings, {"heads": "one"}),
+        (AblationSettings, {"heads": ",".join(f"0.{head}" for head in range(41))}),
+        (AttentionSettings, {"prompt": "ab-1-klingon-2"}),
     ):
         with pytest.raises(InputError):
-            wrong()
+            kind(**values).served()
 
 
 def values_of(settings) -> st.SearchStrategy:
@@ -100,29 +100,25 @@ def test_a_link_restores_what_it_was_written_for(settings):
     holds()
 
 
-@pytest.mark.parametrize(
-    ("link", "asked"),
-    [
-        ("10x50-random-0", ScanSettings()),
-        ("4x20-words-7", ScanSettings(n_prompts=4, length=20, vocab="words", seed=7)),
-        ("10-random-0-auto", CircuitSettings()),
-        ("5-words-1-1.7-recomputed-noise", CircuitSettings(n_pairs=5, vocab="words", seed=1, head="1.7",
-                                                           mlps="recomputed", direction="noise")),
-        ("repeat-24-random-0", Prompt()),
-        ("ab-5-letters-42", Prompt(kind="ab", length=5, vocab="letters", seed=42)),
-        ("natural-2", Prompt(kind="natural", example=2)),
-        ("own", Prompt(kind="own")),
-    ],
-)  # fmt: skip
+LINKS = [
+    ("10x50-random-0", ScanSettings()),
+    ("4x20-words-7", ScanSettings(n_prompts=4, length=20, vocab="words", seed=7)),
+    ("10-random-0-auto", CircuitSettings()),
+    ("5-words-1-1.7-recomputed-noise",
+     CircuitSettings(n_pairs=5, vocab="words", seed=1, head="1.7", mlps="recomputed", direction="noise")),
+    ("repeat-24-random-0", Prompt()),
+    ("ab-5-letters-42", Prompt(kind="ab", length=5, vocab="letters", seed=42)),
+    ("natural-2", Prompt(kind="natural", example=2)),
+    ("own", Prompt(kind="own")),
+    *((text, None) for text in ("", "x", "65x50-random-0", "10x50-klingon-0", "10-50-random-0-1", "0x50", "-1")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("link", "asked"), LINKS)
 def test_links_of_before_mean_what_they_meant(link, asked):
-    assert type(asked).parse(link) == asked
-
-
-@pytest.mark.parametrize(
-    "text", ["", "x", "65x50-random-0", "10x50-klingon-0", "10-50-random-0-1", "0x50", "-1"]
-)
-def test_a_link_that_asks_for_too_much_or_nothing_is_no_settings(text):
-    assert ScanSettings.parse(text) is None
+    """None: a scan's link that asks for too much, or for nothing."""
+    kind = ScanSettings if asked is None else type(asked)
+    assert kind.parse(link) == asked
 
 
 def test_equal_keys_are_equal_results():
@@ -165,15 +161,13 @@ def test_a_declared_experiment_is_a_command(declared, capsys, tmp_path):
     assert main(["toy", "any", *flags, "--json", "--out", str(out), "--csv", str(table)]) == 0
     asked = toy.ToySettings(count=12, order="down", doubled=True, note="n")
     found = finish(toy.run_toy(models.planted_circuit(), asked))
-    assert (
-        toy.ToyResult.from_json(capsys.readouterr().out) == toy.ToyResult.from_json(out.read_text()) == found
-    )
+    for text in (capsys.readouterr().out, out.read_text()):
+        assert toy.ToyResult.from_json(text) == found
     assert table.read_text().splitlines()[:2] == ["position,number", "0,22"]
     assert main(["toy", "any", "--count", "3"]) == 0
     printed = capsys.readouterr()
-    assert [line.split() for line in printed.out.splitlines()[2:6]] == [
-        ["position", "number"], ["0", "0"], ["1", "1"], ["2", "2"]
-    ]  # fmt: skip
+    lines = [line.split() for line in printed.out.splitlines()]
+    assert lines[2:6] == [["position", "number"], ["0", "0"], ["1", "1"], ["2", "2"]]
     assert "The largest number is 2." in printed.out
     assert "3/3" in printed.err
     assert main(["toy", "any", "--count", "0"]) == 2
@@ -268,9 +262,8 @@ def test_nothing_imports_upwards_and_computation_knows_no_interface():
             assert module in ("induction", "induction.__main__"), f"{module} is on no floor"
             continue
         for other in imported(module, running=False):
-            assert FLOOR.get(room(other), -1) <= floor or not other.startswith("induction"), (
-                f"{module}: {other}"
-            )
+            above = other.startswith("induction") and FLOOR.get(room(other), -1) > floor
+            assert not above, f"{module}: {other}"
             assert other.split(".")[0] != "gradio" or room(module) == "ui", module
 
 

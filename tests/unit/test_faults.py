@@ -22,50 +22,36 @@ GRID = "#scan-grid [role=gridcell]"
 # -- the hub -------------------------------------------------------------------------------------------------
 
 
-def _save_gpt2(folder, *, width: int):
-    """A small random GPT-2 with all files that the hub has of the real one."""
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    size = {"n_positions": 256, "n_embd": width, "n_layer": 3, "n_head": 4}
-    GPT2LMHeadModel(GPT2Config(vocab_size=len(models.tokenizer()), **size)).save_pretrained(folder)
-    models.tokenizer().save_pretrained(folder)
-
-
-def scan_gpt2(cache, url: str) -> subprocess.CompletedProcess:
+def scan_gpt2(cache, url: str, code: int = 0) -> subprocess.CompletedProcess:
     own = {**os.environ, "HF_HOME": str(cache), "HF_ENDPOINT": url, "HF_HUB_DOWNLOAD_TIMEOUT": "5"}
     for name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_TOKEN"):
         own.pop(name, None)
     command = [sys.executable, "-m", "induction", "scan", "gpt2-small", "--prompts", "2", "--length", "10"]
-    return subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=200)
+    assert done.returncode == code, done.stderr
+    return done
 
 
 def test_a_download_that_dies_says_so_and_the_next_try_works(tmp_path):
     folder, cache = tmp_path / "gpt2", tmp_path / "cache"
-    _save_gpt2(folder, width=64)
+    models.save_gpt2(folder, width=64)
     with hub("gpt2", folder) as served:
         served.dies_after = 20_000
-        failed = scan_gpt2(cache, served.url)
-        assert failed.returncode == 2, failed.stderr
+        failed = scan_gpt2(cache, served.url, code=2)
         assert "The download of gpt2 broke off; try again" in failed.stderr
         assert "Traceback" not in failed.stderr
         assert [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
 
         served.dies_after = None
-        done = scan_gpt2(cache, served.url)
-        assert done.returncode == 0, done.stderr
-        assert "gpt2" in done.stdout
+        assert "gpt2" in scan_gpt2(cache, served.url).stdout
 
         served.asked.clear()
-        again = scan_gpt2(cache, served.url)
-        assert again.returncode == 0, again.stderr
+        scan_gpt2(cache, served.url)
         assert served.asked == [], "what is in the cache needs no hub"
 
         for file in cache.rglob("tokenizer*"):
             file.unlink()
-        whole = scan_gpt2(cache, served.url)
-        assert whole.returncode == 0, whole.stderr
+        scan_gpt2(cache, served.url)
         assert any("tokenizer.json" in asked for asked in served.asked), "what is missing is fetched"
 
 
@@ -73,7 +59,7 @@ def test_a_download_that_dies_says_so_and_the_next_try_works(tmp_path):
 def test_the_page_downloads_with_progress_which_can_be_cancelled(browser, tmp_path):
     """A model that only the hub has is fetched by the run that needs it; a cancelled download leaves nothing behind."""
     folder, cache = tmp_path / "gpt2", tmp_path / "cache"
-    _save_gpt2(folder, width=512)  # 40 MB, of which the client fetches 10 at a time
+    models.save_gpt2(folder, width=512)  # 40 MB, of which the client fetches 10 at a time
     size = (folder / "model.safetensors").stat().st_size
     environment = {"HF_HOME": str(cache), "HF_HUB_OFFLINE": "0"}
     with (
@@ -140,9 +126,10 @@ def test_a_model_whose_tokenizer_has_no_bos_works_throughout(tmp_path):
     from induction.model.tokens import bos_id
     from induction.patching import heads as patching
 
-    folder = tmp_path / "no-bos"
-    _save_without_bos(folder)
-    model = load_model(str(folder))
+    tokenizer = models.tokenizer(bos=False)
+    shape = {"n_positions": 128, "n_embd": 32, "n_layer": 2, "n_head": 4, "bos_token_id": None}
+    bare = models.causal_lm("GPT2LMHeadModel", len(tokenizer), **shape)
+    model = load_model(models.save(bare, tmp_path, tokenizer))
     assert bos_id(model) is None
     batch = repeated_batch(model, n_prompts=2, length=8, vocab="letters", seed=0)
     assert not batch.has_bos
@@ -151,19 +138,6 @@ def test_a_model_whose_tokenizer_has_no_bos_works_throughout(tmp_path):
     assert patching.patch_heads(model, prompt_pairs.pairs(model, 2, vocab="letters")).effects
     assert circuits.circuit(model, (1, 0), scan=measured, n_pairs=2, vocab="letters").receivers
     assert not attention.attend(model, batch.prompt(0).tolist()).has_bos
-
-
-def _save_without_bos(folder):
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    tokenizer = models.tokenizer(bos=False)
-    config = GPT2Config(
-        vocab_size=len(tokenizer), n_positions=128, n_embd=32, n_layer=2, n_head=4, bos_token_id=None
-    )
-    GPT2LMHeadModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 # -- pages ---------------------------------------------------------------------------------------------------
@@ -191,9 +165,8 @@ def _start_long_scan(page, model):
     box.press("Enter")
     page.get_by_label("Prompts", exact=True).fill("64")
     page.locator("#run-scan").click()
-    expect(page.locator("#scan-status")).to_contain_text(
-        re.compile(r"prompts \d+ to \d+ of 64"), timeout=90_000
-    )
+    measured = re.compile(r"prompts \d+ to \d+ of 64")
+    expect(page.locator("#scan-status")).to_contain_text(measured, timeout=90_000)
 
 
 @pytest.mark.browser

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from gguf_files import FAMILIES, SHAPE, Family, random_model, save_folder, write_gguf, write_header
+from gguf_files import FAMILIES, SHAPE, Family, random_model, write_gguf, write_header
 
 from induction.analysis.scanning import scan
 from induction.base import InputError
@@ -52,16 +52,13 @@ def same_scan(file: Path, folder: Path) -> None:
     ids = torch.tensor(models.tokenizer()(" the cat of the dog and the cat of the moon").input_ids)[None]
     alone = transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
     measured = []
-    for path in (file, folder):
-        model = door.load_model(str(path))
+    for path in (str(file), str(folder)):
+        model = door.load_model(path)
         with torch.no_grad():
             logits = model(ids)
-        result = scan(model, n_prompts=2)
-        measured.append((logits, {name: np.array(score.mean) for name, score in result.scores.items()}))
-    (logits, scores), (other_logits, other_scores) = measured
-    with torch.no_grad():
-        assert torch.allclose(logits, alone(ids).logits, atol=PRECISION)
-    assert torch.allclose(logits, other_logits, atol=PRECISION)
+            assert torch.allclose(logits, alone(ids).logits, atol=PRECISION)
+        measured.append({name: score.mean for name, score in scan(model, n_prompts=2).scores.items()})
+    scores, other_scores = measured
     assert scores.keys() == other_scores.keys()
     for name, values in scores.items():
         assert np.allclose(values, other_scores[name], atol=PRECISION), name
@@ -74,7 +71,7 @@ def same_scan(file: Path, folder: Path) -> None:
 def test_a_file_gives_the_numbers_of_its_folder(name, tmp_path):
     family = FAMILIES[name]
     model = random_model(family)
-    folder = save_folder(model, tmp_path / "folder")
+    folder = models.save(model, tmp_path / "folder")
     same_scan(write_gguf(model, family, tmp_path / "file.gguf"), folder)
 
 
@@ -87,20 +84,14 @@ def test_quantized_weights_are_what_they_stand_for(kind, tmp_path):
         if parameter.ndim == 2:
             stored = gguf.quantize(parameter.detach().numpy(), quantized)
             parameter.data = torch.from_numpy(gguf.dequantize(stored, quantized))
-    same_scan(path, save_folder(model, tmp_path / "folder"))
+    same_scan(path, models.save(model, tmp_path / "folder"))
 
 
 def test_the_rescaled_frequencies_of_llama_3_are_applied(tmp_path):
     """Llama 3 stretches its slow frequencies by a factor; the converter stores what each is divided by."""
     base, factor, original = SHAPE["rope_theta"], 8.0, 64
-    rope = {
-        "rope_type": "llama3",
-        "rope_theta": base,
-        "factor": factor,
-        "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0,
-        "original_max_position_embeddings": original,
-    }
+    rope = {"rope_type": "llama3", "rope_theta": base, "factor": factor, "low_freq_factor": 1.0}
+    rope |= {"high_freq_factor": 4.0, "original_max_position_embeddings": original}
     model = random_model(LLAMA, rope_parameters=rope)
     frequencies = base ** -(np.arange(0, 8, 2) / 8)
     turns = original * frequencies / (2 * np.pi)  # full turns within the original context
@@ -108,7 +99,7 @@ def test_the_rescaled_frequencies_of_llama_3_are_applied(tmp_path):
     divisors = (1 / ((1 - share) / factor + share)).astype(np.float32)
     assert len(set(divisors.tolist())) > 1
     stretched = {gguf_file.ROPE_FREQS: divisors}
-    folder = save_folder(model, tmp_path / "folder")
+    folder = models.save(model, tmp_path / "folder")
     same_scan(write_gguf(model, LLAMA, tmp_path / "file.gguf", tensors=stretched), folder)
 
 
@@ -117,7 +108,7 @@ def test_a_sliding_window_of_0_is_none(tmp_path):
     family = FAMILIES["phi3"]
     model = random_model(family, sliding_window=None)
     path = write_gguf(model, family, tmp_path / "file.gguf", facts={"attention.sliding_window": 0})
-    same_scan(path, save_folder(model, tmp_path / "folder"))
+    same_scan(path, models.save(model, tmp_path / "folder"))
 
 
 @pytest.mark.parametrize(("family", "layers"), [("gemma2", 46), ("gemma3", 62)])
@@ -133,20 +124,12 @@ def test_the_large_gemmas_scale_by_the_width_of_the_stream(family, layers, tmp_p
 NO_DECODER = "not a decoder language model"
 NO_HEADS = "not every layer has attention heads"
 QWEN35 = {
-    "attention.key_length": 16,
-    "ssm.time_step_rank": 2,
-    "ssm.conv_kernel": 4,
-    "ssm.state_size": 8,
-    "ssm.group_count": 2,
-    "ssm.inner_size": 32,
-    "full_attention_interval": 2,
-    "rope.dimension_sections": [2, 2, 0, 0],
-    "rope.dimension_count": 8,
-    "expert_feed_forward_length": 32,
-    "expert_shared_feed_forward_length": 32,
-    "expert_count": 4,
-    "expert_used_count": 2,
-}
+    "attention.key_length": 16, "full_attention_interval": 2,
+    "ssm.time_step_rank": 2, "ssm.conv_kernel": 4, "ssm.state_size": 8, "ssm.group_count": 2, "ssm.inner_size": 32,
+    "rope.dimension_sections": [2, 2, 0, 0], "rope.dimension_count": 8,
+    "expert_feed_forward_length": 32, "expert_shared_feed_forward_length": 32,
+    "expert_count": 4, "expert_used_count": 2,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -203,10 +186,8 @@ def test_a_tokenizer_without_bos_stays_without(tmp_path):
 def test_the_tokenizer_is_that_of_the_file_and_not_of_its_neighbours(tmp_path):
     other = json.loads(models.tokenizer().backend_tokenizer.to_str())
     other["model"]["merges"] = []
-    for name, content in (
-        ("tokenizer.json", other),
-        ("tokenizer_config.json", {"bos_token": " the", "tokenizer_class": "PreTrainedTokenizerFast"}),
-    ):
+    config = {"bos_token": " the", "tokenizer_class": "PreTrainedTokenizerFast"}
+    for name, content in (("tokenizer.json", other), ("tokenizer_config.json", config)):
         (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
     model = door.load_model(str(write_gguf(random_model(LLAMA), LLAMA, tmp_path / "file.gguf")))
     text = " the cat and the dog"
@@ -232,16 +213,13 @@ def refusal(path: Path, message: str) -> str:
 
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.02, 0.5, 0.999])
 def test_a_file_cut_short_is_damaged(kept, llama_bytes, tmp_path):
-    path = tmp_path / "short.gguf"
-    path.write_bytes(llama_bytes[: int(kept * len(llama_bytes))])
-    refusal(path, "damaged or incomplete")
+    (tmp_path / "short.gguf").write_bytes(llama_bytes[: int(kept * len(llama_bytes))])
+    refusal(tmp_path / "short.gguf", "damaged or incomplete")
 
 
 @pytest.mark.parametrize("at", [0, 4, 12, 20, 30])
 def test_wrong_bytes_in_the_header_are_damage(at, llama_bytes, tmp_path):
-    wrong = bytearray(llama_bytes)
-    wrong[at : at + 4] = b"\xff\xff\xff\xff"
-    (tmp_path / "wrong.gguf").write_bytes(wrong)
+    (tmp_path / "wrong.gguf").write_bytes(llama_bytes[:at] + b"\xff" * 4 + llama_bytes[at + 4 :])
     refusal(tmp_path / "wrong.gguf", "damaged or incomplete")
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import http.client
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import hostile
 import pytest
+from running import ROOT
 
-PACKAGE = sorted((Path(__file__).parents[2] / "induction").rglob("*.py"))
+PACKAGE = sorted((ROOT / "induction").rglob("*.py"))
 
 
 @pytest.mark.parametrize("name", hostile.PROPERTIES)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from running import ROOT
 
-PATH = Path(__file__).parents[2] / "notebooks" / "induction_heads_analysis.ipynb"
+PATH = ROOT / "notebooks" / "induction_heads_analysis.ipynb"
 CHART = "application/vnd.plotly.v1+json"
 NUMBER = re.compile(r"[-+]?\d+\.\d+")
 TOOK = re.compile(r"^[\d.]+ s\b", re.M)  # how long a measurement took
@@ -17,30 +17,31 @@ TOOK = re.compile(r"^[\d.]+ s\b", re.M)  # how long a measurement took
 
 def said(notebook: nbformat.NotebookNode) -> list[tuple[int, str]]:
     """What each code cell wrote, figures by the text that they are read out with."""
-    texts = []
+    texts: list[tuple[int, str]] = []
     for index, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
-            if output.output_type == "stream" and texts and texts[-1][0] == index:
-                texts[-1] = (index, texts[-1][1] + output.text)  # a slow kernel says it in parts
-            elif output.output_type == "stream":
-                texts.append((index, output.text))
+            if output.output_type == "stream":
+                before = texts.pop()[1] if texts and texts[-1][0] == index else ""
+                texts.append((index, before + output.text))  # a slow kernel says it in parts
             elif CHART in output.data:
                 meta = output.data[CHART]["layout"]["meta"]
                 texts.append((index, f"{meta['title']}: {meta['protocol']}"))
-            elif "image/svg+xml" in output.data:
-                label = re.search(r'aria-label="([^"]*)"', output.data["image/svg+xml"])
-                texts.append((index, label[1]))
             else:
+<<<<<<< HEAD
                 texts.append((index, output.data["text/plain"]))
     return [(index, TOOK.sub("", text)) for index, text in texts]
+=======
+                label = re.search(r'aria-label="([^"]*)"', output.data.get("image/svg+xml", ""))
+                texts.append((index, label[1] if label else output.data["text/plain"]))
+    return texts
+>>>>>>> t1
 
 
 def test_the_notebook_runs_and_its_committed_outputs_are_what_it_says(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     committed = nbformat.read(PATH, as_version=4)
-    assert all(
-        cell.outputs or "import" in cell.source for cell in committed.cells if cell.cell_type == "code"
-    )
+    cells = [cell for cell in committed.cells if cell.cell_type == "code"]
+    assert all(cell.outputs or "import" in cell.source for cell in cells)
     run = nbformat.read(PATH, as_version=4)
     NotebookClient(run, timeout=120, resources={"metadata": {"path": str(PATH.parent)}}).execute()
     for (index, now), (where, then) in zip(said(run), said(committed), strict=True):

@@ -10,32 +10,27 @@ from pathlib import Path
 
 import pytest
 import yaml
+from running import ROOT
 
 from induction.model import CATALOGUE, availability, resolve
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 WORKFLOWS = ROOT / ".github" / "workflows"
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 # https://huggingface.co/docs/hub/spaces-config-reference
 FIELDS = {
-    "title": str,
-    "emoji": str,
-    "colorFrom": str,
-    "colorTo": str,
-    "sdk": str,
-    "sdk_version": str,
-    "python_version": str,
-    "app_file": str,
+    **dict.fromkeys(("title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "python_version"), str),
+    **dict.fromkeys(("app_file", "header", "license", "short_description", "suggested_hardware"), str),
+    **dict.fromkeys(("models", "tags", "preload_from_hub"), list),
     "fullWidth": bool,
-    "header": str,
-    "license": str,
-    "short_description": str,
-    "suggested_hardware": str,
-    "models": list,
-    "tags": list,
-    "preload_from_hub": list,
 }
+TOOLS = Path(sys.executable).parent
+
+
+def committed() -> dict[str, Path]:
+    """Git's files, by name."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return {name: ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()}
 
 
 def requirements() -> dict[str, str]:
@@ -77,37 +72,28 @@ def test_gpt2_is_preloaded_under_the_name_that_the_page_looks_for(front, tmp_pat
 
 
 def test_no_file_is_too_large_for_a_space_without_lfs():
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
-    sizes = {
-        name: (ROOT / name).stat().st_size for name in listed.stdout.split("\0") if (ROOT / name).is_file()
-    }
-    assert max(sizes.values()) < 10e6
+    assert max(path.stat().st_size for path in committed().values()) < 10e6
 
 
 def test_nothing_but_what_belongs_there_lies_at_the_top():
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
-    top = {name.split("/")[0] for name in listed.stdout.splitlines()}
-    assert top <= {
+    assert {name.split("/")[0] for name in committed()} <= {
         *("app.py", "induction", "tests", "requirements.txt", "README.md", ".github", "LICENSE", "notebooks"),
         *(".ci", "pyproject.toml", ".gitignore", ".gitattributes"),
     }
 
 
 def test_no_file_names_a_package_registry_or_a_machine():
-    hosts = (
+    hosts = [
         "pypi" + ".org",
         "download." + "pytorch",
         "files." + "pythonhosted",
         "/ho" + "me/",
         "/wo" + "rk/",
-    )
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in filter(None, listed.stdout.split("\0")):
-        path = ROOT / name
-        if path.suffix in (".safetensors", ".png") or not path.is_file():
-            continue
-        text = path.read_text(encoding="utf-8")
-        assert not [host for host in hosts if host in text], name
+    ]
+    for name, path in committed().items():
+        if path.suffix not in (".safetensors", ".png"):
+            text = path.read_text(encoding="utf-8")
+            assert not [host for host in hosts if host in text], name
 
 
 # -- workflows -----------------------------------------------------------------------------------------------
@@ -116,20 +102,28 @@ def test_no_file_names_a_package_registry_or_a_machine():
 def step(workflow: str, name: str) -> str:
     """The shell lines of a named step."""
     jobs = yaml.safe_load((WORKFLOWS / workflow).read_text(encoding="utf-8"))["jobs"]
-    return next(
-        one["run"]
-        for job in jobs.values()
-        for one in job["steps"]
-        if one.get("name") == name and "run" in one
-    )
+    steps = [one for job in jobs.values() for one in job["steps"] if "run" in one]
+    return next(one["run"] for one in steps if one.get("name") == name)
 
 
-def shell(lines: str, folder: Path, **environment: str) -> subprocess.CompletedProcess:
-    """Run a step as GitHub does."""
+def shell(lines: str, folder: Path, *, fake: Path | None = None, **environment: str):
+    """Run a step as GitHub does, with the programs of ``fake`` before all others."""
     command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", lines]
-    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    own = {**os.environ, "PATH": tools, **environment}
+    path = os.pathsep.join([*([str(fake)] if fake else []), str(TOOLS), os.environ["PATH"]])
+    own = {**os.environ, "PATH": path, **environment}
     return subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def fake(tmp_path) -> Path:
+    """A folder of programs that only write down how they were called."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for name in ("pip", "hf", "gh", "python"):
+        called = f'echo "$# {name} $* token=$HF_TOKEN resource=$HF_OIDC_RESOURCE"'
+        (folder / name).write_text(f"#!/bin/sh\n{called}\n")
+        (folder / name).chmod(0o755)
+    return folder
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -155,11 +149,9 @@ def repository(tmp_path) -> Path:
 
 
 def test_workflows_fit_githubs_schema():
-    tool = Path(sys.executable).parent / "check-jsonschema"
     files = sorted(map(str, WORKFLOWS.glob("*.yml")))
-    done = subprocess.run(
-        [str(tool), "--builtin-schema", "vendor.github-workflows", *files], capture_output=True, text=True
-    )
+    command = [str(TOOLS / "check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *files]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert len(files) == 3
     assert done.returncode == 0, done.stdout
 
@@ -201,49 +193,32 @@ def test_a_space_gets_the_cpu_index_and_no_test_tools(repository):
 @pytest.mark.parametrize(
     ("token", "expected"), [("secret", "token=secret resource="), ("", "token= resource=spaces/a/b")]
 )
-def test_the_upload_names_the_space_and_how_it_signs_in(repository, tmp_path, token, expected):
-    """The step with ``pip`` and ``hf`` replaced by scripts that write down how they were called."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name in ("pip", "hf"):
-        (tools / name).write_text(f'#!/bin/sh\necho "{name} $* token=$HF_TOKEN resource=$HF_OIDC_RESOURCE"\n')
-        (tools / name).chmod(0o755)
-    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
-    done = shell(
-        step("sync-space.yml", "Upload"), repository, PATH=path, SPACE_ID="a/b", HF_TOKEN=token, COMMIT="abc"
-    )
+def test_the_upload_names_the_space_and_how_it_signs_in(repository, fake, token, expected):
+    upload = step("sync-space.yml", "Upload")
+    done = shell(upload, repository, fake=fake, SPACE_ID="a/b", HF_TOKEN=token, COMMIT="abc")
     assert done.returncode == 0, done.stderr
     called = done.stdout.splitlines()
     assert f"huggingface_hub=={requirements()['huggingface_hub']}" in called[0]
-    assert called[1].startswith("hf upload a/b . . --repo-type space")
+    assert "hf upload a/b . . --repo-type space" in called[1]
     assert expected in called[1]
-    known = subprocess.run(
-        [str(Path(sys.executable).parent / "hf"), "upload", "--help"], capture_output=True, text=True
-    )
+    known = subprocess.run([str(TOOLS / "hf"), "upload", "--help"], capture_output=True, text=True)
     for option in re.findall(r"--[a-z-]+", called[1]):
         assert option in known.stdout, option
 
 
-def test_precomputed_results_are_committed_and_pushed_only_when_they_changed(repository, tmp_path):
+def test_precomputed_results_are_committed_and_pushed_only_when_they_changed(repository, fake):
     commit = step("precompute.yml", "Commit")
     assert "Nothing changed." in shell(commit, repository).stdout
-    (tmp_path / "gh").write_text('#!/bin/sh\necho "gh $*"\n')
-    (tmp_path / "gh").chmod(0o755)
     (repository / "induction" / "results" / "gpt2.json").write_text('{"new": 1}')
     (repository / "elsewhere.txt").write_text("not a result")
-    done = shell(commit, repository, PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    done = shell(commit, repository, fake=fake)
     assert done.returncode == 0, done.stderr
     assert "gh workflow run tests.yml" in done.stdout
-    assert (
-        git(repository, "show", "--stat", "--format=%s", "origin/main").splitlines()[0]
-        == "Precomputed results"
-    )
-    assert "elsewhere" not in git(repository, "show", "--stat", "origin/main")
+    pushed = git(repository, "show", "--stat", "--format=%s", "origin/main")
+    assert pushed.startswith("Precomputed results\n")
+    assert "elsewhere" not in pushed
 
 
-def test_the_compute_step_takes_several_models(repository, tmp_path):
-    (tmp_path / "python").write_text('#!/bin/sh\necho "$#: $*"\n')
-    (tmp_path / "python").chmod(0o755)
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    done = shell(step("precompute.yml", "Compute"), repository, PATH=path, MODELS="gpt2 a/b")
-    assert done.stdout == "4: -m induction.results.bundle gpt2 a/b\n"
+def test_the_compute_step_takes_several_models(repository, fake):
+    done = shell(step("precompute.yml", "Compute"), repository, fake=fake, MODELS="gpt2 a/b")
+    assert done.stdout.startswith("4 python -m induction.results.bundle gpt2 a/b ")

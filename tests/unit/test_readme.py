@@ -66,16 +66,11 @@ def test_the_table_of_figures_says_what_the_bundled_results_say(name, model):
 
 
 def test_the_patching_figures_are_the_bundled_ones():
-    text = re.sub(r"\s+", " ", README)
-    together, random, alone = map(
-        float,
-        re.search(
-            r"four induction heads together ([.\d]+), the layer's other four heads "
-            r"\(the only random set of that size\) ([.\d]+); the previous-token head 0.2, "
-            r"which feeds all four, alone ([.\d]+\d)",
-            text,
-        ).groups(),
+    said = (
+        r"four induction heads together ([.\d]+), the layer's other four heads \(the only random set of that size\) "
+        r"([.\d]+); the previous-token head 0.2, which feeds all four, alone ([.\d]+\d)"
     )
+    together, random, alone = map(float, re.search(said, re.sub(r"\s+", " ", README)).groups())
     curve, sweep = PATCHING.get("mini-2l-top-k"), PATCHING.get("mini-2l")
     measure = curve.sets[3].measures["logit_difference"]
     assert measure.effect == pytest.approx(together, abs=0.0051)
