@@ -27,14 +27,9 @@ def said(notebook: nbformat.NotebookNode) -> list[tuple[int, str]]:
                 meta = output.data[CHART]["layout"]["meta"]
                 texts.append((index, f"{meta['title']}: {meta['protocol']}"))
             else:
-<<<<<<< HEAD
-                texts.append((index, output.data["text/plain"]))
-    return [(index, TOOK.sub("", text)) for index, text in texts]
-=======
                 label = re.search(r'aria-label="([^"]*)"', output.data.get("image/svg+xml", ""))
                 texts.append((index, label[1] if label else output.data["text/plain"]))
-    return texts
->>>>>>> t1
+    return [(index, TOOK.sub("", text)) for index, text in texts]
 
 
 def test_the_notebook_runs_and_its_committed_outputs_are_what_it_says(monkeypatch):
