@@ -36,7 +36,7 @@ _WORDS = (
     "apple glass paper clock music dance sleep dream happy small large cold warm north south east west"
 )
 WORDS = tuple(_WORDS.split())
-NAMES = ("Mary", "John", "Tom", "James", "Dan", "Sid", "Martin", "Amy")  # of induction.results.ioi
+NAMES = ("Mary", "John", "Tom", "James", "Dan", "Sid", "Martin", "Amy")  # of induction.patching.bundled
 PREVIOUS_TOKEN_HEAD = (0, 2)
 INDUCTION_HEAD = (1, 1)
 # TransformerLens reads the tokenizer again; gone at exit
