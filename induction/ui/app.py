@@ -17,8 +17,9 @@ from induction.analysis.result import Scan
 from induction.experiment import experiments
 from induction.patching.experiments import TogetherSettings
 from induction.ui import api, jobs, links, runs, theme
+from induction.ui.components import script
 from induction.ui.components.note import html, note
-from induction.ui.components.plot import script_route
+from induction.ui.components.plot import SETUP, script_route
 from induction.ui.controls import control
 from induction.ui.names import default_model, facts, hosted, known_models
 from induction.ui.page import Page, head_choices, model_choices, shape_of, top_head
@@ -205,6 +206,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": theme.theme(),
         "css": theme.css(),
+        "head": script.head(SETUP),
         "run_history": False,
         "state_session_capacity": SESSIONS,
         "footer_links": ["api", "settings"],
