@@ -105,7 +105,7 @@ def _follow_state(page: Page, pickers: tuple[gr.Dropdown, gr.Dropdown], model_fa
     page.changed(state)(_refill, state, [*pickers, model_facts], trigger_mode="always_last", **jobs.QUICK)
     page.chooses_model(model_picker.input, lambda name: name, model_picker)
     head_picker.input(
-        _checked_head, [page.model, page.live, head_picker], [page.head, head_picker], **jobs.QUICK
+        _checked_head, [page.model, page.live, head_picker], [page.head, head_picker], **jobs.TOASTS
     )
 
 
