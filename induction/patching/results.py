@@ -447,20 +447,22 @@ class HeadSets(Intervention):
         if measure.effect is None:
             return caveats
         which = "the first" if len(self.sets) > 1 else "these"
-        heads = f"{which} {len(last.heads)} heads" if len(last.heads) > 1 else f"head {last.names} alone"
+        heads = f"{which} {len(last.heads)} heads" if len(last.heads) > 1 else f"head {last.names}"
         if self.intervention in ABLATIONS:
             first, second = (last.measures[name] for name in LOSSES)
             text = (
                 f"Without {heads} the loss on the second copy goes from {second.baseline:.2f} to "
                 f"{second.edited:.2f} nats, on the first from {first.baseline:.2f} to {first.edited:.2f}."
             )
+            compared, of = second, " change the second by"
         else:
             share = "comes back" if self.intervention == "denoise" else "is lost"
             title = METRICS[metric].title.lower()
             text = f"With {heads} patched, {measure.effect:.2f} of the {title} {share}."
-        if measure.random:
-            text += f" Random sets of the same size: {measure.random_in_words(2)} on average"
-            above = measure.percentile
+            compared, of = measure, ":"
+        if compared.random:
+            text += f" Random sets of the same size{of} {compared.random_in_words(2)} on average"
+            above = compared.percentile
             text += "." if above is None else f"; this set lies above {above:.0f} % of them."
         return f"{text} {caveats}".strip()
 

@@ -1,6 +1,7 @@
 """Patching, Circuit and Training without a browser: which result answers which settings, words, exports, refusals."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -87,6 +88,8 @@ def test_ablation_says_what_happens_to_both_copies():
     second = found.sets[0].measures["second_copy_loss"]
     assert f"from {second.baseline:.2f} to {second.edited:.2f} nats" in text
     assert second.effect > 1  # the previous-token head is needed
+    random = re.search(r"change the second by (\S+)", text)[1]  # of the loss that the sentence is about
+    assert float(random) == pytest.approx(sum(second.random) / len(second.random), abs=0.005)
     assert "Loss, first copy" in cards.sets_table(found)
 
 
