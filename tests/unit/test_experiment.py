@@ -223,7 +223,6 @@ FLOORS = [
     "ui cli",
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
-HEAVY = {"torch", "transformers", "transformer_lens"}
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "induction").rglob("*.py"))
@@ -267,24 +266,18 @@ def test_nothing_imports_upwards_and_computation_knows_no_interface():
             assert other.split(".")[0] != "gradio" or room(module) == "ui", module
 
 
-def reached(module: str, seen: set[str], *, packages: bool) -> set[str]:
-    """All that is imported with a module, also what the packages on the way import where that is asked."""
+def reached(module: str, seen: set[str]) -> set[str]:
+    """All modules of this package that are imported with a module."""
     for other in imported(module, running=True):
-        steps = other.split(".")
-        for name in (".".join(steps[:n]) for n in range(1 if packages else len(steps), len(steps) + 1)):
-            if name not in seen:
-                seen.add(name)
-                if name in FILES:
-                    reached(name, seen, packages=packages)
+        if other in FILES and other not in seen:
+            seen.add(other)
+            reached(other, seen)
     return seen
 
 
-def test_no_module_needs_itself_and_the_page_needs_no_torch():
+def test_no_module_needs_itself():
     for module in FILES:
-        assert module not in reached(module, set(), packages=False), module
-        if room(module) == "ui":
-            heavy = {name for name in reached(module, set(), packages=True) if name.split(".")[0] in HEAVY}
-            assert not heavy, f"{module}: {heavy}"
+        assert module not in reached(module, set()), module
 
 
 def test_the_root_holds_few_things():
