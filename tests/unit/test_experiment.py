@@ -8,10 +8,11 @@ import json
 from collections.abc import Iterator
 from functools import cache
 
+import hypothesis
 import models
 import pytest
 import toy
-from hypothesis import given
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from running import ROOT
 
@@ -88,6 +89,7 @@ def values_of(settings) -> st.SearchStrategy:
 
 @pytest.mark.parametrize("settings", KINDS)
 def test_a_link_restores_what_it_was_written_for(settings):
+    @hypothesis.settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are shared
     @given(values_of(settings))
     def holds(asked):
         again = settings.parse(str(asked))
