@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 
 from induction.analysis import scores
 from induction.analysis.scores import SCORES
-from induction.base import Grid, InputError, Number, Refused, check_shape
-from induction.experiment import Result
+from induction.base import Grid, InputError, Number, Refused, Result, check_shape
 
 if TYPE_CHECKING:
     import torch

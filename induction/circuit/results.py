@@ -12,17 +12,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from induction.analysis.kinds import KINDS
-from induction.base import Gaps, Grid, InputError, Number, Part, check_shape, head_name
-from induction.experiment import Result
+from induction.base import Gaps, Grid, InputError, Number, Part, Result, check_shape, head_name
 from induction.patching.interventions import METRICS, Declaration
-from induction.patching.results import (
-    NOT_BOUNDED,
-    Bounded,
-    Pair,
-    all_gaps,
-    not_better_in_words,
-    undefined_in_words,
-)
+from induction.patching.results import Bounded, Pair, all_gaps, caveats
 
 INPUTS: dict[str, Declaration] = {
     entry.name: entry
@@ -161,13 +153,14 @@ class Paths(Part):
         effect = next((measures["answer"] for measures in self.effects.values()), None)
         if effect is None:
             return ""
-        metric, floor = "logit_difference", METRICS["logit_difference"].floor
-        said = [not_better_in_words(effect.not_better, metric, floor)]
-        if all_gaps(effect.mean):
-            said.insert(0, undefined_in_words(self.clean["answer"], self.corrupted["answer"], metric, floor))
-        elif effect.low is not None and all_gaps(effect.low):
-            said.append(NOT_BOUNDED)
-        return " ".join(filter(None, said))
+        return caveats(
+            "logit_difference",
+            METRICS["logit_difference"].floor,
+            (self.clean["answer"], self.corrupted["answer"]),
+            effect.not_better,
+            undefined=all_gaps(effect.mean),
+            unbounded=effect.low is not None and all_gaps(effect.low),
+        )
 
 
 class Copying(Part):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from induction.analysis.experiments import ScanSettings
-from induction.base import InputError, Progress, finish
-from induction.experiment import Experiment, Result, Settings, ours
+from induction.base import InputError, Progress, Result, finish
+from induction.experiment import Experiment, Settings, ours
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from induction.analysis.result import Scan
-from induction.base import InputError, Progress, parse_heads
+from induction.base import Head, InputError, Progress, parse_heads
 from induction.data_gen.sequences import TOKEN_SETS
 from induction.experiment import Experiment, Settings, seed_setting, setting
 from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, Declaration, by_name
@@ -95,6 +95,14 @@ class PairSettings(Settings):
         fields = type(self).model_fields
         return self.model_copy(update={name: fields[name].default for name in unused})
 
+    def check_served(self, model: TransformerBridge) -> None:
+        """Raises InputError where a text is longer than a page runs for its visitors."""
+        from induction.model.tokens import encode
+
+        for text in (self.clean, self.corrupted) if self.form == OWN else ():
+            if (n := len(encode(model, text))) > TOKENS:
+                raise InputError(f"A text may have {TOKENS} tokens here, not {n}; shorten it.")
+
     def prompts(self, model: TransformerBridge) -> list[PromptPair]:
         """The prompts that these settings name.
 
@@ -102,16 +110,12 @@ class PairSettings(Settings):
             InputError: texts that do not make a pair, or a token set that does not suit the model.
         """
         from induction.data_gen.pairs import pair_from_texts, pairs
-        from induction.model.tokens import encode
         from induction.patching.bundled import prompts_of
 
         if self.form == BUNDLED:
             return prompts_of(model)
         if self.form != OWN:
             return pairs(model, self.n_pairs, form=self.form, vocab=self.vocab, seed=self.seed)
-        for text in (self.clean, self.corrupted):
-            if (n := len(encode(model, text))) > TOKENS:
-                raise InputError(f"A text may have {TOKENS} tokens here, not {n}; shorten it.")
         return [
             pair_from_texts(model, self.clean, self.corrupted, self.answer or None, self.distractor or None)
         ]
@@ -132,9 +136,12 @@ class HeadsSettings(CopySettings):
     method: str = setting("exact", "Method", "Patched, or estimated", choices=METHODS, link="method")
 
 
-class TogetherSettings(CopySettings):
-    heads: str = setting("", "The set", "layer.head, …; empty: the first k by induction score", link="heads")
-    top_k: int = setting(5, "k", "Curve over the first 1, 2, … k heads", low=1, high=20, link="k", flag="top")
+class SetSettings(Settings):
+    """Which heads together, and against how many random sets."""
+
+    heads: str = setting(
+        "", "The set", "layer.head, …; empty: the first k heads, or each in turn", link="heads"
+    )
     n_random: int = setting(
         20,
         "Random sets for each",
@@ -146,49 +153,29 @@ class TogetherSettings(CopySettings):
     )
 
     def check(self) -> None:
-        _check_set(self.heads)
+        self.named(1000, 1000)
+
+    def named(self, n_layers: int, n_heads: int) -> tuple[Head, ...]:
+        """The heads of the set; none where it is empty."""
+        return parse_heads(self.heads, n_layers, n_heads) if self.heads.strip() else ()
 
     def served(self) -> Self:
-        _check_size(self.heads)
+        if len(self.named(1000, 1000)) > HEADS:
+            raise InputError(f"A set has at most {HEADS} heads here; leave some out.")
         return super().served()
+
+
+class TogetherSettings(SetSettings, CopySettings):
+    top_k: int = setting(5, "k", "Curve over the first 1, 2, … k heads", low=1, high=20, link="k", flag="top")
 
     def key(self) -> Self:
         return super().key().model_copy(update={"top_k": 1} if self.heads else {})
 
 
-class AblationSettings(PairSettings):
-    heads: str = setting(
-        "", "The set", "layer.head, … removed together; empty: each head in turn", link="heads"
-    )
+class AblationSettings(SetSettings, PairSettings):
     ablation: str = setting(
         "mean", "Ablation", "What replaces the heads' outputs", choices=ABLATIONS, link="ablation"
     )
-    n_random: int = setting(
-        20,
-        "Random sets for each",
-        "Of other heads in the same layers",
-        low=0,
-        high=100,
-        link="random_sets",
-        flag="random-sets",
-    )
-
-    def check(self) -> None:
-        _check_set(self.heads)
-
-    def served(self) -> Self:
-        _check_size(self.heads)
-        return super().served()
-
-
-def _check_set(heads: str) -> None:
-    if heads.strip():
-        parse_heads(heads, 1000, 1000)
-
-
-def _check_size(heads: str) -> None:
-    if heads.strip() and len(parse_heads(heads, 1000, 1000)) > HEADS:
-        raise InputError(f"A set has at most {HEADS} heads here; leave some out.")
 
 
 def run_heads(model: TransformerBridge, settings: HeadsSettings) -> Iterator[Progress[Patching]]:
@@ -209,9 +196,9 @@ def run_together(
 ) -> Iterator[Progress[HeadSets]]:
     from induction.patching.heads import NamedSet, iter_patch_sets
 
-    shape = (model.cfg.n_layers, model.cfg.n_heads)
-    if settings.heads.strip():
-        sets = [NamedSet("the set", parse_heads(settings.heads, *shape))]
+    heads = settings.named(model.cfg.n_layers, model.cfg.n_heads)
+    if heads:
+        sets = [NamedSet("the set", heads)]
     else:
         sets = yield from _first_heads(model, settings.top_k, scan)
     copied = {"direction": settings.direction, "component": settings.component}
@@ -239,9 +226,8 @@ def run_ablation(model: TransformerBridge, settings: AblationSettings) -> Iterat
     from induction.patching.ablation import iter_ablate
     from induction.patching.heads import NamedSet
 
-    sets = None
-    if settings.heads.strip():
-        sets = [NamedSet("the set", parse_heads(settings.heads, model.cfg.n_layers, model.cfg.n_heads))]
+    heads = settings.named(model.cfg.n_layers, model.cfg.n_heads)
+    sets = [NamedSet("the set", heads)] if heads else None
     random = {"n_random": settings.n_random if sets else 0, "seed": settings.seed}
     yield from iter_ablate(model, sets, kind=settings.ablation, pairs=settings.prompts(model), **random)
 

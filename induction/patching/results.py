@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
-from induction.base import Grid, InputError, Number, Part, check_shape, head_name
-from induction.experiment import Result
+from induction.base import Grid, InputError, Number, Part, Result, check_shape, head_name
 from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS
 
 Row = list[Number | None]
@@ -42,35 +40,54 @@ def not_better(clean: Sequence[float], corrupted: Sequence[float], floor: float)
     return [pair for pair, (better, worse) in enumerate(ends) if better - worse < floor]
 
 
-def not_better_in_words(pairs: Sequence[int], metric: str, floor: float, n_pairs: int | None = None) -> str:
-    """A sentence that names these pairs, counted from 1 as prompts are shown; empty where there are none."""
-    if not pairs:
-        return ""
+def caveats(
+    metric: str,
+    floor: float,
+    plain: tuple[float, float],
+    pairs: Sequence[int],
+    n_pairs: int | None = None,
+    *,
+    undefined: bool,
+    unbounded: bool,
+) -> str:
+    """What a reader of effects has to know; empty where nothing is amiss.
+
+    Args:
+        plain: mean value of the clean and of the corrupted prompts.
+        pairs: those, counted from 0, whose clean prompt is not better (:func:`not_better`).
+        undefined: there is no effect at all; ``unbounded``: there is, and no interval holds.
+    """
+    said, amount = [], _amount(floor, metric)
+    if undefined:
+        clean, corrupted = plain
+        said.append(
+            f"The effect on the {METRICS[metric].title.lower()} is undefined: on average the clean prompts "
+            f"({clean:.3g}) are not better than the corrupted ones ({corrupted:.3g}) by {amount}, so there is no "
+            "answer to bring back or to lose; choose prompts that the model answers better when they are clean."
+        )
+    if pairs:
+        said.append(
+            f"In {_pairs_in_words(pairs, n_pairs)} the clean prompt is not better than the corrupted one by {amount}; "
+            f"{'they count' if len(pairs) > 1 else 'it counts'} in the means."
+        )
+    if unbounded and not undefined:
+        said.append(
+            "The 95 % intervals are not bounded: these pairs do not tell the gap between clean and corrupted from 0."
+        )
+    return " ".join(said)
+
+
+def _pairs_in_words(pairs: Sequence[int], n_pairs: int | None) -> str:
+    """Which of how many, counted from 1 as prompts are shown."""
     named = ", ".join(str(pair + 1) for pair in pairs)
     if len(pairs) == n_pairs:
-        where = f"all {n_pairs} pairs" if n_pairs > 1 else "the only pair"
-    elif n_pairs is None:
-        where = f"{len(pairs)} pair{'s' * (len(pairs) > 1)} ({named})"
-    else:
-        where = f"{len(pairs)} of {n_pairs} pairs ({named})"
-    return (
-        f"In {where} the clean prompt is not better than the corrupted one by {_amount(floor, metric)}; "
-        f"{'they count' if len(pairs) > 1 else 'it counts'} in the means."
+        return f"all {n_pairs} pairs" if n_pairs > 1 else "the only pair"
+    of = (
+        f"{len(pairs)} pair{'s' * (len(pairs) > 1)}"
+        if n_pairs is None
+        else f"{len(pairs)} of {n_pairs} pairs"
     )
-
-
-def undefined_in_words(clean: float, corrupted: float, metric: str, floor: float) -> str:
-    """Why there is no effect, from the means of the two plain runs, and what to do."""
-    return (
-        f"The effect on the {METRICS[metric].title.lower()} is undefined: on average the clean prompts "
-        f"({clean:.3g}) are not better than the corrupted ones ({corrupted:.3g}) by {_amount(floor, metric)}, so there "
-        "is no answer to bring back or to lose; choose prompts that the model answers better when they are clean."
-    )
-
-
-NOT_BOUNDED = (
-    "The 95 % intervals are not bounded: these pairs do not tell the gap between clean and corrupted from 0."
-)
+    return f"{of} ({named})"
 
 
 def _amount(value: float, metric: str) -> str:
@@ -168,12 +185,15 @@ class Patching(Intervention):
         effect = self.effect(metric)
         if not effect.clean:
             return ""
-        said = [not_better_in_words(effect.not_better, metric, effect.floor, len(effect.clean))]
-        if all_gaps(effect.mean):
-            said.insert(0, undefined_in_words(*effect.plain, metric, effect.floor))
-        elif effect.low is not None and all_gaps(effect.low):
-            said.append(NOT_BOUNDED)
-        return " ".join(filter(None, said))
+        return caveats(
+            metric,
+            effect.floor,
+            effect.plain,
+            effect.not_better,
+            len(effect.clean),
+            undefined=all_gaps(effect.mean),
+            unbounded=effect.low is not None and all_gaps(effect.low),
+        )
 
     @property
     def pick(self) -> str:
@@ -181,27 +201,6 @@ class Patching(Intervention):
         unit = "heads" if self.unit == "head" else "groups"
         n = self.n_layers * self.n_heads
         return f"The strongest of {n} {unit} is partly luck; the intervals do not allow for the pick."
-
-    def mean_of_ratios(self, metric: str = "logit_difference") -> Cells:
-        """A variant of the effect, shown nowhere: the mean of the pairs' own ratios, as of :attr:`Effect.mean`.
-
-        Pairs with ``|clean - corrupted|`` below the floor have no ratio and are left out, which selects on the outcome,
-        and of the others those with the smallest gap decide. None everywhere where no pair is left.
-
-        Raises:
-            InputError: the metric was not measured, or its values per pair are not stored.
-        """
-        effect = self.effect(metric)
-        if effect.patched is None:
-            raise InputError("This result has no values per pair; measure it to have them.")
-        ratios = []
-        for clean, corrupted, patched in zip(effect.clean, effect.corrupted, effect.patched, strict=True):
-            start, end = (corrupted, clean) if self.direction == "denoise" else (clean, corrupted)
-            if abs(end - start) >= effect.floor:
-                ratios.append((np.array(patched, dtype=float) - start) / (end - start))
-        if not ratios:
-            return np.full(np.shape(effect.mean), None).tolist()
-        return np.mean(ratios, axis=0).tolist()
 
     def ranked(self, metric: str = "logit_difference") -> list[tuple[int, int, float]]:
         """``(layer, head, effect)`` of all heads with a defined effect, highest first.
@@ -370,16 +369,16 @@ class HeadSets(Intervention):
         measure = head_set.measures[metric]
         if measure.other is None:
             return ""
-        floor = METRICS[metric].floor
-        said = [not_better_in_words(measure.not_better, metric, floor, len(self.pairs))]
-        if measure.effect is None:
-            plain = (measure.other, measure.baseline)  # clean, corrupted
-            said.insert(
-                0, undefined_in_words(*plain[:: 1 if self.intervention == "denoise" else -1], metric, floor)
-            )
-        elif self.unbounded(measure):
-            said.append(NOT_BOUNDED)
-        return " ".join(filter(None, said))
+        plain = DIRECTIONS[self.intervention].order(measure.baseline, measure.other)
+        return caveats(
+            metric,
+            METRICS[metric].floor,
+            plain,
+            measure.not_better,
+            len(self.pairs),
+            undefined=measure.effect is None,
+            unbounded=self.unbounded(measure),
+        )
 
     @property
     def in_turn(self) -> bool:
@@ -447,19 +446,18 @@ class HeadSets(Intervention):
         caveats = self.caveats(last, metric)
         if measure.effect is None:
             return caveats
+        which = "the first" if len(self.sets) > 1 else "these"
+        heads = f"{which} {len(last.heads)} heads" if len(last.heads) > 1 else f"head {last.names} alone"
         if self.intervention in ABLATIONS:
             first, second = (last.measures[name] for name in LOSSES)
             text = (
-                f"Without these {len(last.heads)} heads the loss on the second copy goes from {second.baseline:.2f} to "
+                f"Without {heads} the loss on the second copy goes from {second.baseline:.2f} to "
                 f"{second.edited:.2f} nats, on the first from {first.baseline:.2f} to {first.edited:.2f}."
             )
         else:
-            which = "the first" if len(self.sets) > 1 else "these"
             share = "comes back" if self.intervention == "denoise" else "is lost"
             title = METRICS[metric].title.lower()
-            text = (
-                f"With {which} {len(last.heads)} heads patched, {measure.effect:.2f} of the {title} {share}."
-            )
+            text = f"With {heads} patched, {measure.effect:.2f} of the {title} {share}."
         if measure.random:
             text += f" Random sets of the same size: {measure.random_in_words(2)} on average"
             above = measure.percentile

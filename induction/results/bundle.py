@@ -14,9 +14,8 @@ from collections.abc import Sequence
 
 from induction.analysis.scanning import scan
 from induction.analysis.scores import SCORES
-from induction.base import InputError, finish
+from induction.base import InputError, Result, finish
 from induction.circuit.trace import circuit
-from induction.experiment import Result
 from induction.model import SMOLLM2, load_model, resolve
 from induction.patching.bundled import SEED, VOCAB, prompts_of, vocab_of
 from induction.patching.heads import iter_patch_sets, patch_heads, top_k_sets

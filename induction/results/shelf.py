@@ -12,9 +12,9 @@ from typing import Any, Generic, TypeVar
 
 from induction.analysis.kinds import kinds_of
 from induction.analysis.result import Scan
-from induction.base import InputError
+from induction.base import InputError, Result
 from induction.circuit.results import Circuit, Composition, Receiver
-from induction.experiment import Result, Settings
+from induction.experiment import Settings
 from induction.patching.experiments import BUNDLED, HeadsSettings, TogetherSettings
 from induction.patching.results import Attribution, HeadSets, Intervention, Patching
 from induction.training.history import History

@@ -9,8 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from induction.analysis.kinds import STRIPE
-from induction.base import Grid, Number, Part, check_shape
-from induction.experiment import Result
+from induction.base import Grid, Number, Part, Result, check_shape
 
 SCORES = ("induction", "previous_token")
 

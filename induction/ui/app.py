@@ -17,8 +17,9 @@ from induction.analysis.result import Scan
 from induction.experiment import experiments
 from induction.patching.experiments import TogetherSettings
 from induction.ui import api, jobs, links, runs, theme
+from induction.ui.components import script
 from induction.ui.components.note import html, note
-from induction.ui.components.plot import script_route
+from induction.ui.components.plot import SETUP, script_route
 from induction.ui.controls import control
 from induction.ui.names import default_model, facts, hosted, known_models
 from induction.ui.page import Page, head_choices, model_choices, shape_of, top_head
@@ -104,7 +105,7 @@ def _follow_state(page: Page, pickers: tuple[gr.Dropdown, gr.Dropdown], model_fa
     page.changed(state)(_refill, state, [*pickers, model_facts], trigger_mode="always_last", **jobs.QUICK)
     page.chooses_model(model_picker.input, lambda name: name, model_picker)
     head_picker.input(
-        _checked_head, [page.model, page.live, head_picker], [page.head, head_picker], **jobs.QUICK
+        _checked_head, [page.model, page.live, head_picker], [page.head, head_picker], **jobs.TOASTS
     )
 
 
@@ -205,6 +206,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": theme.theme(),
         "css": theme.css(),
+        "head": script.head(SETUP),
         "run_history": False,
         "state_session_capacity": SESSIONS,
         "footer_links": ["api", "settings"],

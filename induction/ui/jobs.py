@@ -30,6 +30,8 @@ MODEL: dict[str, Any] = {
 }
 #: Options of events that only read results: straight through, beside any running model.
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+#: The same for events that may toast: Gradio shows what was told outside of its queue to nobody.
+TOASTS: dict[str, Any] = {**QUICK, "queue": True, "concurrency_limit": None}
 QUEUE_LIMIT = 24  # waiting jobs; beyond it Gradio tells the visitor that the queue is full
 
 Result = TypeVar("Result")

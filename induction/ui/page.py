@@ -142,8 +142,7 @@ class Page:
             gr.Info(f"The set in Patching is now {heads.replace(',', ', ')}.")
             return heads
 
-        toasts = {**jobs.QUICK, "queue": True}  # a toast needs the queue
-        component.chosen(choose_set, None, self.heads, **toasts)
+        component.chosen(choose_set, None, self.heads, **jobs.TOASTS)
 
     def chooses_model(self, event: Callable[..., Any], which: Callable[..., Any], inputs: Any = None) -> None:
         """``event(which, inputs)``, as in ``(button.click, lambda: "gpt2")``, opens the model it returns."""

@@ -8,8 +8,9 @@ from typing import Any
 import gradio as gr
 
 from induction import model as models
-from induction.base import InputError, Progress
-from induction.experiment import Experiment, Result, Settings, experiments
+from induction.base import InputError, Progress, Result
+from induction.experiment import Experiment, Settings, experiments
+from induction.patching.experiments import PairSettings
 from induction.results import bundled
 from induction.results.running import perform
 from induction.ui import jobs, zero_gpu
@@ -32,6 +33,8 @@ def steps(experiment: Experiment, model: str, settings: Settings) -> Iterator[Pr
 
 @zero_gpu.borrowed
 def _perform(name: str, model: str, settings: Settings) -> Iterator[Progress[Any]]:
+    if isinstance(settings, PairSettings):
+        settings.check_served(models.load_model(model, zero_gpu.DEVICE))
     yield from perform(experiments()[name], model, settings, zero_gpu.DEVICE)
 
 

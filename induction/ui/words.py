@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from induction.experiment import Result
+from induction.base import Result
 
 
 def headline(

@@ -54,7 +54,8 @@ def chart(
 
     Args:
         traces: those with a name have an entry in the legend, unless they say otherwise.
-        title: short, above the chart; ``spoken``: one sentence for screen readers.
+        title: short, above the chart, over ``layout.meta["title_height"]`` pixels of height and margin; ``spoken``: one
+            sentence for screen readers.
         protocol: how the numbers were made. It stands under the chart as the annotation named ``protocol``, over
             the ``layout.meta["protocol_height"]`` lowest pixels of height and margin.
         x, y: the axes; ``notes``: annotations.
@@ -79,7 +80,12 @@ def chart(
         "yaxis": {"fixedrange": not drag, **y},
         "shapes": list(shapes),
         "annotations": [*notes, _below(caption, palette, left, below)],
-        "meta": {"title": spoken, "protocol": protocol, "protocol_height": lowest},
+        "meta": {
+            "title": spoken,
+            "protocol": protocol,
+            "protocol_height": lowest,
+            "title_height": TITLE_LINE * len(heading),
+        },
     }
     return go.Figure(list(traces), layout)
 

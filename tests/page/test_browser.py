@@ -154,6 +154,7 @@ def test_a_typed_head_is_checked(visit):
         box.fill(typed)
         box.press("Enter")
         expect(page.locator("#head-card h2")).to_have_text(shown)
+    expect(page.get_by_text("not the head asked for")).to_be_visible()
 
 
 def test_a_running_scan_can_be_cancelled(visit, slow_model):

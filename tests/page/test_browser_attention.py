@@ -11,8 +11,8 @@ from playwright.sync_api import expect
 from running import address
 
 from induction.analysis.attention import attend
-from induction.model import load_model
 from induction.data_gen.prompts import Prompt, token_ids
+from induction.model import load_model
 
 pytestmark = pytest.mark.browser
 
@@ -206,9 +206,9 @@ def test_hostile_links_fall_back(visit):
 
 def test_limits_and_an_empty_text_are_said_beside_the_button(visit):
     page = visit(MINI, ready=PAINTED)
-    page.get_by_label("Length (2 to 120)").fill("500")
+    page.get_by_label("Length").fill("500")
     page.locator("#show-attention").click()
-    expect(page.locator("#attention-status")).to_contain_text("The length goes from 2 to 120 here, not 500.")
+    expect(page.locator("#attention-status")).to_contain_text("Length: at most 120 here, not 500.")
     expect(page.locator(".ia-title")).to_be_visible()
     write_own_text(page, " ")
     expect(page.locator("#attention-status")).to_contain_text("Write or paste a text")

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 from running import address
 
-from induction.circuit import results as circuits
+from induction.circuit.results import Circuit
 
 pytestmark = pytest.mark.browser
 
@@ -93,7 +93,7 @@ def test_limits_are_said_and_a_run_can_be_cancelled(visit, slow_model):
     page = visit(MINI, ready=DIAGRAM)
     page.get_by_label("Prompt pairs").fill("99")
     page.locator("#run-circuit").click()
-    expect(page.locator("#circuit-status p")).to_contain_text("goes from 1 to 20 here")
+    expect(page.locator("#circuit-status p")).to_contain_text("at most 20 here")
     page.locator("#model input").fill(slow_model)
     page.keyboard.press("Enter")
     expect(page.locator("#circuit-headline h2")).to_have_text("slow-gpt2")
@@ -110,7 +110,7 @@ def test_exports_are_what_is_shown(visit):
     with page.expect_download() as download:
         page.locator("#circuit-export [data-kind=json]").click()
     found = json.loads(download.value.path().read_text())
-    assert (found["schema"], found["model"]) == (circuits.SCHEMA, "mini-2l")
+    assert (found["schema"], found["model"]) == (Circuit.SCHEMA, "mini-2l")
     with page.expect_download() as download:
         page.locator("#circuit-export [data-kind=csv]").click()
     assert download.value.path().read_text().startswith("receiver,sender,")

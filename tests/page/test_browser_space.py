@@ -96,10 +96,11 @@ def test_on_zero_gpu_long_runs_are_borrowed_and_give_the_same(tmp_path):
         "import json, pickle, sys\n"
         "import app, spaces\n"
         "from induction.base import InputError\n"
+        "from induction.experiment import experiments\n"
         "from induction.ui import api, zero_gpu\n"
         "assert zero_gpu.DEVICE == 'cuda'\n"
         "zero_gpu.DEVICE = 'cpu'\n"
-        "scan = list(api.scan('mini-2l', 2, 8))[-1]\n"
+        "scan = list(api.endpoint(experiments()['scan'])('mini-2l', 2, 8))[-1]\n"
         "heads = list(api.patch('mini-2l', n_pairs=2))[-1]\n"
         "sets = list(api.patch('mini-2l', '1.7', n_pairs=2, n_random=2))[-1]\n"
         "try: list(api.patch('mini-2l', '7.7', n_pairs=2)); words = ''\n"
@@ -115,12 +116,13 @@ def test_on_zero_gpu_long_runs_are_borrowed_and_give_the_same(tmp_path):
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     borrowed, scan, heads, sets, words = pickle.loads(done.stdout)
-    assert sorted(borrowed) == ["_scan", "_sets", "_sweep", "_trace"]
+    assert borrowed == ["_perform"]
     assert "7.7" in words
 
+    from induction.experiment import experiments
     from induction.ui import api
 
-    assert _numbers(scan) == _numbers(list(api.scan("mini-2l", 2, 8))[-1])
+    assert _numbers(scan) == _numbers(list(api.endpoint(experiments()["scan"])("mini-2l", 2, 8))[-1])
     assert _numbers(heads) == _numbers(list(api.patch("mini-2l", n_pairs=2))[-1])
     assert _numbers(sets) == _numbers(list(api.patch("mini-2l", "1.7", n_pairs=2, n_random=2))[-1])
 

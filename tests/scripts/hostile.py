@@ -27,12 +27,12 @@ from hypothesis import strategies as st
 
 from induction.analysis.reading import remarks, selection
 from induction.analysis.result import Scan
-from induction.base import InputError, parse_heads
+from induction.base import InputError, Result, parse_heads
 from induction.circuit.results import Circuit
 from induction.cli import main
 from induction.cli.common import text as shown
 from induction.data_gen.prompts import Prompt
-from induction.experiment import Result, Settings, experiments, limits, ours
+from induction.experiment import Settings, experiments, limits, ours
 from induction.model import CATALOGUE, resolve
 from induction.patching.results import Intervention
 from induction.training.history import History, phase_change

@@ -36,7 +36,7 @@ _WORDS = (
     "apple glass paper clock music dance sleep dream happy small large cold warm north south east west"
 )
 WORDS = tuple(_WORDS.split())
-NAMES = ("Mary", "John", "Tom", "James", "Dan", "Sid", "Martin", "Amy")  # of induction.results.ioi
+NAMES = ("Mary", "John", "Tom", "James", "Dan", "Sid", "Martin", "Amy")  # of induction.patching.bundled
 SMALL = {"n_positions": 256, "n_embd": 32, "n_layer": 2, "n_head": 4}  # a GPT-2
 PREVIOUS_TOKEN_HEAD = (0, 2)
 INDUCTION_HEAD = (1, 1)

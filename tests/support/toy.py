@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from induction.base import Progress
-from induction.experiment import DECLARED_IN, Experiment, Result, Settings, setting
+from induction.base import Progress, Result
+from induction.experiment import DECLARED_IN, Experiment, Settings, setting
 
 PAUSE = 0.0  # seconds before each step, for tests that cancel
 STEPS = 3

@@ -3,22 +3,21 @@
 import models
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformer_lens.head_detector import detect_head
 
-from induction import results
 from induction.analysis import scanning as analysis
-from induction.analysis.scores import SCORES, apply
+from induction.analysis.result import Scan
+from induction.analysis.scores import SCORES
 from induction.base import InputError
 from induction.data_gen import sequences as data_gen
 
-BUILDERS = pytest.mark.parametrize("build", models.BUILDERS.values(), ids=list(models.BUILDERS))
+NATIVE = models.native()
 
 
-def test_the_planted_circuit_is_found_exactly():
-    scan = analysis.scan(models.planted_circuit(), n_prompts=6, scores=tuple(SCORES))
+def test_the_planted_circuit_is_found_exactly(planted):
+    scan = analysis.scan(planted, n_prompts=6, scores=tuple(SCORES))
     assert scan.ranked("induction")[0] == (*models.INDUCTION_HEAD, pytest.approx(1, abs=0.01))
     assert scan.ranked("prefix_matching")[0][:2] == models.INDUCTION_HEAD
     assert scan.ranked("previous_token")[0] == (*models.PREVIOUS_TOKEN_HEAD, pytest.approx(1, abs=0.01))
@@ -26,71 +25,30 @@ def test_the_planted_circuit_is_found_exactly():
         assert scan.ranked(name)[1][2] < 0.1
     assert scan.loss.first_mean > 5
     assert scan.loss.second_mean < 0.1
-    assert "1 head above 0.4, led by 1.1" in results.verdict(scan)
+    assert scan.loss.gain == pytest.approx(np.mean(scan.loss.first[1:]) - np.mean(scan.loss.second[1:]))
+    assert "1 head above 0.4, led by 1.1" in scan.verdict()
 
 
-@BUILDERS
-def test_a_random_model_has_none(build):
-    scan = analysis.scan(build(), n_prompts=6)
+def test_a_random_model_has_none(model):
+    scan = analysis.scan(model, n_prompts=6)
     assert scan.ranked("induction")[0][2] < 0.1
     assert abs(scan.loss.gain) < 0.5
-    assert results.verdict(scan).startswith("No induction head")
+    assert scan.verdict().startswith("No induction head")
 
 
-@BUILDERS
-def test_scores_equal_the_definition_applied_to_the_cached_pattern(build):
-    model = build()
-    batch = data_gen.repeated_batch(model, n_prompts=3, length=20)
-    scan = analysis.scan(model, n_prompts=3, length=20)
-    for name in scan.scores:
-        for row in range(3):
-            ids = batch.prompt(row)
-            _, cache = model.run_with_cache(torch.as_tensor(ids)[None])
-            patterns = [cache["pattern", layer][0].numpy() for layer in range(model.cfg.n_layers)]
-            expected = np.stack([apply(SCORES[name], pattern, ids) for pattern in patterns])
-            assert np.allclose(scan.scores[name].per_prompt[row], expected, atol=2e-5)
-
-
-@BUILDERS
-def test_loss_equals_the_models_own(build):
-    model = build()
-    batch = data_gen.repeated_batch(model, n_prompts=2, length=20)
-    scan = analysis.scan(model, n_prompts=2, length=20)
-    first, second = [], []
-    for row, period in enumerate(batch.periods):
-        ids = torch.as_tensor(batch.prompt(row))[None]
-        log_probs = model(ids).detach()[0, :-1].log_softmax(-1)  # [pos - 1, d_vocab]
-        nll = -log_probs.gather(-1, ids[0, 1:, None])[:, 0].numpy()
-        first.append(nll[: min(batch.periods)])
-        second.append(nll[period : period + min(batch.periods)])
-    assert np.allclose(scan.loss.first, np.mean(first, 0), atol=1e-4)
-    assert np.allclose(scan.loss.second, np.mean(second, 0), atol=1e-4)
-    assert scan.loss.gain == pytest.approx(
-        np.mean(first, 0)[1:].mean() - np.mean(second, 0)[1:].mean(), abs=1e-3
-    )
-
-
-def test_detect_head_agrees_up_to_its_denominator():
+def test_detect_head_agrees_up_to_its_denominator(planted):
     """detect_head divides by all rows; we divide by the rows that can score. The numerators are equal."""
-    model = models.planted_circuit()
-    batch = data_gen.repeated_batch(model, n_prompts=3, vocab="letters", seed=1)
-    scan = analysis.scan(model, n_prompts=3, vocab="letters", seed=1)
-    names = {
-        "induction": "induction_head",
-        "duplicate_token": "duplicate_token_head",
-        "previous_token": "previous_token_head",
-    }
-    for ours, theirs in names.items():
+    batch = data_gen.repeated_batch(planted, n_prompts=3, vocab="letters", seed=1)
+    scan = analysis.scan(planted, n_prompts=3, vocab="letters", seed=1)
+    for name in ("induction", "duplicate_token", "previous_token"):
         for row, period in enumerate(batch.periods):
             ids = batch.prompt(row)
-            text = model.tokenizer.decode(ids[1:])
-            assert (model.to_tokens(text)[0].numpy() == ids).all()
-            detected = detect_head(model, text, theirs).numpy()  # [layer, head]
-            rows = len(ids) - 1 if ours == "previous_token" else period
-            assert np.allclose(detected * len(ids) / rows, scan.scores[ours].per_prompt[row], atol=1e-4)
-    assert (
-        detect_head(model, text, "induction_head").max() < 0.5
-    )  # a perfect head: their score stays below half
+            text = planted.tokenizer.decode(ids[1:])
+            assert (planted.to_tokens(text)[0].numpy() == ids).all()
+            detected = detect_head(planted, text, f"{name}_head").numpy()  # [layer, head]
+            rows = len(ids) - 1 if name == "previous_token" else period
+            assert np.allclose(detected * len(ids) / rows, scan.scores[name].per_prompt[row], atol=1e-4)
+            assert name != "induction" or detected.max() < 0.5  # though one head is perfect
 
 
 def test_splitting_the_batch_changes_nothing(monkeypatch):
@@ -116,13 +74,12 @@ def test_the_logits_count_only_where_they_are_made(monkeypatch):
 
 
 @pytest.mark.parametrize("loss", [True, False])
-def test_a_score_of_four_copies_can_be_asked_for_alone(loss):
-    model = models.planted_circuit()
-    alone = analysis.scan(model, n_prompts=3, scores=("prefix_matching",), loss=loss)
-    whole = analysis.scan(model, n_prompts=3, scores=tuple(SCORES))
+def test_a_score_of_four_copies_can_be_asked_for_alone(planted, loss):
+    alone = analysis.scan(planted, n_prompts=3, scores=("prefix_matching",), loss=loss)
+    whole = analysis.scan(planted, n_prompts=3, scores=tuple(SCORES))
     assert alone.scores["prefix_matching"] == whole.scores["prefix_matching"]
     assert alone.loss == (whole.loss if loss else None)
-    assert results.verdict(alone)
+    assert alone.verdict()
 
 
 def test_closing_the_generator_cancels_and_leaves_the_model_clean(monkeypatch):
@@ -142,7 +99,7 @@ def test_a_tokenizer_without_bos(monkeypatch):
     assert scan.loss.first[0] is None
     assert len(scan.loss.first) == len(scan.loss.second) == 8
     assert "without BOS" in scan.scores["induction"].protocol
-    assert results.from_json(results.to_json(scan)) == scan
+    assert Scan.from_json(scan.to_json()) == scan
 
 
 def test_same_seed_same_scan_other_seed_another():
@@ -160,17 +117,16 @@ def test_intervals_hold_the_mean_and_the_json_round_trip_is_exact():
     assert (low <= mean).all()
     assert (mean <= high).all()
     assert (low < high).any()
-    assert results.from_json(results.to_json(scan)) == scan
+    assert Scan.from_json(scan.to_json()) == scan
     assert analysis.scan(models.llama(), n_prompts=1, length=10).scores["induction"].low is None
 
 
-def test_the_promised_functions():
-    model = models.planted_circuit()
-    top = analysis.get_top_induction_heads(model, vocab_name="letters", n_prompts=3)
+def test_the_promised_functions(planted):
+    top = analysis.get_top_induction_heads(planted, vocab_name="letters", n_prompts=3)
     assert top[0][:2] == models.INDUCTION_HEAD
-    prompt = data_gen.generate_repeated_sequence(data_gen.get_token_set("letters", model))
-    by_prompt = analysis.analyze_induction_heads(model, prompt)
-    by_text = analysis.analyze_induction_heads(model, prompt.text)
+    prompt = data_gen.generate_repeated_sequence(data_gen.get_token_set("letters", planted))
+    by_prompt = analysis.analyze_induction_heads(planted, prompt)
+    by_text = analysis.analyze_induction_heads(planted, prompt.text)
     assert by_prompt.scores == by_text.scores
     assert by_text.ranked("induction")[0] == (*models.INDUCTION_HEAD, pytest.approx(1, abs=0.01))
 
@@ -189,16 +145,16 @@ def test_the_promised_functions():
         (lambda m: analysis.analyze_induction_heads(m, [1] * 300), "2 to 256 tokens"),
     ],
 )
-def test_bad_input_is_answered_in_one_sentence(call, message):
+def test_bad_input_is_answered_in_one_sentence(planted, call, message):
     with pytest.raises(InputError, match=message):
-        call(models.gpt2())
+        call(planted)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, 400), min_size=2, max_size=40))
 def test_any_prompt_is_scored_or_refused(ids):
     try:
-        scan = analysis.analyze_induction_heads(models.native(), ids)
+        scan = analysis.analyze_induction_heads(NATIVE, ids)
     except InputError:
         return
     values = np.array([score.mean for score in scan.scores.values()])

@@ -1,6 +1,8 @@
 """The way from a head to the logits: norms are measured by probes, runs are put together again, and what does not
 fit is refused, the rest still given."""
 
+from html import unescape
+
 import models
 import numpy as np
 import pytest
@@ -8,19 +10,17 @@ import torch
 
 from induction.analysis.attention import attend, written
 from induction.base import InputError, Refused
-from induction.circuit import results
-from induction.circuit import trace as circuits
+from induction.circuit import trace
 from induction.circuit.composition import composition
 from induction.circuit.copying import copying
 from induction.circuit.paths import path_patch
+from induction.circuit.results import QUANTITIES, Circuit
 from induction.circuit.trace import circuit
 from induction.model.anatomy import dissect, norm_of
 from induction.patching import sweep
 from induction.patching.attribution import direct_logit_attribution
 from induction.patching.heads import patch_heads
 from induction.ui.tabs.circuit_cards import head_card, headline
-
-WIDTHS = [8, 9]
 
 
 class Offset(torch.nn.Module):
@@ -40,7 +40,7 @@ def layer_norm(width):
     return norm
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", [8, 9])
 @pytest.mark.parametrize(
     ("make", "centres"), [(layer_norm, True), (torch.nn.RMSNorm, False), (Offset, False)]
 )
@@ -75,22 +75,27 @@ def with_output(module, change):
     return module.register_forward_hook(lambda module, arguments, output: change(output))
 
 
-def test_a_factor_on_the_logits_is_found_and_a_bend_is_refused():
-    ids, pair = list(range(1, 9)), None
-    model = models.gpt2()
-    plain = dissect(model, ids)
-    pair = models.a_pair(model)
-    before = direct_logit_attribution(model, [pair])
-    head = model.original_model
-    for change, factor in ((lambda logits: 0.25 * logits, 0.25), (lambda logits: -2 * logits, -2.0)):
-        handle = with_output(
-            head, lambda out, change=change: (setattr(out, "logits", change(out.logits)), out)[1]
-        )
-        assert dissect(model, ids).final.factor == pytest.approx(factor)
-        after = direct_logit_attribution(model, [pair])
-        np.testing.assert_allclose(after.mean, factor * np.array(before.mean), atol=1e-5)
-        handle.remove()
-    handle = with_output(head, lambda out: (setattr(out, "logits", out.logits**3), out)[1])
+def with_logits(model, change):
+    """The same of a whole model's logits."""
+    return with_output(model.original_model, lambda out: (setattr(out, "logits", change(out.logits)), out)[1])
+
+
+@pytest.mark.parametrize("factor", [0.25, -2.0])
+def test_a_factor_on_the_logits_is_found_and_a_bend_is_refused(factor):
+    model, ids = models.gpt2(), list(range(1, 9))
+    pair, plain = models.a_pair(model), dissect(model, ids)
+    before, moved = direct_logit_attribution(model, [pair]), patch_heads(model, [pair])
+    handle = with_logits(model, lambda logits: factor * logits)
+    assert dissect(model, ids).final.factor == pytest.approx(factor)
+    after, scaled = direct_logit_attribution(model, [pair]), patch_heads(model, [pair])
+    handle.remove()
+    np.testing.assert_allclose(after.mean, factor * np.array(before.mean), atol=1e-5)
+    # The sweep takes the model's own logits: the factor is part of every patched row.
+    assert scaled.engine == "direct"
+    for numbers in ("patched", "clean"):
+        one, other = (getattr(found.effect("logit_difference"), numbers) for found in (moved, scaled))
+        np.testing.assert_allclose(other, factor * np.array(one), atol=1e-4)
+    handle = with_logits(model, lambda logits: logits**3)
     with pytest.raises(Refused, match="after the unembedding"):
         dissect(model, ids)
     handle.remove()
@@ -110,17 +115,17 @@ def strange():
 
 def test_only_what_needs_the_way_to_the_logits_is_refused(strange):
     pair = models.a_pair(strange, at=3, copied=3)
-    with pytest.raises(Refused, match="layer 1"):
-        direct_logit_attribution(strange, [pair])
-    with pytest.raises(Refused):
-        copying(strange, (2, 0))
-    with pytest.raises(Refused):
-        path_patch(strange, (2, 0), [pair])
     seen = attend(strange, pair.clean)
+    for ask in (
+        lambda: direct_logit_attribution(strange, [pair]),
+        lambda: copying(strange, (2, 0)),
+        lambda: path_patch(strange, (2, 0), [pair]),
+        lambda: written(strange, seen, 0, 0),
+    ):
+        with pytest.raises(Refused, match="layer 1"):
+            ask()
     assert seen.way is None
     assert np.allclose(seen.patterns.sum(-1), 1, atol=1e-5)
-    with pytest.raises(Refused, match="layer 1"):
-        written(strange, seen, 0, 0)
     # These ask the model itself.
     assert patch_heads(strange, [pair]).engine == "hooked"
     assert path_patch(strange, (2, 0), [pair], mlps="recomputed").mlps == "recomputed"
@@ -134,8 +139,8 @@ def test_a_circuit_keeps_all_that_is_not_refused(strange):
     assert (receiver.paths, receiver.copying) == (None, None)
     assert receiver.composition == composition(strange, (2, 0))
     assert np.shape(found.kinds) == (3, 4)
-    assert results.from_json(results.to_json(found)) == found
-    shown = [headline("x", found, True), results.to_text(found)]
+    assert Circuit.from_json(found.to_json()) == found
+    shown = [unescape(headline("x", found, True)), " ".join(found.words())]
     for sentence in found.refusals():
         assert all(sentence in text for text in shown)
     assert "Direct effect on" not in head_card("x", "", found, "2.0")
@@ -152,22 +157,6 @@ def test_a_head_with_weights_that_tell_another_story_has_no_composition(monkeypa
     assert composition(model, (2, 1)).measured
 
 
-def test_mlps_in_between_are_frozen_or_recomputed():
-    def effects(model, **settings):
-        pair = models.a_pair(model, at=3, copied=3)
-        found = path_patch(model, (model.cfg.n_layers - 1, 1), [pair], **settings)
-        return np.array([found.effects[name]["attention"].mean for name in "qkv"], dtype=float)
-
-    for build in (models.gpt2, models.llama):
-        model = build()
-        frozen, recomputed = effects(model), effects(model, mlps="recomputed")
-        assert np.abs(frozen - recomputed).max() > 1e-3
-    attention_only = models.native(n_layers=3)
-    np.testing.assert_allclose(effects(attention_only), effects(attention_only, mlps="recomputed"), atol=1e-5)
-    with pytest.raises(InputError, match="frozen"):
-        effects(attention_only, mlps="thawed")
-
-
 def test_running_out_of_memory_is_no_reason_for_another_engine(monkeypatch):
     model = models.gpt2()
 
@@ -181,23 +170,8 @@ def test_running_out_of_memory_is_no_reason_for_another_engine(monkeypatch):
         sweep.record(model, (1, 2, 3))
 
 
-def test_the_sweep_takes_the_models_own_logits(monkeypatch):
-    """A factor behind the unembedding is part of every patched row."""
-    model = models.gpt2()
-    pair = models.a_pair(model)
-    plain = patch_heads(model, [pair]).effect("logit_difference")
-    handle = with_output(model.original_model, lambda out: (setattr(out, "logits", 3 * out.logits), out)[1])
-    scaled = patch_heads(model, [pair])
-    handle.remove()
-    assert scaled.engine == "direct"
-    np.testing.assert_allclose(
-        scaled.effect("logit_difference").patched, 3 * np.array(plain.patched), atol=1e-4
-    )
-    np.testing.assert_allclose(scaled.effect("logit_difference").clean, 3 * np.array(plain.clean), atol=1e-4)
-
-
 def test_every_quantity_that_can_be_refused_has_a_name(strange, monkeypatch):
-    monkeypatch.setattr(circuits, "composition", lambda *a, **k: (_ for _ in ()).throw(Refused("no")))
+    monkeypatch.setattr(trace, "composition", lambda *a, **k: (_ for _ in ()).throw(Refused("no")))
     found = circuit(strange, (2, 0), n_pairs=1, vocab="words")
-    assert found.refused.keys() == results.QUANTITIES.keys()
-    assert "cannot be said" in results.verdict(found)
+    assert found.refused.keys() == QUANTITIES.keys()
+    assert "cannot be said" in found.verdict()

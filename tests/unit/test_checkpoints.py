@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import models
@@ -15,8 +16,9 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from induction.analysis.scanning import scan
 from induction.model import load_model
-from induction.training import checkpoints, history
-from induction.ui.tabs import training as training_tab
+from induction.results import HISTORIES
+from induction.training import checkpoints
+from induction.training.history import History
 
 ROOT = Path(__file__).parents[2]
 NAME = "EleutherAI/pythia-70m"
@@ -65,7 +67,7 @@ def test_checkpoints_are_measured_kept_and_continued(cache, tmp_path):
     first = run(cache, "--steps", "512,0", "--out", str(file))
     assert first.returncode == 0, first.stderr
     assert "No sudden change" in first.stdout
-    begun = history.from_json(file.read_text(encoding="utf-8"))
+    begun = History.from_json(file.read_text(encoding="utf-8"))
     assert [(point.step, point.tokens) for point in begun.checkpoints] == [(0, 0), (512, 512 * 2_097_152)]
     assert begun.model == NAME
 
@@ -82,7 +84,7 @@ def test_checkpoints_are_measured_kept_and_continued(cache, tmp_path):
     assert more.returncode == 2
     assert "works offline" in more.stderr
     assert "Traceback" not in more.stderr
-    continued = history.from_json(file.read_text(encoding="utf-8"))
+    continued = History.from_json(file.read_text(encoding="utf-8"))
     assert [point.step for point in continued.checkpoints] == [0, 512, 1000]
     assert continued.checkpoints[:2] == begun.checkpoints
     assert list(tmp_path.iterdir()) == [file]
@@ -92,7 +94,7 @@ def test_checkpoints_are_measured_kept_and_continued(cache, tmp_path):
 
 
 def test_a_history_of_another_protocol_is_not_mixed_in(tmp_path):
-    bundled = history.bundled_histories()["mini-2l"]
+    bundled = HISTORIES.get("mini-2l")
     measured = scan(load_model("mini-2l"), n_prompts=2, scores=checkpoints.SCORES)
     with pytest.raises(checkpoints.InputError, match="another way"):
         checkpoints._with(bundled, measured, 512, tmp_path / "mini-2l.json")
@@ -114,17 +116,7 @@ def test_bad_requests_are_refused_in_one_sentence(arguments, message, tmp_path, 
     assert message in capsys.readouterr().err
 
 
-def test_the_training_tab_shows_any_history_among_the_bundled_ones(tmp_path, monkeypatch):
-    own = history.bundled_histories()["mini-1l"]
-    text = history.to_json(own).replace('"model": "mini-1l"', f'"model": "{NAME}"')
-    (tmp_path / "pythia-70m.json").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(history, "FOLDER", tmp_path)
-    history.bundled_histories.cache_clear()
-    try:
-        found, index = training_tab.chosen(NAME, 0)
-        assert found.model == NAME
-        assert index == len(found.checkpoints) - 1
-        assert NAME in training_tab.headline(found)
-    finally:
-        monkeypatch.undo()
-        history.bundled_histories.cache_clear()
+def test_a_measured_history_is_shown_among_the_bundled_ones(tmp_path):
+    own = HISTORIES.get("mini-1l").model_copy(update={"model": NAME})
+    (tmp_path / "pythia-70m.json").write_text(own.to_json(), encoding="utf-8")
+    assert replace(HISTORIES, folders=(*HISTORIES.folders, tmp_path)).get(NAME) == own

@@ -11,17 +11,14 @@ from transformer_lens import patching as oracle
 
 from induction.analysis.kinds import head_kind, kinds_of
 from induction.base import InputError
-from induction.circuit import results
 from induction.circuit.composition import composition, random_baseline
 from induction.circuit.copying import copying
 from induction.circuit.paths import iter_path_patch, path_patch
-from induction.circuit.results import INPUTS
+from induction.circuit.results import INPUTS, MEASURES, Circuit
 from induction.circuit.trace import circuit, iter_circuit
 from induction.data_gen.pairs import PromptPair, pairs
-from induction.model import load_model
-from induction.patching import results as patching_results
 from induction.patching.heads import patch_heads
-from induction.results import bundled
+from induction.results import CIRCUITS, PATCHING, SCANS, published_composition
 
 # Composition, of a native model; the table of architectures (test_architectures.py) has all that is not native
 
@@ -72,19 +69,13 @@ def test_a_random_head_of_gpt2s_shape_composes_as_published():
 
 
 def test_published_composition_of_gpt2():
-    feeding = {
-        head: results.published_composition("gpt2", *head)
-        for head in [(5, 1), (5, 5), (6, 9), (7, 2), (7, 10)]
-    }
+    heads = [(5, 1), (5, 5), (6, 9), (7, 2), (7, 10)]
+    feeding = [published_composition("gpt2", *head) for head in heads]
     published = [0.102, 0.097, 0.104, 0.087, 0.090]
-    assert [found.measured["k"][4][11] for found in feeding.values()] == pytest.approx(published, abs=6e-4)
-    for found in feeding.values():
+    assert [found.measured["k"][4][11] for found in feeding] == pytest.approx(published, abs=6e-4)
+    for found in feeding:
         assert "published" in found.kind
         assert max(found.measured["k"][4]) == found.measured["k"][4][11] > 2 * found.baseline
-    with pytest.raises(InputError, match="there is gpt2"):
-        results.published_composition("distilgpt2", 3, 0)
-    with pytest.raises(InputError, match=r"feed the heads 1\.0 to 11\.11"):
-        results.published_composition("gpt2", 0, 3)
 
 
 def test_the_planted_link_composes_through_keys_alone(planted):
@@ -96,113 +87,70 @@ def test_the_planted_link_composes_through_keys_alone(planted):
     assert max(others) == 0
 
 
-def test_composition_into_the_first_layer_is_refused(planted):
-    with pytest.raises(InputError, match="which no earlier head feeds"):
-        composition(planted, (0, 0))
-    with pytest.raises(InputError, match="no head 7"):
-        composition(planted, (7, 0))
-
-
 # Path patching; TransformerLens has none of shared keys, which the table of architectures has
-
-
-@pytest.fixture(scope="module", params=["gpt2", "neox", "native"])
-def ungrouped(request):
-    return models.BUILDERS[request.param]()
-
-
-def with_hooks(model, tokens, change, receiver, through, target):
-    """Logits, and the receiver's attention from the last token to ``target``, in a whole hooked forward pass.
-
-    Args:
-        change: added to the residual stream ``[1, pos, d_model]`` that one input of the receiver is computed from.
-    """
-    block, resid, looks = model.blocks[receiver[0]], [], []
-
-    def replace(activation, hook):
-        activation = activation.clone()
-        activation[:, :, receiver[1]] = read[:, :, receiver[1]]
-        return activation
-
-    def keep(pattern, hook):
-        looks.append(float(pattern[0, receiver[1], -1, target]))
-
-    name = f"blocks.{receiver[0]}"
-    model.run_with_hooks(
-        tokens, fwd_hooks=[(f"{name}.hook_in", lambda x, hook: resid.append(x.clone()))], return_type=None
-    )
-    projection = getattr(block.attn, through)
-    read = projection(block.ln1(resid[0] + change)).unflatten(-1, (-1, model.cfg.d_head))
-    hooks = [(f"{name}.attn.hook_{through}", replace), (f"{name}.attn.hook_pattern", keep)]
-    return model.run_with_hooks(tokens, fwd_hooks=hooks), looks[0]
 
 
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 @pytest.mark.parametrize("through", INPUTS)
-def test_paths_are_those_of_transformer_lens(ungrouped, through, direction):
-    model = ungrouped
-    supported = type(model.original_model).__name__ != "NativeModel"  # TransformerLens has no such path there
+@pytest.mark.parametrize(
+    "build", [models.gpt2, models.neox]
+)  # TransformerLens has no such path of native models
+def test_paths_are_those_of_transformer_lens(build, through, direction):
+    model = build()
     pair = models.a_pair(model, at=3, copied=3)
     receiver = (model.cfg.n_layers - 1, 2)
     clean, corrupted = torch.tensor([pair.clean]), torch.tensor([pair.corrupted])
     here, there = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
-    sign = 1 if direction == "denoise" else -1
 
     def metric(logits):
         return logits[0, -1, pair.answer] - logits[0, -1, pair.distractor]
 
     found = path_patch(model, receiver, [pair], direction=direction, through=[through])
-    effects = found.effects[through]
-    looks_here = found.corrupted if direction == "denoise" else found.clean
+    effect = found.effects[through]["answer"].mean
     with torch.no_grad():
         (_, here_cache), (_, there_cache) = model.run_with_cache(here), model.run_with_cache(there)
         start, end = metric(model(here)), metric(model(there))
         for layer, head in [(0, 1), (receiver[0] - 1, model.cfg.n_heads - 1)]:
-            patched = float(start + effects["answer"].mean[layer][head] * (end - start))
-            if supported:
-                expected = oracle.get_act_patch_direct_path(
-                    model, here, there_cache, here_cache, metric, layer, head, through, verbose=False
-                )[receiver]
-                assert patched == pytest.approx(float(expected), abs=1e-4)
-            z = f"blocks.{layer}.attn.hook_z"
-            change = (there_cache[z] - here_cache[z])[:, :, head] @ model.blocks[layer].attn.W_O[head]
-            logits, looks = with_hooks(model, here, change, receiver, through, target=4)
-            assert patched == pytest.approx(float(metric(logits)), abs=1e-4)
-            looked = looks_here["attention"] + sign * effects["attention"].mean[layer][head]
-            assert looked == pytest.approx(looks, abs=1e-5)
+            expected = oracle.get_act_patch_direct_path(
+                model, here, there_cache, here_cache, metric, layer, head, through, verbose=False
+            )[receiver]
+            patched = start + effect[layer][head] * (end - start)
+            assert float(patched) == pytest.approx(float(expected), abs=1e-4)
 
 
-def test_the_whole_input_through_keys_is_the_patch_of_the_keys(ungrouped):
+@pytest.mark.parametrize("build", [models.gpt2, models.neox, models.native])
+def test_the_whole_input_through_keys_is_the_patch_of_the_keys(build):
     """Everything the keys read from the other run: the same as copying the head's keys from there."""
-    pair, receiver = models.a_pair(ungrouped, at=3, copied=3), (1, 2)
-    whole = path_patch(ungrouped, receiver, [pair], through=["k"]).effects["k"]["answer"].whole
-    effects = patch_heads(ungrouped, [pair], component="k").effects["logit_difference"]
-    assert whole == pytest.approx(effects.mean[1][2], abs=1e-4)
+    model, receiver = build(), (1, 2)
+    pair = models.a_pair(model, at=3, copied=3)
+    whole = path_patch(model, receiver, [pair], through=["k"]).effects["k"]["answer"].whole
+    effect = patch_heads(model, [pair], component="k").effect("logit_difference")
+    assert whole == pytest.approx(effect.mean[1][2], abs=1e-4)
 
 
-def test_the_planted_previous_token_head_feeds_keys_and_nothing_else(planted):
-    prompts = pairs(planted, 4)
-    found = path_patch(planted, models.INDUCTION_HEAD, prompts)
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_the_planted_previous_token_head_feeds_keys_and_nothing_else(planted, direction):
+    found = path_patch(planted, models.INDUCTION_HEAD, pairs(planted, 4), direction=direction)
     layer, head = models.PREVIOUS_TOKEN_HEAD
-    keys = found.effects["k"]
+    moves = np.zeros((1, 4))
+    moves[layer, head] = 1
     assert found.clean["attention"] > 0.99
     assert found.corrupted["attention"] < 0.01
-    assert keys["attention"].mean[layer][head] > 0.98
-    assert keys["answer"].mean[layer][head] == pytest.approx(1, abs=0.02)
+    assert found.ranked("k", "answer")[0][:2] == models.PREVIOUS_TOKEN_HEAD
+    keys = found.effects["k"]
+    np.testing.assert_allclose(keys["attention"].mean, moves, atol=0.02)
     assert keys["attention"].whole == pytest.approx(keys["attention"].mean[layer][head], abs=1e-4)
-    assert found.ranked("k")[0][:2] == models.PREVIOUS_TOKEN_HEAD
+    np.testing.assert_allclose(keys["answer"].mean, moves, atol=0.02)
     for through in ("q", "v"):
         for effect in found.effects[through].values():
             assert np.abs(effect.mean).max() < 1e-4
-    others = [value for index, value in enumerate(keys["attention"].mean[layer]) if index != head]
-    assert np.abs(others).max() < 1e-4
 
 
 def test_batches_change_nothing_and_closing_cancels(model):
     pair, receiver = models.a_pair(model, at=3, copied=3), (model.cfg.n_layers - 1, 0)
     whole, parts = (path_patch(model, receiver, [pair], max_bytes=size) for size in (2**29, 2**16))
     for through in INPUTS:
-        for name in results.MEASURES:
+        for name in MEASURES:
             a, b = whole.effects[through][name].mean, parts.effects[through][name].mean
             assert np.allclose(a, b, atol=1e-5)
     steps = iter_path_patch(model, receiver, [pair], max_bytes=2**16)
@@ -213,16 +161,29 @@ def test_batches_change_nothing_and_closing_cancels(model):
     assert not any(hook.has_hooks() for hook in model.hook_dict.values())
 
 
-def test_what_cannot_be_path_patched_is_refused_in_a_sentence(planted):
-    pair = models.a_pair(planted, at=3, copied=3)
-    with pytest.raises(InputError, match="which no earlier head feeds"):
-        path_patch(planted, (0, 1), [pair])
-    with pytest.raises(InputError, match="choose one of q, k, v"):
-        path_patch(planted, (1, 1), [pair], through=["z"])
-    with pytest.raises(InputError, match="does not occur before"):
-        path_patch(planted, (1, 1), [PromptPair(pair.clean[:-1], pair.corrupted[:-1], 1, 2)])
-    with pytest.raises(InputError, match="at least one prompt pair"):
-        path_patch(planted, (1, 1), [])
+def without_repeat(model):
+    pair = models.a_pair(model, at=3, copied=3)
+    return PromptPair(pair.clean[:-1], pair.corrupted[:-1], 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda m, pair: composition(m, (0, 0)), "which no earlier head feeds"),
+        (lambda m, pair: composition(m, (7, 0)), "no head 7"),
+        (lambda m, pair: published_composition("distilgpt2", 3, 0), "there is gpt2"),
+        (lambda m, pair: published_composition("gpt2", 0, 3), r"feed the heads 1\.0 to 11\.11"),
+        (lambda m, pair: path_patch(m, (0, 1), [pair]), "which no earlier head feeds"),
+        (lambda m, pair: path_patch(m, (1, 1), [pair], through=["z"]), "choose one of q, k, v"),
+        (lambda m, pair: path_patch(m, (1, 1), [pair], mlps="thawed"), "frozen, recomputed"),
+        (lambda m, pair: path_patch(m, (1, 1), [without_repeat(m)]), "does not occur before"),
+        (lambda m, pair: path_patch(m, (1, 1), []), "at least one prompt pair"),
+        (lambda m, pair: circuit(m, scan=SCANS.get("gpt2"), n_pairs=1), "does not fit this model"),
+    ],
+)
+def test_what_cannot_be_traced_is_refused_in_a_sentence(planted, use, message):
+    with pytest.raises(InputError, match=message):
+        use(planted, models.a_pair(planted, at=3, copied=3))
 
 
 # Copying
@@ -281,8 +242,8 @@ def test_a_head_is_named_by_the_first_rule_that_holds(scores, direct, kind):
 
 def test_published_figures_of_gpt2_give_its_known_heads():
     """Scores on random repeats, and direct effect on indirect-object prompts: names as in the literature."""
-    scores = {name: score.mean for name, score in bundled("gpt2").scores.items()}
-    kinds = kinds_of(scores, patching_results.bundled("gpt2-ioi-attribution").mean)
+    scores = {name: score.mean for name, score in SCANS.get("gpt2").scores.items()}
+    kinds = kinds_of(scores, PATCHING.get("gpt2-ioi-attribution").mean)
     assert all(kinds[layer][head] == "induction" for layer, head in [(5, 1), (5, 5), (6, 9), (7, 2), (7, 10)])
     assert kinds[10][7] == kinds[11][10] == "copy_suppression"  # McDougall et al. 2023
     assert kinds[4][11] == "previous_token"
@@ -310,16 +271,16 @@ def test_the_planted_circuit_is_found_without_being_told(found):
     assert example.tokens[example.first_b] == example.answer
     assert example.step_back[layer][head] > 0.99
     assert example.step_on[models.INDUCTION_HEAD[0]][models.INDUCTION_HEAD[1]] > 0.99
-    assert "keys     0.2" in results.to_text(found)
-    sentence = results.verdict(found)
+    assert next(row["sender"] for row in found.listing() if row["through"] == "keys") == "0.2"
+    sentence = found.verdict()
     assert sentence.startswith("0.2 (previous-token head) feeds 1.1 through its keys")
     assert "by +1.00 (0.00 in the corrupted runs, 1.00 in the clean ones)" in sentence
     assert sentence.endswith("Through its queries no head moves it by more than 0.00.")
 
 
 def test_a_circuit_survives_the_trip_through_json_and_csv(found):
-    assert results.from_json(results.to_json(found)) == found
-    rows = list(csv.DictReader(results.to_csv(found).splitlines()))
+    assert Circuit.from_json(found.to_json()) == found
+    rows = list(csv.DictReader(found.to_csv().splitlines()))
     assert len(rows) == models.INDUCTION_HEAD[0] * found.n_heads
     fed = next(row for row in rows if row["sender"] == "0.2")
     assert float(fed["k_to_attention"]) > 0.98
@@ -329,19 +290,17 @@ def test_a_circuit_survives_the_trip_through_json_and_csv(found):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: data.update(schema="other"), "not a result of schema"),
-        (lambda data: data["direct"].pop(), "a score is not 2 x 4"),
+        (lambda data: data["direct"].pop(), "kind is not 2 x 4"),
         (lambda data: data["kinds"][0].__setitem__(0, "<b>"), "unknown kind"),
         (lambda data: data["receivers"][0].update(layer=5), "no head 5.1"),
-        (lambda data: data.pop("pairs"), "missing"),
         (lambda data: data["receivers"][0]["paths"]["effects"]["k"].update(attention=3), "misshapen"),
     ],
 )
 def test_damaged_circuits_say_so(found, change, message):
-    data = json.loads(results.to_json(found))
+    data = json.loads(found.to_json())
     change(data)
     with pytest.raises(InputError, match=message):
-        results.from_json(json.dumps(data))
+        Circuit.from_json(json.dumps(data))
 
 
 def test_the_circuit_of_any_head_on_every_architecture(model):
@@ -363,18 +322,15 @@ def test_a_head_of_the_first_layer_has_copying_but_no_feeders(planted):
 def test_without_induction_heads_there_is_no_circuit():
     found = circuit(models.native(), n_pairs=1)
     assert found.receivers == []
-    assert results.verdict(found).startswith("No circuit")
+    assert found.verdict().startswith("No circuit")
     with pytest.raises(InputError, match="run the circuit of that head"):
         found.receiver(1, 0)
 
 
-def test_a_scan_of_another_model_is_refused(planted):
-    with pytest.raises(InputError, match="does not fit this model"):
-        circuit(planted, scan=bundled("gpt2"), n_pairs=1)
-
-
-def test_in_mini_2l_previous_token_heads_feed_keys_and_queries_carry_nothing():
-    found = circuit(load_model("mini-2l"))
+def test_in_mini_2l_previous_token_heads_feed_keys_and_queries_carry_nothing(mini):
+    """And the bundled circuit is what is measured."""
+    found, bundle = circuit(mini), CIRCUITS.get("mini-2l")
+    assert found.kinds == bundle.kinds
     assert found.receivers
     for receiver in found.receivers:
         keys = receiver.paths.effects["k"]["attention"]
@@ -388,18 +344,6 @@ def test_in_mini_2l_previous_token_heads_feed_keys_and_queries_carry_nothing():
         for effect in receiver.paths.effects["q"].values():
             assert np.abs(effect.mean).max() < strongest / 20
         assert receiver.composition.measured["k"][layer][head] > 1.5 * receiver.composition.baseline
-
-
-def test_the_bundled_circuit_of_mini_2l_is_what_is_measured():
-    bundle = results.bundled("mini-2l")
-    found = circuit(load_model("mini-2l"), n_receivers=1)
-    assert found.kinds == bundle.kinds
-    assert (found.receivers[0].layer, found.receivers[0].head) == (
-        bundle.receivers[0].layer,
-        bundle.receivers[0].head,
-    )
-    for through in INPUTS:
-        ours, theirs = (
-            result.receivers[0].paths.effects[through]["attention"].mean for result in (found, bundle)
-        )
-        assert np.allclose(ours, theirs, atol=1e-3)
+        for name, effects in bundle.receiver(receiver.layer, receiver.head).paths.effects.items():
+            measured = receiver.paths.effects[name]["attention"].mean
+            np.testing.assert_allclose(measured, effects["attention"].mean, atol=1e-3)

@@ -14,19 +14,16 @@ import models
 import numpy as np
 import pytest
 import torch
-from induction.ui.live_circuit import Settings
-from induction.ui.patching_settings import Sweep, Together
 from scipy import stats
 
 from induction.base import InputError, Progress, finished, mean_interval
-from induction.circuit import results as circuits
+from induction.circuit.experiments import CircuitSettings
 from induction.circuit.paths import path_patch
-from induction.cli import main
 from induction.data_gen.pairs import PromptPair, pairs
-from induction.patching import results
 from induction.patching.ablation import ablate_set, reference_set
 from induction.patching.attribution import attribution_patching, direct_logit_attribution
 from induction.patching.effects import effects_of, measure
+from induction.patching.experiments import HeadsSettings
 from induction.patching.heads import patch_heads, patch_set
 from induction.patching.interventions import (
     ABLATIONS,
@@ -38,8 +35,9 @@ from induction.patching.interventions import (
     RunOrder,
     random_sets,
 )
+from induction.patching.results import HeadSet, HeadSets, Measure, Pair, Patching
+from induction.results import CIRCUITS
 from induction.ui.tabs import circuit_cards, patching_cards
-from induction.ui.tabs import patching as patching_tab
 from induction.viz import patching as figures
 from induction.viz import paths as senders
 
@@ -144,25 +142,28 @@ def test_estimates_are_ratios_of_means_too(mini):
 # Pairs without an answer to bring back
 
 
+ABOUT = {"model": "made-up", "n_layers": 1, "n_heads": 2, "origin": "made up", "protocol": "made up"}
+PAIR = Pair(clean=["a", "b"], corrupted=["a", "c"], answer="d", distractor="e", position=1)
+
+
 def made_up(clean, corrupted, patched, direction="denoise"):
     """A sweep of two heads over pairs with these values of every metric; ``patched``: ``[pair, head]``."""
     plain = np.repeat(np.array([clean, corrupted], dtype=float)[..., None], len(METRICS), -1)
     values = np.repeat(np.array(patched, dtype=float)[:, None, :, None], len(METRICS), -1)
-    one = results.Pair(clean=["a", "b"], corrupted=["a", "c"], answer="d", distractor="e", position=1)
-    return results.Patching(
-        model="made-up",
-        n_layers=1,
-        n_heads=2,
-        kind="computed",
-        origin="made up",
-        protocol="made up",
-        method="exact",
-        direction=direction,
-        component="z",
-        positions="all",
-        effects=effects_of(plain, values, direction, complete=True),
-        pairs=[one] * len(clean),
-    )
+    how = {
+        "kind": "computed",
+        "method": "exact",
+        "direction": direction,
+        "component": "z",
+        "positions": "all",
+    }
+    effects = effects_of(plain, values, direction, complete=True)
+    return Patching(**ABOUT, **how, effects=effects, pairs=[PAIR] * len(clean))
+
+
+def text(result, metric=""):
+    """All that the command line says below its table."""
+    return " ".join(result.words(metric))
 
 
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
@@ -171,17 +172,7 @@ def test_one_pair_with_a_tiny_gap_does_not_decide(direction):
     clean, corrupted, moved = [10.0] * 9 + [0.2], [0.0] * 10, np.array([5.0] * 10)
     patched = moved if direction == "denoise" else clean - moved
     found = made_up(clean, corrupted, np.stack([patched, patched], 1), direction)
-    assert found.mean_of_ratios()[0][0] == pytest.approx(2.95)
     assert found.effect("logit_difference").mean[0][0] == pytest.approx(50 / 90.2, abs=1e-6)
-
-
-def test_the_mean_of_ratios_keeps_its_old_definition():
-    """Pairs with hardly a gap are left out of it, others count whatever the sign of theirs."""
-    found = made_up([4.0, 2.0, 1.0, 0.0], [0.0, 0.0, 0.95, 1.0], [[4.0, 0], [0.0, 0], [9.0, 0], [0.5, 0]])
-    assert found.mean_of_ratios()[0][0] == pytest.approx((1 + 0 + 0.5) / 3)
-    effect = found.effect("logit_difference")
-    with pytest.raises(InputError, match="no values per pair"):
-        replace(found, effects={"logit_difference": replace(effect, patched=None)}).mean_of_ratios()
 
 
 @pytest.mark.parametrize(
@@ -197,12 +188,11 @@ def test_an_effect_is_undefined_where_clean_is_not_better_on_average(clean, corr
     effect = found.effect("logit_difference")
     assert [cell is not None for cell in effect.mean[0]] == [known] * 2
     assert ("undefined" in found.caveats("logit_difference")) != known
-    assert results.from_json(results.to_json(found)) == found
+    assert Patching.from_json(found.to_json()) == found
     if not known:
         assert f"({np.mean(clean):.3g})" in found.caveats("logit_difference")
         assert effect.interval(0, 0) is None
-        assert patching_cards.verdict(found, "logit_difference") == found.caveats("logit_difference")
-        assert found.caveats("logit_difference") in results.to_text(found)
+        assert found.verdict() == found.caveats("logit_difference")
         with pytest.raises(InputError, match="undefined"):
             figures.bars(found, "logit_difference")
 
@@ -216,23 +206,28 @@ def named(text):
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_surface_names_exactly_the_pairs_whose_clean_prompt_is_not_better(mini, metric):
     prompts = pairs(mini, 7)
-    turned = [replace(pair, clean=pair.corrupted, corrupted=pair.clean) for pair in prompts[2:4]]
-    prompts[2:4] = turned
+    prompts[2:4] = [turned(pair) for pair in prompts[2:4]]
     found = patch_heads(mini, prompts)
     effect = found.effect(metric)
     gaps = np.subtract(effect.clean, effect.corrupted)
     expected = np.flatnonzero(gaps < METRICS[metric].floor).tolist()
     assert {2, 3} <= set(expected) < set(range(7))
     assert effect.not_better == expected
-    texts = [found.caveats(metric), patching_cards.verdict(found, metric)]
-    texts += [results.to_text(found, metric=metric), caption(figures.head_map(found, metric))]
     sets = patch_set(mini, prompts, [(1, 2), (1, 6)], n_random=3)
-    together = Together("patch", "1.2,1.6")
-    texts += [patching_cards.sets_headline(sets, together, metric), caption(figures.curve(sets, metric))]
-    texts += [caption(figures.distribution(sets, metric))]
-    assert [named(text) for text in texts] == [expected] * len(texts)
-    line = next(line for line in results.to_text(sets).splitlines() if line.startswith(f"  {metric}: "))
-    assert named(line) == expected
+    figure = [
+        figures.head_map(found, metric),
+        figures.curve(sets, metric),
+        figures.distribution(sets, metric),
+    ]
+    texts = [found.caveats(metric), found.verdict(metric), sets.verdict(metric), *map(caption, figure)]
+    texts += [text(found, metric), patching_cards.sets_headline(sets, metric, "")]
+    assert [named(said) for said in texts] == [expected] * len(texts)
+    others = {name: said for name in METRICS for said in sets.words() if said.startswith(f"{name}: ")}
+    assert metric == "logit_difference" or named(others[metric]) == expected
+
+
+def turned(pair):
+    return replace(pair, clean=pair.corrupted, corrupted=pair.clean)
 
 
 def caption(figure):
@@ -241,7 +236,7 @@ def caption(figure):
 
 def test_paths_name_the_pairs_whose_clean_prompt_is_not_better(mini):
     prompts = pairs(mini, 4)
-    prompts[1] = replace(prompts[1], clean=prompts[1].corrupted, corrupted=prompts[1].clean)
+    prompts[1] = turned(prompts[1])
     prompts[1] = replace(prompts[1], clean=(*prompts[1].clean[:-1], prompts[1].clean[-3]))  # ends on a repeat
     prompts[1] = replace(prompts[1], corrupted=(*prompts[1].corrupted[:-1], prompts[1].clean[-1]))
     found = path_patch(mini, (1, 2), prompts, through=["k"])
@@ -257,52 +252,38 @@ def test_paths_name_the_pairs_whose_clean_prompt_is_not_better(mini):
     assert "not better" not in caption(senders.path_bars(found, "mini-2l"))
 
 
-def test_intervals_without_bounds_are_said_to_be(tmp_path):
+def test_intervals_without_bounds_are_said_to_be():
     """Gaps of 1, -1, 2: better on average, but not so that the pairs would tell the mean from 0."""
     found = made_up([1.0, -1.0, 2.0], [0.0] * 3, [[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
     effect = found.effect("logit_difference")
     assert effect.mean[0] == pytest.approx([1, 0.5])
     assert effect.low == effect.high == [[None, None]]
-    assert results.from_json(results.to_json(found)) == found
-    for text in (results.to_text(found), patching_cards.verdict(found, "logit_difference")):
-        assert "not bounded" in text
-    rows = list(csv.DictReader(results.to_csv(found).splitlines()))
-    assert [(row["logit_difference_effect"], row["logit_difference_low"]) for row in rows] == [
-        ("1.0", ""),
-        ("0.5", ""),
-    ]
-    assert patching_tab._grid(found, "logit_difference", "", "")["low"] == [[None, None]]
-    measure = results.Measure(baseline=0.0, edited=1.0, effect=0.5, unit="share of the answer", other=2.0)
-    head_set = results.HeadSet(label="set", heads=[[0, 0]], measures={"logit_difference": measure})
-    made_up_too = {
-        "model": "made-up",
-        "n_layers": 1,
-        "n_heads": 2,
-        "origin": "made up",
-        "protocol": "made up",
-    }
-    sets = results.HeadSets(
-        **made_up_too, intervention="denoise", component="z", sets=[head_set], pairs=found.pairs
-    )
-    assert "not bounded" in patching_cards.sets_table(sets)
-    assert "not bounded" in results.to_text(sets)
-    alone = replace(sets, pairs=found.pairs[:1])
-    assert "not bounded" not in patching_cards.sets_table(alone) + results.to_text(alone)
+    assert Patching.from_json(found.to_json()) == found
+    assert "not bounded" in found.verdict()
+    rows = list(csv.DictReader(found.to_csv().splitlines()))
+    cells = [(row["logit_difference_effect"], row["logit_difference_low"]) for row in rows]
+    assert cells == [("1.0", ""), ("0.5", "")]
+    measure = Measure(baseline=0.0, edited=1.0, effect=0.5, unit="share of the answer", other=2.0)
+    one = HeadSet(label="set", heads=[[0, 0]], measures={"logit_difference": measure})
+    for n_pairs, unbounded in ((3, True), (1, False)):
+        sets = HeadSets(**ABOUT, intervention="denoise", component="z", sets=[one], pairs=[PAIR] * n_pairs)
+        for said in (patching_cards.sets_table(sets), sets.verdict()):
+            assert ("not bounded" in said) == unbounded
 
 
 def test_circuits_show_paths_without_bounds():
-    circuit = circuits.bundled("mini-2l")
+    circuit = CIRCUITS.get("mini-2l")
     receiver = circuit.receivers[0]
-    layer, head, _ = receiver.paths.ranked("k")[0]
-    answer = receiver.paths.effects["k"]["answer"]
-    nothing = [[None] * circuit.n_heads for _ in answer.mean]
-    keys = {**receiver.paths.effects["k"], "answer": replace(answer, low=nothing, high=nothing)}
-    paths = replace(receiver.paths, effects={"k": keys})
-    circuit = replace(circuit, receivers=[replace(receiver, paths=paths)])
-    card = circuit_cards.edge_card(circuit, f"{layer}.{head}>{receiver.name}", "k")
-    assert "not bounded" in card
+    keys = receiver.paths.effects["k"]
+    nothing = [[None] * circuit.n_heads for _ in keys["answer"].mean]
+    unbounded = keys["answer"].model_copy(update={"low": nothing, "high": nothing})
+    paths = receiver.paths.model_copy(update={"effects": {"k": {**keys, "answer": unbounded}}})
+    receiver = receiver.model_copy(update={"paths": paths})
+    circuit = circuit.model_copy(update={"receivers": [receiver]})
+    layer, head, _ = paths.ranked("k")[0]
+    assert "not bounded" in circuit_cards.edge_card(circuit, f"{layer}.{head}>{receiver.name}", "k")
     assert "not bounded" in caption(senders.path_bars(paths, "mini-2l", measure="answer"))
-    assert "not bounded" in circuits.to_text(circuit)
+    assert "not bounded" in text(circuit)
 
 
 def test_what_is_not_computed_yet_takes_no_part():
@@ -325,10 +306,10 @@ def test_what_is_not_computed_yet_takes_no_part():
     ],
 )
 def test_effects_that_contradict_themselves_are_refused(damage, message):
-    data = json.loads(results.to_json(made_up([3.0, 3.0], [0.0, 0.1], [[1.0, 2.0], [1.0, 2.0]])))
+    data = json.loads(made_up([3.0, 3.0], [0.0, 0.1], [[1.0, 2.0], [1.0, 2.0]]).to_json())
     damage(data["effects"]["logit_difference"])
     with pytest.raises(InputError, match=message):
-        results.from_json(json.dumps(data))
+        Patching.from_json(json.dumps(data))
 
 
 # Declarations and seeds
@@ -413,21 +394,10 @@ def test_a_declared_metric_is_what_is_measured(monkeypatch):
         lambda model: reference_set(model, 8, seed=-1),
         lambda model: ablate_set(model, [(0, 0)], seed=-1),
         lambda model: patch_set(model, pairs(model, 1), [(0, 0)], n_random=1, seed=-1),
+        lambda model: HeadsSettings(seed=-1),
+        lambda model: CircuitSettings(seed=-1),
     ],
 )
 def test_negative_seeds_are_refused_in_a_sentence(planted, use):
-    with pytest.raises(InputError, match="A seed is 0 or more, not -1"):
+    with pytest.raises(InputError, match=r"(A seed is 0 or more|Seed: give .* 0 to .*), not -1"):
         use(planted)
-
-
-@pytest.mark.parametrize("command", [["patch", "mini-2l"], ["circuit", "mini-2l"]])
-def test_the_command_line_refuses_negative_seeds(command, capsys):
-    assert main([*command, "--seed", "-1"]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert said[-1].endswith("A seed is 0 or more, not -1.")
-
-
-def test_the_page_refuses_negative_seeds():
-    for settings in (Sweep(seed=-1), Settings(seed=-1)):
-        with pytest.raises(InputError, match="seed goes from 0"):
-            settings.check()

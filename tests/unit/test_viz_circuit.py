@@ -1,12 +1,10 @@
 """The circuit diagram: every mark stands for its number, text is escaped, nothing is cut off."""
 
 import xml.etree.ElementTree as ET
-from dataclasses import replace
 
 import pytest
 
 from induction.base import InputError
-from induction.circuit import results
 from induction.circuit.results import Circuit, Composition, Copying, Example, PathEffect, Paths, Receiver
 from induction.viz import circuit as viz
 from induction.viz import svg
@@ -16,39 +14,41 @@ SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "</text><script>alert(1)</script>"
 
 
-def made_up(n_layers=2, n_heads=4, receivers=((1, 1), (1, 2))) -> Circuit:
+def made_up(n_layers=2, n_heads=4, receivers=((1, 1), (1, 2)), previous=((0, 2),)) -> Circuit:
     """Head 0.2 feeds all receivers through keys with .5, .25, ...; head 0.0 only composes; 0.3 does nothing."""
 
     def grid(layers, value=0.0):
         return [[value] * n_heads for _ in range(layers)]
 
     def receiver(number, layer, head):
-        keys, nothing, composed = grid(layer), grid(layer), grid(layer, 0.05)
+        place = {"layer": layer, "head": head}
+        keys, composed = grid(layer), grid(layer, 0.05)
         keys[0][2] = 0.5 / (number + 1)
         composed[0][0] = 0.4
+        bounds = {"low": grid(layer, -0.1), "high": grid(layer, 0.1), "whole": 0.6}
         effects = {
-            through: {
-                measure: PathEffect(mean, grid(layer, -0.1), grid(layer, 0.1), 0.6)
-                for measure in results.MEASURES
-            }
-            for through, mean in (("q", nothing), ("k", keys), ("v", nothing))
+            through: dict.fromkeys(("attention", "answer"), PathEffect(mean=mean, **bounds))
+            for through, mean in (("q", grid(layer)), ("k", keys), ("v", grid(layer)))
         }
-        ends = {"attention": 0.9, "answer": 8.0}
+        ends = {"clean": {"attention": 0.9, "answer": 8.0}, "corrupted": {"attention": 0.0, "answer": 0.0}}
+        how = {"direction": "denoise", "mlps": "frozen", "protocol": "made up", "seed": 0}
+        random = {"kind": "computed", "origin": "made up", "definition": "norms", "baseline": 0.1}
         return Receiver(
-            layer,
-            head,
-            Composition(
-                layer, head, "computed", "made up", "norms", dict.fromkeys("qkv", composed), 0.1, 0.01
+            **place,
+            composition=Composition(
+                **place, **random, measured=dict.fromkeys("qkv", composed), baseline_deviation=0.01
             ),
-            Paths(layer, head, "denoise", "frozen", "made up", effects, ends, dict.fromkeys(ends, 0.0), 0),
-            Copying(0.5, 0.9, 0.8, 100, "W_E"),
+            paths=Paths(**place, **how, **ends, effects=effects),
+            copying=Copying(top1=0.5, top5=0.9, eigenvalue=0.8, n_tokens=100, definition="W_E"),
         )
 
     kinds = [["none"] * n_heads for _ in range(n_layers)]
-    kinds[0][2] = "previous_token"
-    for layer, head in receivers:
-        kinds[layer][head] = "induction"
+    for heads, kind in ((previous, "previous_token"), (receivers, "induction")):
+        for layer, head in heads:
+            kinds[layer][head] = kind
     names = ("induction", "previous_token", "duplicate_token", "first_token")
+    tokens = ["<bos>", "x", "A", HOSTILE, "y", "z", "A"]
+    looks = {"step_back": grid(n_layers), "step_on": grid(n_layers)}
     return Circuit(
         model="made-up",
         n_layers=n_layers,
@@ -60,9 +60,7 @@ def made_up(n_layers=2, n_heads=4, receivers=((1, 1), (1, 2))) -> Circuit:
         direct=grid(n_layers),
         kinds=kinds,
         receivers=[receiver(number, *place) for number, place in enumerate(receivers)],
-        example=Example(
-            ["<bos>", "x", "A", HOSTILE, "y", "z", "A"], 2, 3, HOSTILE, grid(n_layers), grid(n_layers)
-        ),
+        example=Example(tokens=tokens, first_a=2, first_b=3, answer=HOSTILE, **looks),
     )
 
 
@@ -102,10 +100,8 @@ def test_senders_are_left_and_receivers_right():
 @pytest.mark.parametrize("n_layers", [2, 30])
 def test_everything_is_inside_and_no_heads_overlap(n_layers):
     receivers = [(n_layers - 1, head) for head in range(4)]
-    circuit = made_up(n_layers, 9, receivers)
-    for layer in range(n_layers - 1):
-        circuit.kinds[layer][5] = "previous_token"
-    text = viz.diagram(circuit)
+    previous = [(0, 2), *((layer, 5) for layer in range(n_layers - 1))]
+    text = viz.diagram(made_up(n_layers, 9, receivers, previous))
     root = ET.fromstring(text)
     width, height = (float(root.get(side)) for side in ("width", "height"))
     for rect in root.iter(f"{SVG}rect"):
@@ -134,16 +130,16 @@ def test_the_selected_edge_is_marked_in_any_palette():
 
 
 def test_no_receiver_no_diagram():
+    none = made_up(receivers=())
     with pytest.raises(InputError, match="no circuit to draw"):
-        viz.diagram(made_up(receivers=()))
+        viz.diagram(none)
     with pytest.raises(InputError, match="has one layer: no head is earlier"):
-        viz.diagram(replace(made_up(receivers=()), n_layers=1))
+        viz.diagram(none.model_copy(update={"n_layers": 1}))
     with pytest.raises(InputError, match="choose from q, k, v"):
         viz.diagram(made_up(), through="z")
 
 
 def test_the_caption_carries_the_protocol():
-    circuit = made_up()
-    text = viz.diagram(circuit)
+    text = viz.diagram(made_up())
     assert "made up" in marks(text, "data-caption").popitem()[0]
     assert float(ET.fromstring(text).get("width")) == svg.WIDTH

@@ -1,4 +1,5 @@
-// Attention of one prompt. Labels and weights are data: drawn with canvas and textContent, never as HTML.
+// Attention of one prompt, drawn by hand: hundreds of matrices on canvas, where charts would take seconds. Labels and
+// weights are data: they become pixels and textContent, never HTML.
 const $ = (selector) => element.querySelector(selector);
 const [missing, body, matrix, base, over, thumbs, reading, tip] =
   ['.ia-missing', '.ia-body', '.ia-matrix', '.ia-base', '.ia-over', '.ia-thumbs', '.ia-reading', '.ih-tip'].map($);

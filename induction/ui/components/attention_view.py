@@ -1,4 +1,6 @@
-"""Attention of one prompt as a Gradio component: one large head, its neighbours, one query row in words.
+"""Attention of one prompt, drawn by hand: hundreds of matrices on canvas, where charts would take seconds.
+
+One large head, its neighbours, one query row in words.
 
 Tokens and weights travel as data: labels as JSON, weights as grey PNG, one byte per cell. The script draws them
 with canvas and ``textContent``; switching heads within a layer asks nobody. It fires
@@ -21,11 +23,10 @@ import numpy as np
 
 from induction.analysis.attention import Attention, Written, atlas, pooled, without_first
 from induction.analysis.scores import SCORES
-from induction.ui.components import script
+from induction.ui.components.script import component
 
 OVERVIEW_CELLS = 150_000  # of all heads together: the overview stays below 200 KB whatever the model
 
-_JS = script.read("attention_view.js")
 _HTML = """
 <p class="ih-empty ia-missing" role="status"></p>
 <div class="ia-body" hidden>
@@ -74,17 +75,9 @@ def attention_view(tiles: Callable[[dict[str, Any]], dict[str, Any]], **options:
     def fetch(asked: dict[str, Any]) -> dict[str, Any]:
         return tiles(asked if isinstance(asked, dict) else {})
 
-    return gr.HTML(
-        None,
-        html_template=_HTML,
-        js_on_load=_JS,
-        apply_default_css=False,
-        elem_classes=["ia-block"],
-        server_functions=[fetch],
-        selected="",
-        written=None,
-        **options,
-    )
+    events = ("pick", "state", "run", "need")
+    own = {"elem_classes": ["ia-block"], "server_functions": [fetch], "selected": "", "written": None}
+    return component(None, _HTML, "attention_view", *events, **own, **options)
 
 
 def missing_value(text: str, *, run: int = 0, model: str = "") -> dict[str, Any]:

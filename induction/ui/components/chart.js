@@ -1,14 +1,16 @@
 // Shared by plot.js and exports.js: plotly's script, loaded once and late, and figures as files.
 const CHART = SETUP;  // {script, config} from plot.py
 
-function plotly() {  // one promise for the whole page; a failed load is tried again by the next figure
-  return (window.ihPlotly ??= new Promise((resolve, reject) => {
+let loading = null;  // one promise for the whole page
+
+function plotly() {  // a failed load is tried again by the next figure
+  return (loading ??= new Promise((resolve, reject) => {
     const root = new URL(window.gradio_config?.root || '.', document.baseURI).pathname.replace(/\/$/, '');
     const script = make('script');
     script.src = root + CHART.script;
     script.onload = () => resolve(window.Plotly);
     script.onerror = () => {
-      window.ihPlotly = null;
+      loading = null;
       script.remove();
       reject(new Error('plotly did not load'));
     };

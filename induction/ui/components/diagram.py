@@ -6,9 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from induction.ui.components import script
+from induction.ui.components.script import component
 
-_JS = script.read("diagram.js")
 _HTML = (
     '<div class="ih-figure"></div><p class="ih-caption"></p>'
     '<div class="ih-tools" hidden>'
@@ -23,11 +22,5 @@ def diagram(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
 
     Fires ``pick`` for heads and ``edge`` for bands.
     """
-    return gr.HTML(
-        value,
-        html_template=_HTML,
-        js_on_load=_JS,
-        apply_default_css=False,
-        elem_classes=["ih-figure-block"],
-        **options,
-    )
+    classes = {"elem_classes": ["ih-figure-block"]}
+    return component(value, _HTML, "diagram", "pick", "edge", **classes, **options)

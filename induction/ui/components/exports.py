@@ -12,11 +12,10 @@ from typing import Any
 import gradio as gr
 from plotly.graph_objects import Figure
 
-from induction.base import InputError
-from induction.experiment import Result
-from induction.ui.components.plot import as_json, read_script
+from induction.base import InputError, Result
+from induction.ui.components.plot import as_json
+from induction.ui.components.script import component
 
-_JS = read_script("exports.js")
 TYPES = {"json": "application/json", "csv": "text/csv", "svg": "image/svg+xml"}
 
 
@@ -52,14 +51,8 @@ def exports(
         f'<button type="button" data-kind="{kind}">{kind.upper()}</button>'
         for kind in ((*TYPES, "png") if figures else ("json", "csv"))
     )
-    return gr.HTML(
-        value,
-        html_template=f'<div class="ih-tools">{buttons}</div><p class="ih-note" role="status"></p>',
-        js_on_load=_JS,
-        apply_default_css=False,
-        server_functions=[export_text],
-        **options,
-    )
+    template = f'<div class="ih-tools">{buttons}</div><p class="ih-note" role="status"></p>'
+    return component(value, template, "exports", server_functions=[export_text], **options)
 
 
 def exported(

@@ -7,16 +7,15 @@ from typing import Any
 import gradio as gr
 
 from induction.results import SCANS
-from induction.ui.components import script
+from induction.ui.components.script import component
 from induction.ui.names import known_models, short_name
 
-_JS = script.read("gallery.js")
 _HTML = '<ul class="ih-gallery"></ul>'
 
 
 def gallery(**options: Any) -> gr.HTML:
     """One card per bundled model. Fires ``pick``; read the model with :func:`picked_model`."""
-    return gr.HTML(_cards(), html_template=_HTML, js_on_load=_JS, apply_default_css=False, **options)
+    return component(_cards(), _HTML, "gallery", "pick", **options)
 
 
 def picked_model(event: gr.EventData) -> str:

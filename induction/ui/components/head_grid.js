@@ -1,5 +1,6 @@
-// Grid of heads: real buttons, arrow keys, tooltip. Numbers arrive in props.value; text is written with
-// textContent only. Fires 'pick' with {layer, head}. Colours are CSS variables, so dark mode needs no redraw.
+// The grid of heads, drawn by hand: real buttons with arrow keys and tooltip, as no chart has them. Numbers arrive in
+// props.value; text is written with textContent only. Fires 'pick' with {layer, head}. Colours are CSS variables, so dark
+// mode needs no redraw.
 const root = element.querySelector('.ih-grid');
 const tip = element.querySelector('.ih-tip');
 const legend = element.querySelector('.ih-legend');

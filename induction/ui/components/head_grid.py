@@ -1,4 +1,4 @@
-"""The clickable grid of heads, layers down and heads across, as a Gradio component.
+"""The grid of heads, drawn by hand: its cells are real buttons, for keyboard and screen reader, as no chart has them.
 
 ``grid.pick(fn, ...)`` fires when a cell is clicked or entered; read the head with :func:`picked`.
 """
@@ -10,11 +10,10 @@ from typing import Any, Literal
 import gradio as gr
 
 from induction.ui import links
-from induction.ui.components import script
+from induction.ui.components.script import component
 
 Grid = list[list[float]] | list[list[float | None]]
 
-_JS = script.read("head_grid.js")
 _HTML = (
     '<div class="ih-grid"></div><div class="ih-legend" hidden></div>'
     '<div class="ih-tip" role="tooltip" hidden></div>'
@@ -22,18 +21,8 @@ _HTML = (
 
 
 def head_grid(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
-    """A grid of real buttons with arrow keys and tooltips; its value comes from :func:`grid_value`.
-
-    A function and not a subclass of ``gr.HTML``: Gradio writes a ``.pyi`` file beside every subclass.
-    """
-    return gr.HTML(
-        value,
-        html_template=_HTML,
-        js_on_load=_JS,
-        apply_default_css=False,
-        elem_classes=["ih-grid-block"],
-        **options,
-    )
+    """A grid of real buttons with arrow keys and tooltips; its value comes from :func:`grid_value`."""
+    return component(value, _HTML, "head_grid", "pick", elem_classes=["ih-grid-block"], **options)
 
 
 def grid_value(

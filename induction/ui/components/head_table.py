@@ -8,10 +8,9 @@ import gradio as gr
 
 from induction.analysis.result import Scan
 from induction.analysis.scores import SCORES
-from induction.ui.components import script
+from induction.ui.components.script import component
 from induction.viz.scan import spread
 
-_JS = script.read("head_table.js")
 _HTML = (
     '<div class="ih-scroll" tabindex="0"><table class="ih-table"></table></div>'
     '<button type="button" class="ih-more" hidden></button>'
@@ -21,14 +20,7 @@ COLUMNS = ("induction", "previous_token", "duplicate_token", "first_token")
 
 def head_table(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
     """A ranked table; its value comes from :func:`table_value`. Fires ``pick``."""
-    return gr.HTML(
-        value,
-        html_template=_HTML,
-        js_on_load=_JS,
-        apply_default_css=False,
-        elem_classes=["ih-table-block"],
-        **options,
-    )
+    return component(value, _HTML, "head_table", "pick", elem_classes=["ih-table-block"], **options)
 
 
 def table_value(scan: Scan | None, score: str, selected: str) -> dict[str, Any]:

@@ -6,19 +6,14 @@ from typing import Any
 
 import gradio as gr
 
-_JS = """
-const paragraph = element.querySelector('p');
-const draw = () => { paragraph.textContent = props.value || ''; paragraph.hidden = !props.value; };
-watch('value', draw);
-draw();
-"""
+from induction.ui.components.script import component
 
 
 def note(value: str = "", *, role: str | None = None, **options: Any) -> gr.HTML:
     """One paragraph, set as text and never read as HTML; no space when empty. ``role="status"``: read aloud."""
     live = f' role="{role}"' if role else ""
     template = f'<p class="ih-note"{live}></p>'
-    return gr.HTML(value, html_template=template, js_on_load=_JS, apply_default_css=False, **options)
+    return component(value, template, "note", **options)
 
 
 def html(value: str, **options: Any) -> gr.HTML:

@@ -9,13 +9,13 @@ let pending = true;  // there is something to draw as soon as the figure is in v
 let turn = 0;  // of the last drawing that was asked for
 let listening = false;
 
-function protocolApart(figure) {  // in the page the protocol is text of its own below, and its margin is given back
+function inPage(figure) {  // the page has heading and protocol as texts of its own, so their margins are given back
   const { meta, margin, height, annotations } = figure.layout;
-  const freed = meta.protocol_height;
   const layout = {
     ...figure.layout,
-    height: height - freed,
-    margin: { ...margin, b: margin.b - freed },
+    title: undefined,
+    height: height - meta.protocol_height - meta.title_height,
+    margin: { ...margin, t: margin.t - meta.title_height, b: margin.b - meta.protocol_height },
     annotations: annotations.filter((annotation) => annotation.name !== 'protocol'),
   };
   return { data: figure.data, layout };
@@ -58,7 +58,7 @@ function show() {
     return;
   }
   holder.setAttribute('aria-label', figure.layout.meta.title);
-  holder.style.height = `${protocolApart(figure).layout.height}px`;  // before anything is drawn: the page stays put
+  holder.style.height = `${inPage(figure).layout.height}px`;  // before anything is drawn: the page stays put
   pending = true;
   if (inView) draw();
 }
@@ -77,7 +77,7 @@ async function draw() {
   }
   if (mine !== turn) return;
   const style = getComputedStyle(element);
-  const { data, layout } = coloured(protocolApart(spec.figure), style);
+  const { data, layout } = coloured(inPage(spec.figure), style);
   layout.paper_bgcolor = 'rgba(0,0,0,0)';  // on the panel's own ground, as are the buttons
   layout.modebar = { ...layout.modebar, bgcolor: 'rgba(0,0,0,0)' };
   layout.font = { ...layout.font, family: style.fontFamily };

@@ -19,24 +19,18 @@ from starlette.responses import FileResponse
 from starlette.routing import Route
 
 from induction.base import InputError
-from induction.ui.components import script
+from induction.ui.components.script import component
 from induction.viz.frame import CONFIG
 
 #: Where a server of the page has plotly's script: the version makes the address good for ever.
 SCRIPT = f"/gradio_api/plotly-{plotly.__version__}.min.js"
 _FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-_IN_PAGE = {"displayModeBar": True, "responsive": False}  # plot.js sees to the size
+#: What the scripts that draw have to know; plot.js sees to the size.
+SETUP = {"script": SCRIPT, "config": {**CONFIG, "displayModeBar": True, "responsive": False}}
 _HTML = (
     '<div class="ih-plot" role="figure" hidden></div><p class="ih-caption"></p>'
     '<p class="ih-empty" hidden></p>'
 )
-
-
-def read_script(name: str) -> str:
-    """A component's script that draws with plotly."""
-    return script.read("chart.js", name).replace(
-        "SETUP", json.dumps({"script": SCRIPT, "config": {**CONFIG, **_IN_PAGE}}), 1
-    )
 
 
 def plot(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
@@ -47,14 +41,8 @@ def plot(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
     heads within a drawn box; read them with :func:`induction.ui.components.head_grid.picked`,
     :func:`picked_checkpoint` and :func:`chosen_heads`.
     """
-    return gr.HTML(
-        value,
-        html_template=_HTML,
-        js_on_load=read_script("plot.js"),
-        apply_default_css=False,
-        elem_classes=["ih-plot-block"],
-        **options,
-    )
+    events = ("pick", "checkpoint", "chosen")
+    return component(value, _HTML, "plot", *events, elem_classes=["ih-plot-block"], **options)
 
 
 def plot_value(name: str, draw: Callable[[], Figure | str]) -> dict[str, Any]:

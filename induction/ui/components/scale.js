@@ -1,4 +1,4 @@
-// Shared by the page's components and prepended to their scripts: colours of heads, tooltips, downloads.
+// Shared by the page's components: colours of heads, tooltips, downloads.
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const short = (x) => (x === null || x === undefined ? '–' : x.toFixed(2).replace(/^(-?)0\./, '$1.'));
 const make = (name, className, text) => {
@@ -24,9 +24,9 @@ function colour(value, spec) {
 }
 
 function placeTip(tip, anchor) {  // above the anchor, inside the component
-  const box = element.getBoundingClientRect();
-  const at = anchor.getBoundingClientRect();
   tip.hidden = false;
+  const box = tip.offsetParent.getBoundingClientRect();
+  const at = anchor.getBoundingClientRect();
   const left = at.left - box.left + at.width / 2 - tip.offsetWidth / 2;
   tip.style.left = `${clamp(left, 0, Math.max(0, box.width - tip.offsetWidth))}px`;
   tip.style.top = `${at.top - box.top - tip.offsetHeight - 6}px`;

@@ -7,11 +7,10 @@ from typing import Any, Literal
 import gradio as gr
 
 from induction.base import Progress
-from induction.ui.components import script
+from induction.ui.components.script import component
 
 State = Literal["idle", "running", "done", "cancelled", "error"]
 
-_JS = script.read("status.js")
 _HTML = (
     '<div class="ih-status"><div class="ih-progress" role="progressbar" aria-label="Progress" '
     'aria-valuemin="0" aria-valuemax="100"><span></span></div><p role="status"></p></div>'
@@ -20,7 +19,7 @@ _HTML = (
 
 def status(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
     """A progress bar with a line under it; its value comes from :func:`running` or :func:`stopped`."""
-    return gr.HTML(value, html_template=_HTML, js_on_load=_JS, apply_default_css=False, **options)
+    return component(value, _HTML, "status", **options)
 
 
 def running(step: Progress[Any]) -> dict[str, Any]:

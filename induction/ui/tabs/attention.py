@@ -354,6 +354,6 @@ def build(page: Page) -> None:
             partial(commit, pressed),
             [*settings, *request, state],
             [prompt, text, row, view, on_show, state],
-            **jobs.QUICK,
+            **jobs.TOASTS,
         )
     page.changed([prompt, text])(refill, [prompt, text], settings, trigger_mode="always_last", **jobs.QUICK)

@@ -270,7 +270,9 @@ def _alone_area() -> tuple[dict[str, Any], list[Any], list[Any]]:
         with gr.Row(visible=False) as generated:
             made |= controls(HeadsSettings, "vocab", "n_pairs", "seed")
         with gr.Column(visible=False) as own:
-            made |= controls(HeadsSettings, "clean", "corrupted")
+            made |= {
+                name: control(HeadsSettings, name, elem_id=f"patch-{name}") for name in ("clean", "corrupted")
+            }
             with gr.Row():
                 made |= controls(HeadsSettings, "answer", "distractor")
         with gr.Row():

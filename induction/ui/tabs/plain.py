@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from induction.base import InputError
-from induction.experiment import Experiment, Result
+from induction.base import InputError, Result
+from induction.experiment import Experiment
 from induction.ui import runs
 from induction.ui.components.exports import exported, exports
 from induction.ui.components.note import html, note

@@ -1,0 +1,62 @@
+"""What everything else rests on: errors in plain words, progress of long work, results, intervals, names of heads."""
+
+from induction.base.errors import (
+    InputError,
+    ModelUnavailable,
+    Refused,
+    chain,
+    check_choice,
+    check_seed,
+    damaged,
+    is_out_of_memory,
+    too_large,
+)
+from induction.base.heads import Head, check_heads, head_name, parse_heads
+from induction.base.intervals import (
+    CONFIDENCE,
+    ENOUGH,
+    NEGLIGIBLE,
+    Interval,
+    expected_passes,
+    mean_interval,
+    ratio_interval,
+    standard_error,
+)
+from induction.base.packages import lazily, versions
+from induction.base.progress import Progress, finish, finished
+from induction.base.result import Gaps, Grid, Number, Part, Result, check_shape
+
+__all__ = [
+    "CONFIDENCE",
+    "ENOUGH",
+    "NEGLIGIBLE",
+    "Gaps",
+    "Grid",
+    "Head",
+    "InputError",
+    "Interval",
+    "ModelUnavailable",
+    "Number",
+    "Part",
+    "Progress",
+    "Refused",
+    "Result",
+    "chain",
+    "check_choice",
+    "check_heads",
+    "check_seed",
+    "check_shape",
+    "damaged",
+    "expected_passes",
+    "finish",
+    "finished",
+    "head_name",
+    "is_out_of_memory",
+    "lazily",
+    "mean_interval",
+    "parse_heads",
+    "ratio_interval",
+    "standard_error",
+    "too_large",
+    "versions",
+]
