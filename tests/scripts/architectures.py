@@ -105,9 +105,17 @@ class Subject:
         looks = self.oracle.run(self.pair.corrupted).patterns[-1][:, -1, self.target].sum(-1)  # [head]
         return int((looks * (1 - looks)).argmax())
 
-    def difference(self, logits: torch.Tensor) -> np.ndarray:
+    def scored(self, logits: torch.Tensor) -> torch.Tensor:
         """Answer minus distractor, from logits ``[..., vocab]``."""
-        return (logits[..., self.pair.answer] - logits[..., self.pair.distractor]).double().numpy()
+        return logits[..., self.pair.answer] - logits[..., self.pair.distractor]
+
+    def difference(self, logits: torch.Tensor) -> np.ndarray:
+        return self.scored(logits).double().numpy()
+
+    @cached_property
+    def unpatched(self) -> np.ndarray:
+        """The scored difference on the corrupted prompt."""
+        return self.difference(self.oracle.run(self.pair.corrupted).logits[-1])
 
     @cached_property
     def parts(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -160,8 +168,12 @@ def check_patching(component: str) -> Callable[[Subject], Iterator[Comparison]]:
         """Denoising one head (or group) at a time."""
         effect = patch_heads(it.model, [it.pair], component=component).effects["logit_difference"]
         expected = it.oracle.patched(it.pair.corrupted, it.pair.clean, component)
-        plain = it.difference(it.oracle.run(it.pair.corrupted).logits[-1])
-        yield "change", np.array(effect.patched[0]) - plain, it.difference(expected) - plain, LOGITS
+        yield (
+            "change",
+            np.array(effect.patched[0]) - it.unpatched,
+            it.difference(expected) - it.unpatched,
+            LOGITS,
+        )
 
     return check
 
@@ -170,14 +182,8 @@ def check_estimate(it: Subject) -> Iterator[Comparison]:
     """Attribution patching: gradient times difference."""
     for component in ("z", "q", "k", "v"):
         effect = attribution_patching(it.model, [it.pair], component=component).effects["logit_difference"]
-        plain = it.difference(it.oracle.run(it.pair.corrupted).logits[-1])
-        expected = it.oracle.first_order(
-            it.pair.corrupted,
-            it.pair.clean,
-            component,
-            lambda logits: logits[it.pair.answer] - logits[it.pair.distractor],
-        )
-        yield component, np.array(effect.patched[0]) - plain, expected, LOGITS
+        expected = it.oracle.first_order(it.pair.corrupted, it.pair.clean, component, it.scored)
+        yield component, np.array(effect.patched[0]) - it.unpatched, expected, LOGITS
 
 
 def check_ablation(it: Subject) -> Iterator[Comparison]:
@@ -256,12 +262,11 @@ def check_paths(mlps: str) -> Callable[[Subject], Iterator[Comparison]]:
         pair, (layer, head) = it.pair, it.receiver
         found = path_patch(it.model, it.receiver, [pair], mlps=mlps)
         clean, corrupted = it.oracle.run(pair.clean), it.oracle.run(pair.corrupted)
-        start = it.difference(corrupted.logits[-1])
-        gap = it.difference(clean.logits[-1]) - start
+        gap = it.difference(clean.logits[-1]) - it.unpatched
         looks = float(corrupted.patterns[layer][head, -1, it.target].sum())
         expected = it.oracle.path_patched(pair.corrupted, pair.clean, it.receiver, mlps)
         for name, (logits, attention) in expected.items():
-            answer = (it.difference(logits) - start) / gap
+            answer = (it.difference(logits) - it.unpatched) / gap
             yield f"{name}, answer", found.effects[name]["answer"].mean, answer, FIVE_DIGITS
             there = attention[..., it.target].sum(-1) - looks
             offset = name == "v"  # values do not move attention: compared as 1 + 0

@@ -41,10 +41,10 @@ def random_gpt2_small() -> TransformerBridge:
     return build_bridge_from_module(hf_model, "GPT2LMHeadModel", hf_config=hf_model.config, device="cpu")
 
 
-def best_time(work: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Seconds of the fastest run, of ``repeats`` or of what fits into ``SHORTEST`` seconds."""
+def best_time(work: Callable[[], object]) -> float:
+    """Seconds of the fastest run, of ``REPEATS`` or of what fits into ``SHORTEST`` seconds."""
     times: list[float] = []
-    while len(times) < repeats or sum(times) < SHORTEST:
+    while len(times) < REPEATS or sum(times) < SHORTEST:
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)
@@ -74,19 +74,18 @@ def patching(model: TransformerBridge) -> Iterator[Row]:
     """All heads' outputs, all positions, by the first position at which the prompts differ."""
     for at in (1, N_POS // 4, N_POS // 2):
         pair = a_pair(N_POS, at)
-
-        def reference(pair: PromptPair = pair) -> torch.Tensor:
-            with torch.no_grad():
-                _, cache = model.run_with_cache(torch.tensor([pair.clean]))
-                return transformer_lens.get_act_patch_attn_head_out_all_pos(
-                    model, torch.tensor([pair.corrupted]), cache, lambda x: x[0, -1, 1] - x[0, -1, 2]
-                )
-
-        found = torch.tensor(patch_heads(model, [pair]).effects["logit_difference"].patched[0])
-        apart = float((reference() - found).abs().max())
         seconds = best_time(lambda pair=pair: patch_heads(model, [pair]))
+        found = torch.tensor(patch_heads(model, [pair]).effects["logit_difference"].patched[0])
+        start = time.perf_counter()
+        with torch.no_grad():
+            _, cache = model.run_with_cache(torch.tensor([pair.clean]))
+            expected = transformer_lens.get_act_patch_attn_head_out_all_pos(
+                model, torch.tensor([pair.corrupted]), cache, lambda x: x[0, -1, 1] - x[0, -1, 2]
+            )
+        reference = time.perf_counter() - start
+        apart = float((expected - found).abs().max())
         what = f"all heads patched, {N_POS} tokens that differ from {at} on"
-        yield what, seconds, best_time(reference, 1), f"logits apart by {apart:.1e}"
+        yield what, seconds, reference, f"logits apart by {apart:.1e}"
 
 
 def scanning(name: str, model: TransformerBridge) -> Iterator[Row]:

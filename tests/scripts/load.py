@@ -27,6 +27,7 @@ from gradio_client import Client
 from playwright.sync_api import sync_playwright
 from running import app_process
 
+from induction.experiment import experiments
 from induction.ui import api, jobs
 
 VISITORS = (1, 5, 20)
@@ -43,8 +44,9 @@ Expected = dict[str, list[tuple[dict[str, Any], Any]]]  # endpoint -> arguments 
 
 def alone(endpoint: str, arguments: dict[str, Any]) -> Any:
     """An answer computed in this process."""
-    answer = getattr(api, endpoint[1:])(**arguments)
-    return answer if isinstance(answer, list | dict) else list(answer)[-1]
+    name = endpoint[1:]
+    answer = (api.endpoint(experiments()[name]) if name in experiments() else getattr(api, name))(**arguments)
+    return answer if isinstance(answer, list) else list(answer)[-1]
 
 
 def same(sent: Any, expected: Any) -> bool:

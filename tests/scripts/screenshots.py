@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "support")]
@@ -16,16 +18,15 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / 
 from playwright.sync_api import Page, sync_playwright
 from running import ROOT, restored, running_app
 
-VIEWS = {"compare": "?model=gpt2&compare=distilgpt2"}
-WIDTHS = (1280, 390)
-# The README's pictures: a view, and the part of it that is shown.
-README = {
-    "scan": ("?model=gpt2&tab=scan&head=5.1", 1280, 1000),
-    "attention": ("?model=mini-2l&tab=attention&head=1.7", 1100, 1300),
-    "patching": ("?model=mini-2l&tab=patching&head=0.2", 1100, 1300),
-    "circuit": ("?model=mini-2l&tab=circuit&head=1.7", 1100, 1300),
-    "training": ("?model=mini-2l&tab=training", 1100, 1300),
-}
+COMPARED = "?model=gpt2&compare=distilgpt2"
+Shot = tuple[str, str, int, int]  # name, view, width and height of the window
+README: list[Shot] = [
+    ("scan", "?model=gpt2&tab=scan&head=5.1", 1280, 1000),
+    ("attention", "?model=mini-2l&tab=attention&head=1.7", 1100, 1300),
+    ("patching", "?model=mini-2l&tab=patching&head=0.2", 1100, 1300),
+    ("circuit", "?model=mini-2l&tab=circuit&head=1.7", 1100, 1300),
+    ("training", "?model=mini-2l&tab=training", 1100, 1300),
+]
 
 
 def settled(page: Page, address: str) -> None:
@@ -43,27 +44,13 @@ def settled(page: Page, address: str) -> None:
     page.evaluate("new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))")
 
 
-def every_view(page: Page, url: str, folder: Path) -> None:
+def every_view(page: Page, url: str) -> Iterator[Shot]:
     page.goto(url)
     page.wait_for_selector("[role=tab]")
     ids = page.get_by_role("tab").evaluate_all("tabs => tabs.map(tab => tab.dataset.tabId)")
-    views = {name: f"?tab={name}" for name in ids} | VIEWS
-    for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": 900})
-        for theme in ("light", "dark"):
-            for name, query in views.items():
-                file = folder / f"{name}-{theme}-{width}.png"
-                settled(page, f"{url}{query}&__theme={theme}")
-                page.screenshot(path=file, full_page=True)
-                print(file)
-
-
-def readme(page: Page, url: str, folder: Path) -> None:
-    for name, (query, width, height) in README.items():
-        page.set_viewport_size({"width": width, "height": height})
-        settled(page, f"{url}{query}&__theme=light")
-        page.screenshot(path=folder / f"{name}.png")
-        print(folder / f"{name}.png")
+    views = {name: f"?tab={name}" for name in ids} | {"compare": COMPARED}
+    for width, theme, (name, query) in product((1280, 390), ("light", "dark"), views.items()):
+        yield f"{name}-{theme}-{width}", f"{query}&__theme={theme}", width, 900
 
 
 def main() -> None:
@@ -76,7 +63,12 @@ def main() -> None:
     with running_app() as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        (readme if options.readme else every_view)(page, url, folder)
+        shots = [(name, f"{query}&__theme=light", *size) for name, query, *size in README]
+        for name, query, width, height in shots if options.readme else list(every_view(page, url)):
+            page.set_viewport_size({"width": width, "height": height})
+            settled(page, url + query)
+            page.screenshot(path=folder / f"{name}.png", full_page=not options.readme)
+            print(folder / f"{name}.png")
         browser.close()
 
 

@@ -42,28 +42,26 @@ def hub(name: str, folder: Path) -> Iterator[Hub]:
             state.asked.append(path)
             file = folder / path.rsplit("/", 1)[-1]
             if not path.startswith(f"/{name}/resolve/") or not file.is_file():
-                self.send_response(404)
-                self.send_header("X-Error-Code", "EntryNotFound")
-                self.send_header("X-Repo-Commit", COMMIT)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                self._head(404, **{"X-Error-Code": "EntryNotFound", "Content-Length": 0})
                 return
             content = file.read_bytes()
             start = int(self.headers.get("Range", "bytes=0-").split("=")[1].split("-")[0])
             part = content[start:]
-            self.send_response(206 if start else 200)
-            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("Content-Length", str(len(part)))
+            headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "Content-Length": len(part)}
             if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+                headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            self._head(206 if start else 200, **headers)
+            if body and state.dies_after is not None and len(part) > state.dies_after:
+                self.wfile.write(part[: state.dies_after])
+                self.close_connection = True
+            elif body:
+                self._send(part)
+
+        def _head(self, status: int, **headers: str | int) -> None:
+            self.send_response(status)
+            for header, value in {"X-Repo-Commit": COMMIT, **headers}.items():
+                self.send_header(header, str(value))
             self.end_headers()
-            if body:
-                if state.dies_after is not None and len(part) > state.dies_after:
-                    self.wfile.write(part[: state.dies_after])
-                    self.close_connection = True
-                else:
-                    self._send(part)
 
         def _send(self, part: bytes) -> None:
             size = len(part) if state.bytes_per_second is None else int(state.bytes_per_second / 10)

@@ -56,7 +56,13 @@ FACTS = {
     "rope.freq_base": "rope_theta",
     "vocab_size": "vocab_size",
 }
-LAYER_NORM = {"attention.layer_norm_rms_epsilon": None}
+
+
+def layer_norm(epsilon: str) -> dict[str, Any]:
+    """Facts of a family that centres, by its configuration's name for the epsilon."""
+    return {"attention.layer_norm_rms_epsilon": None, "attention.layer_norm_epsilon": epsilon}
+
+
 NO_ROPE = {"rope.freq_base": None}
 HEAD_DIM = {"attention.key_length": "head_dim", "attention.value_length": "head_dim"}
 
@@ -128,43 +134,37 @@ _GPT2_SHAPE |= dict.fromkeys(SHAPE.keys() - {"bos_token_id", "eos_token_id", "pa
 # fmt: off
 FAMILIES: dict[str, Family] = {
     "llama": Family("LlamaForCausalLM", "llama", facts={"rope.dimension_count": 8}, convert=_llama),
-    "mistral": Family("MistralForCausalLM", "llama", {"sliding_window": None}, {"rope.dimension_count": 8},
-        _llama),
+    "mistral": Family("MistralForCausalLM", "llama", {"sliding_window": None}, {"rope.dimension_count": 8}, _llama),
     "qwen2": Family("Qwen2ForCausalLM", "qwen2", pre="qwen2"),
     "qwen2_moe": Family("Qwen2MoeForCausalLM", "qwen2moe", {**_MOE, "shared_expert_intermediate_size": 64},
-        {**_MOE_FACTS, "expert_shared_feed_forward_length": "shared_expert_intermediate_size"},
-        _split_experts),
+        {**_MOE_FACTS, "expert_shared_feed_forward_length": "shared_expert_intermediate_size"}, _split_experts),
     "qwen3": Family("Qwen3ForCausalLM", "qwen3", {"head_dim": 16}, HEAD_DIM),
     "qwen3_moe": Family("Qwen3MoeForCausalLM", "qwen3moe", {**_MOE, "head_dim": 16, "norm_topk_prob": True},
         {**_MOE_FACTS, **HEAD_DIM}, _split_experts),
     "falcon": Family("FalconForCausalLM", "falcon", {"layer_norm_epsilon": 1e-2, "ffn_hidden_size": 160,
-        **dict.fromkeys(("num_key_value_heads", "intermediate_size", "rope_theta"))}, {**LAYER_NORM,
-        **NO_ROPE, "attention.layer_norm_epsilon": "layer_norm_epsilon", "attention.head_count_kv": 1,
-        "feed_forward_length": "ffn_hidden_size"}),  # one key head: its fused projection keeps its order
+        **dict.fromkeys(("num_key_value_heads", "intermediate_size", "rope_theta"))},
+        {**layer_norm("layer_norm_epsilon"), **NO_ROPE, "feed_forward_length": "ffn_hidden_size",
+        "attention.head_count_kv": 1}),  # one key head: its fused projection keeps its order
     "phi3": Family("Phi3ForCausalLM", "phi3", {"sliding_window": 32, "partial_rotary_factor": 0.5},
         {"rope.dimension_count": 4, "attention.sliding_window": "sliding_window"}),
-    "bloom": Family("BloomForCausalLM", "bloom", {"n_head": 6, "n_layer": 2,
-        **dict.fromkeys(SHAPE.keys() & {"num_attention_heads", "num_hidden_layers"})}, {**LAYER_NORM,
-        **NO_ROPE, "context_length": 2048, "feed_forward_length": 192,
-        "attention.layer_norm_epsilon": "layer_norm_epsilon", "attention.head_count_kv": "n_head"}, _bloom),
-    "stablelm": Family("StableLmForCausalLM", "stablelm", {"partial_rotary_factor": 0.5,
-        "layer_norm_eps": 1e-2}, {**LAYER_NORM, "attention.layer_norm_epsilon": "layer_norm_eps",
-        "rope.dimension_count": 4}),
-    "gpt2": Family("GPT2LMHeadModel", "gpt2", _GPT2_SHAPE, {**LAYER_NORM, **NO_ROPE,
-        "attention.head_count_kv": None, "feed_forward_length": "n_inner",
-        "attention.layer_norm_epsilon": "layer_norm_epsilon", "vocab_size": None}, _gpt2),
-    "starcoder2": Family("Starcoder2ForCausalLM", "starcoder2", {"sliding_window": None}, {**LAYER_NORM,
-        "attention.layer_norm_epsilon": "norm_epsilon"}),
-    "nemotron": Family("NemotronForCausalLM", "nemotron", {"norm_eps": 1e-2}, {**LAYER_NORM,
-        "attention.layer_norm_epsilon": "norm_eps", "rope.dimension_count": 4}, _norms_plus_one),
-    "gemma2": Family("Gemma2ForCausalLM", "gemma2", {**_GEMMA, **_SOFTCAPS}, {**_GEMMA_FACTS,
-        **{name: name for name in _SOFTCAPS}}, _norms_plus_one),
+    "bloom": Family("BloomForCausalLM", "bloom", {"n_head": 6, "n_layer": 2, "num_attention_heads": None,
+        "num_hidden_layers": None}, {**layer_norm("layer_norm_epsilon"), **NO_ROPE, "context_length": 2048,
+        "feed_forward_length": 192, "attention.head_count_kv": "n_head"}, _bloom),
+    "stablelm": Family("StableLmForCausalLM", "stablelm", {"partial_rotary_factor": 0.5, "layer_norm_eps": 1e-2},
+        {**layer_norm("layer_norm_eps"), "rope.dimension_count": 4}),
+    "gpt2": Family("GPT2LMHeadModel", "gpt2", _GPT2_SHAPE, {**layer_norm("layer_norm_epsilon"), **NO_ROPE,
+        "attention.head_count_kv": None, "feed_forward_length": "n_inner", "vocab_size": None}, _gpt2),
+    "starcoder2": Family("Starcoder2ForCausalLM", "starcoder2", {"sliding_window": None},
+        layer_norm("norm_epsilon")),
+    "nemotron": Family("NemotronForCausalLM", "nemotron", {"norm_eps": 1e-2},
+        {**layer_norm("norm_eps"), "rope.dimension_count": 4}, _norms_plus_one),
+    "gemma2": Family("Gemma2ForCausalLM", "gemma2", {**_GEMMA, **_SOFTCAPS},
+        {**_GEMMA_FACTS, **{name: name for name in _SOFTCAPS}}, _norms_plus_one),
     "gemma3": Family("Gemma3ForCausalLM", "gemma3", _GEMMA, _GEMMA_FACTS, _norms_plus_one),
-    "minimax_m2": Family("MiniMaxM2ForCausalLM", "minimax-m2", {"num_local_experts": 4,
-        "num_experts_per_tok": 2, "head_dim": 16, "rotary_dim": 8}, {**HEAD_DIM,
-        "rope.dimension_count": "rotary_dim", "expert_count": "num_local_experts",
-        "expert_used_count": "num_experts_per_tok", "expert_feed_forward_length": "intermediate_size",
-        "expert_gating_func": 2}, _split_experts),
+    "minimax_m2": Family("MiniMaxM2ForCausalLM", "minimax-m2", {"num_local_experts": 4, "num_experts_per_tok": 2,
+        "head_dim": 16, "rotary_dim": 8}, {**HEAD_DIM, "rope.dimension_count": "rotary_dim",
+        "expert_count": "num_local_experts", "expert_used_count": "num_experts_per_tok",
+        "expert_feed_forward_length": "intermediate_size", "expert_gating_func": 2}, _split_experts),
 }
 # fmt: on
 

@@ -37,6 +37,7 @@ _WORDS = (
 )
 WORDS = tuple(_WORDS.split())
 NAMES = ("Mary", "John", "Tom", "James", "Dan", "Sid", "Martin", "Amy")  # of induction.patching.bundled
+SMALL = {"n_positions": 256, "n_embd": 32, "n_layer": 2, "n_head": 4}  # a GPT-2
 PREVIOUS_TOKEN_HEAD = (0, 2)
 INDUCTION_HEAD = (1, 1)
 # TransformerLens reads the tokenizer again; gone at exit
@@ -92,7 +93,7 @@ def save(model: torch.nn.Module, folder: Path, tokens: PreTrainedTokenizerFast |
 
 def save_gpt2(folder: Path, *, layers: int = 3, width: int = 32, positions: int = 256) -> str:
     """A folder with a random GPT-2 of four heads."""
-    shape = {"n_positions": positions, "n_embd": width, "n_layer": layers, "n_head": 4}
+    shape = SMALL | {"n_positions": positions, "n_embd": width, "n_layer": layers}
     return save(causal_lm("GPT2LMHeadModel", **shape), folder)
 
 
@@ -107,7 +108,7 @@ def _bridge(name: str, kind: str, seed: int, **shape: int) -> TransformerBridge:
 
 def gpt2(n_layers: int = 3, n_heads: int = 4, d_model: int = 32, seed: int = 0) -> TransformerBridge:
     """Random GPT-2: learned positions, layer norm, biases everywhere, tied unembedding."""
-    shape = {"n_positions": 256, "n_embd": d_model, "n_layer": n_layers, "n_head": n_heads}
+    shape = SMALL | {"n_embd": d_model, "n_layer": n_layers, "n_head": n_heads}
     return _bridge("gpt2", "GPT2LMHeadModel", seed, **shape)
 
 

@@ -127,8 +127,7 @@ def test_a_model_whose_tokenizer_has_no_bos_works_throughout(tmp_path):
     from induction.patching import heads as patching
 
     tokenizer = models.tokenizer(bos=False)
-    shape = {"n_positions": 128, "n_embd": 32, "n_layer": 2, "n_head": 4, "bos_token_id": None}
-    bare = models.causal_lm("GPT2LMHeadModel", len(tokenizer), **shape)
+    bare = models.causal_lm("GPT2LMHeadModel", len(tokenizer), bos_token_id=None, **models.SMALL)
     model = load_model(models.save(bare, tmp_path, tokenizer))
     assert bos_id(model) is None
     batch = repeated_batch(model, n_prompts=2, length=8, vocab="letters", seed=0)

@@ -34,8 +34,7 @@ def offline(monkeypatch, tmp_path):
 def folder(tmp_path):
     """A random GPT-2 as saved with save_pretrained."""
     path = tmp_path / "my-gpt2"
-    shape = {"n_positions": 256, "n_embd": 32, "n_layer": 2, "n_head": 4}
-    model = models.causal_lm("GPT2LMHeadModel", bos_token_id=0, eos_token_id=0, **shape)
+    model = models.causal_lm("GPT2LMHeadModel", bos_token_id=0, eos_token_id=0, **models.SMALL)
     models.randomise(model, 0)
     models.save(model, path)
     return path
@@ -246,8 +245,7 @@ def test_what_has_no_causal_attention_throughout_is_refused(config, message, fol
 
 def _gpt2(tokenizer, *, spare=0):
     """A random GPT-2 with room for ``spare`` tokens that its tokenizer does not have."""
-    shape = {"n_positions": 128, "n_embd": 32, "n_layer": 2, "n_head": 4}
-    return models.causal_lm("GPT2LMHeadModel", len(tokenizer) + spare, **shape)
+    return models.causal_lm("GPT2LMHeadModel", len(tokenizer) + spare, **models.SMALL)
 
 
 def _handed_in(model, tokenizer):
@@ -339,13 +337,8 @@ def test_a_lack_of_memory_is_said_wherever_it_strikes(runs_out, place, folder, m
 
 
 def test_other_errors_are_no_lack_of_memory():
-    for error in (
-        RuntimeError("size mismatch"),
-        OSError(errno.ENOSPC, "full"),
-        ValueError("x"),
-        KeyError("y"),
-    ):
-        assert not is_out_of_memory(error)
+    others = RuntimeError("size mismatch"), OSError(errno.ENOSPC, "full"), ValueError("x"), KeyError("y")
+    assert not any(map(is_out_of_memory, others))
 
 
 def test_the_catalogue_is_complete():
