@@ -140,15 +140,20 @@ def neox(n_layers: int = 3, seed: int = 0) -> TransformerBridge:
     return _bridge("EleutherAI/pythia-70m", GPTNeoXForCausalLM(config), seed)
 
 
-def native(n_layers: int = 2, seed: int = 0, **overrides) -> TransformerBridge:
-    """Random attention-only rotary model of TransformerLens's own, the shape of ``mini-2l``."""
+def native(n_layers: int = 2, seed: int = 0, words=None, **overrides) -> TransformerBridge:
+    """Random attention-only rotary model of TransformerLens's own, the shape of ``mini-2l``.
+
+    Args:
+        words: its tokenizer, where it is not :func:`tokenizer`.
+    """
+    words = words or tokenizer()
     settings = {
         "d_model": 32,
         "d_head": 8,
         "n_heads": 4,
         "n_layers": n_layers,
         "n_ctx": 256,
-        "d_vocab": len(tokenizer()),
+        "d_vocab": len(words),
         "attn_only": True,
         "positional_embedding_type": "rotary",
         "rotary_dim": 8,
@@ -157,7 +162,7 @@ def native(n_layers: int = 2, seed: int = 0, **overrides) -> TransformerBridge:
         "seed": seed,
     }
     model = TransformerBridge.boot_native(
-        TransformerBridgeConfig(**{**settings, **overrides}), tokenizer=tokenizer()
+        TransformerBridgeConfig(**{**settings, **overrides}), tokenizer=words
     )
     _randomise(model.original_model, seed)
     model.eval().requires_grad_(False)
