@@ -341,9 +341,8 @@ def test_the_twin_of_a_generator_has_its_arguments_and_returns_its_result():
     count = finished(iter_count)
     assert count(3, step=2) == Fraction(3, 2)
     assert count.__name__ == "count"
-    parameters, given = (inspect.signature(function) for function in (count, iter_count))
-    assert parameters.parameters == given.parameters
-    assert parameters.return_annotation == "Fraction"
+    expected = inspect.signature(iter_count).replace(return_annotation="Fraction")
+    assert inspect.signature(count) == expected
     said = [part in count.__doc__ for part in ("n: how far.", "InputError: never.", "Yields")]
     assert said == [True, True, False]
     with pytest.raises(TypeError):
@@ -369,10 +368,8 @@ def test_a_declared_metric_is_what_is_measured(monkeypatch):
     )
     monkeypatch.setitem(METRICS, "sum", declared)
     values = measure(torch.tensor([[1.0, 2.0, 4.0]]), PromptPair((0, 1), (0, 2), 2, 1))[0]
-    assert values[-1] == pytest.approx(6)
-    assert values[:3] == pytest.approx(
-        [2, np.exp(4) / np.exp([1, 2, 4]).sum(), 4 - np.log(np.exp([1, 2, 4]).sum())]
-    )
+    everything = np.exp([1, 2, 4]).sum()
+    assert values == pytest.approx([2, np.exp(4) / everything, 4 - np.log(everything), 6])
 
 
 @pytest.mark.parametrize(
