@@ -42,27 +42,20 @@ def app_url() -> Iterator[str]:
         yield url
 
 
-def _random_gpt2(folder: Path, *, layers: int, width: int, positions: int) -> str:
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    shape = {"n_positions": positions, "n_embd": width, "n_layer": layers, "n_head": 4}
-    GPT2LMHeadModel(GPT2Config(vocab_size=len(models.tokenizer()), **shape)).save_pretrained(folder)
-    models.tokenizer().save_pretrained(folder)
-    return str(folder)
-
-
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> str:
     """A folder with a random three-layer GPT-2, for live runs at home."""
-    return _random_gpt2(tmp_path_factory.mktemp("models") / "tiny-gpt2", layers=3, width=32, positions=256)
+    return models.save_gpt2(
+        tmp_path_factory.mktemp("models") / "tiny-gpt2", layers=3, width=32, positions=256
+    )
 
 
 @pytest.fixture(scope="session")
 def slow_model(tmp_path_factory) -> str:
     """A folder with a random GPT-2 on which a large scan takes many seconds, for cancelling."""
-    return _random_gpt2(tmp_path_factory.mktemp("models") / "slow-gpt2", layers=6, width=512, positions=1024)
+    return models.save_gpt2(
+        tmp_path_factory.mktemp("models") / "slow-gpt2", layers=6, width=512, positions=1024
+    )
 
 
 @pytest.fixture(scope="session")

@@ -133,17 +133,18 @@ def neox(n_layers: int = 3, seed: int = 0) -> TransformerBridge:
     return _bridge("EleutherAI/pythia-70m", "GPTNeoXForCausalLM", seed, **_shape(32, 64, n_layers, 4))
 
 
-def _booted(**settings: Any) -> TransformerBridge:
-    """An attention-only model of TransformerLens's own."""
-    given = {"n_ctx": 256, "d_vocab": len(tokenizer()), "attn_only": True, "act_fn": "gelu"} | settings
-    return TransformerBridge.boot_native(TransformerBridgeConfig(**given), tokenizer=tokenizer())
+def _booted(words: Any = None, **settings: Any) -> TransformerBridge:
+    """An attention-only model of TransformerLens's own; ``words``: its tokenizer, by default :func:`tokenizer`."""
+    words = words or tokenizer()
+    given = {"n_ctx": 256, "d_vocab": len(words), "attn_only": True, "act_fn": "gelu"} | settings
+    return TransformerBridge.boot_native(TransformerBridgeConfig(**given), tokenizer=words)
 
 
-def native(n_layers: int = 2, seed: int = 0, **overrides) -> TransformerBridge:
+def native(n_layers: int = 2, seed: int = 0, words: Any = None, **overrides) -> TransformerBridge:
     """Random attention-only rotary model of TransformerLens's own, the shape of ``mini-2l``."""
     settings = {"d_model": 32, "d_head": 8, "n_heads": 4, "rotary_dim": 8, "normalization_type": "LN"}
     settings |= {"positional_embedding_type": "rotary", "seed": seed, "n_layers": n_layers}
-    model = _booted(**settings | overrides)
+    model = _booted(words, **settings | overrides)
     randomise(model.original_model, seed)
     model.eval().requires_grad_(False)
     return model

@@ -19,12 +19,15 @@ from induction.patching.results import Attribution
 KINDS = ("zero", "mean", "resample")
 
 
-def losses_with_hooks(model, tokens, period, hooks):
-    """Loss on both copies straight from TransformerLens."""
+def measured_with_hooks(model, pair, tokens, period, hooks):
+    """Logit difference of a pair, and loss on both copies of a prompt, straight from TransformerLens."""
     with torch.no_grad():
-        logits = model.run_with_hooks(tokens[None], fwd_hooks=hooks)[0]
+        answers, logits = (
+            model.run_with_hooks(ids[None], fwd_hooks=hooks)[0] for ids in (torch.tensor(pair.clean), tokens)
+        )
     nll = -logits.log_softmax(-1)[:-1].gather(-1, tokens[1:, None])[:, 0]
-    return [float(nll[1:period].mean()), float(nll[period + 1 : 2 * period].mean())]  # BOS in front
+    copies = [nll[1:period].mean(), nll[period + 1 : 2 * period].mean()]  # BOS in front
+    return [float(number) for number in (answers[-1, pair.answer] - answers[-1, pair.distractor], *copies)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -46,10 +49,7 @@ def test_a_set_equals_hooks_on_all_its_heads(model, kind):
     hooks = [(f"blocks.{layer}.attn.hook_z", replace) for layer in (0, 1)]
     measures = found.sets[0].measures
     for value, edits in (("edited", hooks), ("baseline", [])):
-        with torch.no_grad():
-            logits = model.run_with_hooks(torch.tensor([pair.clean]), fwd_hooks=edits)[0, -1]
-        expected = [float(logits[pair.answer] - logits[pair.distractor])]
-        expected += losses_with_hooks(model, tokens, 12, edits)
+        expected = measured_with_hooks(model, pair, tokens, 12, edits)
         got = [getattr(measures[name], value) for name in ("logit_difference", *LOSSES)]
         assert got == pytest.approx(expected, abs=1e-4)
     for measure in measures.values():
@@ -181,11 +181,8 @@ def test_attribution_patching_is_the_derivative_of_patching(model, component):
     finally:
         weight.data.copy_(kept)
     assert (estimate.method, exact.method) == ("estimate", "exact")
-    moved, expected = (
-        np.array(found.effects["logit_difference"].patched[0])
-        - found.effects["logit_difference"].corrupted[0]
-        for found in (estimate, exact)
-    )
+    effects = [found.effect("logit_difference") for found in (estimate, exact)]
+    moved, expected = (np.array(effect.patched[0]) - effect.corrupted[0] for effect in effects)
     scale = np.abs(expected).max()
     assert scale > 2e-5
     np.testing.assert_allclose(moved, expected, atol=0.1 * scale + 5e-6)
@@ -211,10 +208,9 @@ def test_the_induction_heads_of_mini_together_restore_the_answer(mini, mini_scan
     """
     prompts = pairs(mini, 20, form="target", filler_length=15)
     measures = patch_set(mini, prompts, induction_heads(mini_scan), n_random=1).sets[0].measures
-    assert measures["logit_difference"].effect >= 0.95
-    assert measures["probability"].effect >= 0.9
-    assert abs(measures["logit_difference"].random[0]) <= 0.05
-    assert abs(measures["probability"].random[0]) <= 0.02
+    for metric, least, control in (("logit_difference", 0.95, 0.05), ("probability", 0.9, 0.02)):
+        assert measures[metric].effect >= least
+        assert abs(measures[metric].random[0]) <= control
     three = patch_set(mini, prompts, induction_heads(mini_scan)[:3], n_random=50).sets[0].measures
     assert three["logit_difference"].effect >= 0.6
     assert np.mean(three["logit_difference"].random) <= 0.3
@@ -227,20 +223,16 @@ def test_without_its_previous_token_head_mini_has_no_induction(mini, mini_scan):
         head for layer, head, score in mini_scan.ranked("previous_token") if layer == 0 and score > 0.5
     ]
     before = mini_scan.scores["induction"].mean
-    after = induction_without(mini, [head])
+    mean = reference_set(mini, 128).values("mean", 0, 128)[0]
+
+    def off(z, hook):
+        z[:, :, head] = mean[:, : z.shape[1], head]
+        return z
+
+    with mini.hooks(fwd_hooks=[("blocks.0.attn.hook_z", off)]):
+        after = scan(mini, n_prompts=10, scores=("induction",), loss=False).scores["induction"].mean
     for layer, receiver in induction_heads(mini_scan):
         assert after[layer][receiver] < 0.06 * before[layer][receiver]
     losses = ablate_set(mini, [(0, head)], kind="mean").sets[0].measures
     assert losses["second_copy_loss"].effect > 5  # measured 15.2 nats
     assert abs(losses["first_copy_loss"].effect) < 2  # measured 0.7
-
-
-def induction_without(model, heads):
-    mean = reference_set(model, 128).values("mean", 0, 128)[0]
-
-    def off(z, hook):
-        z[:, :, heads] = mean[:, : z.shape[1], heads]
-        return z
-
-    with model.hooks(fwd_hooks=[("blocks.0.attn.hook_z", off)]):
-        return scan(model, n_prompts=10, scores=("induction",), loss=False).scores["induction"].mean

@@ -30,9 +30,8 @@ def dense(model, sender, receiver, distance):
         distance: of query and key, by which the model's own rotation turns W_QK.
     """
     centre = torch.eye(model.cfg.d_model) - 1 / model.cfg.d_model
-    rows = torch.eye(model.cfg.d_head)[None, :, None].expand(
-        -1, -1, distance + 1, -1
-    )  # [1, row, pos, d_head]
+    eye = torch.eye(model.cfg.d_head)[None, :, None]
+    rows = eye.expand(-1, -1, distance + 1, -1)  # [1, row, pos, d_head]
     turn = model.original_model.rotary.apply_rope(rows, rows)[0][0, :, distance]
 
     def maps(layer, head):
@@ -92,9 +91,7 @@ def test_the_planted_link_composes_through_keys_alone(planted):
 
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 @pytest.mark.parametrize("through", INPUTS)
-@pytest.mark.parametrize(
-    "build", [models.gpt2, models.neox]
-)  # TransformerLens has no such path of native models
+@pytest.mark.parametrize("build", [models.gpt2, models.neox])
 def test_paths_are_those_of_transformer_lens(build, through, direction):
     model = build()
     pair = models.a_pair(model, at=3, copied=3)
@@ -116,6 +113,37 @@ def test_paths_are_those_of_transformer_lens(build, through, direction):
             )[receiver]
             patched = start + effect[layer][head] * (end - start)
             assert float(patched) == pytest.approx(float(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize("through", INPUTS)
+def test_a_path_of_a_native_model_is_the_change_of_one_input_in_a_whole_run(through):
+    """By hooks, since TransformerLens has no such path there: of the answer and of the attention to the target."""
+    model, (layer, head) = models.native(), (1, 2)
+    pair, block = models.a_pair(model, at=3, copied=3), model.blocks[layer]
+    (_, clean), (logits, corrupted) = (
+        model.run_with_cache(torch.tensor([p])) for p in (pair.clean, pair.corrupted)
+    )
+    found = path_patch(model, (layer, head), [pair], through=[through])
+    z = "blocks.0.attn.hook_z"
+    change = (clean[z] - corrupted[z])[:, :, 1] @ model.blocks[0].attn.W_O[1]
+    stream = block.ln1(corrupted[f"blocks.{layer}.hook_in"] + change)
+    read = getattr(block.attn, through)(stream).unflatten(-1, (-1, model.cfg.d_head))
+    looks = []
+
+    def replace(activation, hook):
+        activation[:, :, head] = read[:, :, head]
+        return activation
+
+    hooks = [
+        (f"blocks.{layer}.attn.hook_{through}", replace),
+        (f"blocks.{layer}.attn.hook_pattern", lambda pattern, hook: looks.append(pattern[0, head, -1, 4])),
+    ]
+    moved = (model.run_with_hooks(torch.tensor([pair.corrupted]), fwd_hooks=hooks) - logits)[0, -1]
+    effects, gap = found.effects[through], found.clean["answer"] - found.corrupted["answer"]
+    answer = float(moved[pair.answer] - moved[pair.distractor])
+    assert effects["answer"].mean[0][1] * gap == pytest.approx(answer, abs=1e-4)
+    attention = float(looks[0] - corrupted["pattern", layer][0, head, -1, 4])
+    assert effects["attention"].mean[0][1] == pytest.approx(attention, abs=1e-5)
 
 
 @pytest.mark.parametrize("build", [models.gpt2, models.neox, models.native])

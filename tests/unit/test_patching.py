@@ -123,22 +123,6 @@ def test_a_model_of_another_shape_falls_back():
     np.testing.assert_allclose(found.effect("logit_difference").patched[0], expected, atol=1e-4)
 
 
-def test_a_set_equals_hooks_on_all_its_heads(model):
-    pair, heads = models.a_pair(model), [(0, 1), (1, 0), (1, 3)]
-    found = patch_set(model, [pair], heads).sets[0].measures["logit_difference"]
-    assert found.edited == pytest.approx(models.plain_and_patched(model, pair, heads)[2], abs=1e-4)
-
-
-def test_probability_and_log_probability_are_those_of_the_answer(model):
-    pair = models.a_pair(model)
-    effects = patch_heads(model, [pair]).effects
-    with torch.no_grad():
-        expected = model(torch.tensor([pair.clean]))[0, -1].log_softmax(-1)[pair.answer]
-    assert effects["log_probability"].clean[0] == pytest.approx(float(expected), abs=1e-4)
-    logs = np.array(effects["log_probability"].patched)
-    np.testing.assert_allclose(effects["probability"].patched, np.exp(logs), atol=1e-5)
-
-
 # Identities
 
 
@@ -149,6 +133,7 @@ def test_clean_into_clean_changes_nothing(model):
         effect = logit_difference(model, same, component=component)
         np.testing.assert_allclose(np.array(effect.patched) - effect.clean[0], 0, atol=1e-5)
         assert effect.not_better == [0]
+        assert effect.low is None  # one pair has no interval
         assert all(cell is None for row in effect.mean for cell in row)
 
 
@@ -229,21 +214,7 @@ def test_the_top_k_curve_rises_where_the_head_joins(planted):
     assert curve == pytest.approx([0, 1, 1], abs=1e-3)
 
 
-# Several pairs, groups, steps
-
-
-def test_every_pair_counts_in_the_ratio_of_means(model):
-    """On every architecture, with a pair among them that has no gap at all."""
-    several = [models.a_pair(model, seed=seed) for seed in range(4)]
-    several.append(PromptPair(several[0].clean, several[0].clean, several[0].answer, several[0].distractor))
-    alone = [logit_difference(model, pair) for pair in several]
-    together = patch_heads(model, several).effect("logit_difference")
-    assert together.not_better == [number for number, effect in enumerate(alone) if effect.not_better]
-    assert 4 in together.not_better
-    patched = np.mean([effect.patched[0] for effect in alone], axis=0)
-    clean, corrupted = np.mean([effect.plain for effect in alone], axis=0)
-    np.testing.assert_allclose(together.mean, (patched - corrupted) / (clean - corrupted), atol=1e-4)
-    assert all(effect.low is None for effect in alone)
+# Steps and groups
 
 
 def test_the_generator_fills_the_map_and_can_be_closed(model):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from induction.base import InputError, finish
 from induction.model import native
@@ -163,28 +164,21 @@ def test_a_corpus_too_small_is_refused(tmp_path):
         training.read_corpus(tmp_path, TINY)
 
 
-def _truncate(folder):
-    file = folder / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:500])
-
-
 def _drop_a_tensor(folder):
-    from safetensors.torch import load_file, save_file
-
     state = load_file(folder / "model.safetensors")
     state.pop("layers.0.attn.q.weight")
     save_file(state, folder / "model.safetensors")
 
 
-def _foreign(folder):
-    (folder / "config.json").write_text("{}")
-
-
-def _no_weights(folder):
-    (folder / "model.safetensors").unlink()
-
-
-@pytest.mark.parametrize("damage", [_truncate, _drop_a_tensor, _foreign, _no_weights])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda m: (m / "model.safetensors").write_bytes((m / "model.safetensors").read_bytes()[:500]),
+        _drop_a_tensor,
+        lambda m: (m / "config.json").write_text("{}"),
+        lambda m: (m / "model.safetensors").unlink(),
+    ],
+)
 def test_damaged_folders_are_refused_in_one_sentence(corpus, tmp_path, damage):
     _train(corpus, tmp_path / "m")
     damage(tmp_path / "m")

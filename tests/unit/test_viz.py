@@ -91,19 +91,18 @@ def flat(rows):
 @pytest.mark.parametrize("name", CHARTS)
 def test_every_chart_keeps_the_frame(name):
     figure = CHARTS[name]()
-    layout = figure.layout
+    layout, axes = figure.layout, (figure.layout.xaxis, figure.layout.yaxis)
     (protocol,) = [one for one in layout.annotations if one.name == "protocol"]
+    words = unescape(protocol.text.replace("<br>", " "))
     assert layout.meta["title"]
     assert len(layout.meta["protocol"]) > 20
-    words = unescape(protocol.text.replace("<br>", " "))
     assert re.sub(r"\s", "", words) == re.sub(r"\s", "", layout.meta["protocol"])
     assert layout.autosize
     assert 0 < layout.meta["protocol_height"] < layout.margin.b < layout.height
-    for axis in (layout.xaxis, layout.yaxis):
-        assert axis.title.text
-        assert axis.fixedrange or layout.dragmode in ("zoom", "select")
-    names = [layout.xaxis.title.text, layout.yaxis.title.text]
-    assert name == "attention" or any(re.search(r"\(|number|index|tokens|k,", one) for one in names)
+    assert all(axis.title.text for axis in axes)
+    assert all(axis.fixedrange or layout.dragmode in ("zoom", "select") for axis in axes)
+    units = [axis for axis in axes if re.search(r"\(|number|index|tokens|k,", axis.title.text)]
+    assert units or name == "attention"
     assert (layout.hovermode == "x unified") == (name in CURVES)
     assert (layout.dragmode == "select") == ("scatter" in name)
     for trace in figure.data:
@@ -170,9 +169,7 @@ def test_a_grid_holds_every_head_with_its_interval():
             ends = [score.mean[layer][head], score.low[layer][head], score.high[layer][head]]
             assert cell[:-1] == [f"{layer}.{head}", *ends]
             assert cell[-1] == frame.interval(*ends[1:])
-    assert {f"%{{customdata[{at}]" for at in (0, 1, 4)} <= set(
-        re.findall(r"%{customdata\[\d\]", trace.hovertemplate)
-    )
+    assert set(re.findall(r"%{customdata\[(\d)\]", trace.hovertemplate)) >= {"0", "1", "4"}
     outlines = [(box.x0, box.y0) for box in CHARTS["grid"]().layout.shapes]
     assert outlines == [(2.5, 0.5), (1.5, -0.5), (6.5, 0.5)]
 
@@ -234,17 +231,15 @@ def test_the_curve_has_intervals_and_the_random_sets():
     random, own = patching.curve(TOP_K).data
     measures = [one.measures["logit_difference"] for one in TOP_K.sets]
     assert list(own.y) == [measure.effect for measure in measures]
-    upper = [high + bar for high, bar in zip(own.y, own.error_y.array, strict=True)]
-    assert upper == pytest.approx(
-        [measure.effect if measure.high is None else measure.high for measure in measures]
-    )
-    lower = [low - bar for low, bar in zip(own.y, own.error_y.arrayminus, strict=True)]
-    assert lower == pytest.approx(
-        [measure.effect if measure.low is None else measure.low for measure in measures]
-    )
+    bars = {"high": np.add(own.y, own.error_y.array), "low": np.subtract(own.y, own.error_y.arrayminus)}
+    for end, drawn in bars.items():
+        bounds = [getattr(measure, end) for measure in measures]
+        assert drawn.tolist() == pytest.approx(
+            [y if bound is None else bound for y, bound in zip(own.y, bounds, strict=True)]
+        )
     assert [cell[0] for cell in own.customdata] == [head_name(tuple(one.heads[-1])) for one in TOP_K.sets]
-    drawn = [measure.random for measure in measures if measure.random]
-    assert list(random.y) == pytest.approx([np.mean(values) for values in drawn])
+    means = [np.mean(measure.random) for measure in measures if measure.random]
+    assert list(random.y) == pytest.approx(means)
 
 
 def test_a_set_stands_among_all_its_random_sets():
@@ -264,7 +259,8 @@ def test_a_set_stands_among_all_its_random_sets():
 
 def test_path_bars_are_effects_with_their_intervals():
     (trace,) = paths.path_bars(RECEIVER.paths, "mini-2l", selected=f"0.2>{RECEIVER.name}").data
-    effect = RECEIVER.paths.effects["k"]["attention"]
+    effects = RECEIVER.paths.effects["k"]
+    effect = effects["attention"]
     low, high = effect.interval(0, 2)
     at = trace.y.index("0.2")
     assert trace.x[at] == effect.mean[0][2]
@@ -273,11 +269,9 @@ def test_path_bars_are_effects_with_their_intervals():
     assert trace.customdata[at] == ["0.2", effect.mean[0][2], low, high]
     assert f"{high:+.3f}" in trace.hovertext[at]
     assert trace.marker.color[at] == LIGHT.selected
-    none = changed(effect, mean=[[None] * 8])
+    none = dict.fromkeys(effects, changed(effect, mean=[[None] * 8]))
     with pytest.raises(InputError, match="undefined"):
-        paths.path_bars(
-            changed(RECEIVER.paths, effects={"k": {"attention": none, "answer": none}}), "mini-2l"
-        )
+        paths.path_bars(changed(RECEIVER.paths, effects={"k": none}), "mini-2l")
 
 
 def test_composition_of_gpt2_puts_4_11_first_before_random_heads():
@@ -302,7 +296,7 @@ def test_attention_has_an_outline_on_every_target_and_no_future():
     assert cells == {(2, 1), (3, 2)}
     assert len(set(weights.x)) == 5  # tokens repeat, places do not
     hidden = head_figure(attention(), 0, 0, hide_first=True)
-    assert hidden.data[0].z[2][:2] == [0, 0.5] or hidden.data[0].z[2][:2] == (0, 0.5)
+    assert list(hidden.data[0].z[2][:2]) == [0, 0.5]
     assert "renormalised" in hidden.layout.meta["protocol"]
 
 
@@ -345,20 +339,14 @@ def test_the_order_in_which_heads_formed_is_told_and_shown():
     assert dots == {"0.1": (10_000, 0.5), "1.0": (100_000, 0.8)}
     assert "Induction: 1.0 first reached 0.4, at 100 k tokens." in figure.layout.meta["protocol"]
     assert sum(trace.mode == "lines" for trace in figure.data) == 2 * training.STRONG
-    own = [
-        trace
-        for trace in training.scores(history(), selected="0.0").data
-        if trace.line.color == LIGHT.selected
-    ]
-    assert [line.line.dash for line in own] == ["dash", "solid"]
+    lines = [trace.line for trace in training.scores(history(), selected="0.0").data]
+    assert [line.dash for line in lines if line.color == LIGHT.selected] == ["dash", "solid"]
     never = training.scores(history(induction=(0,) * 5))
     assert "Induction: no head reached 0.4." in never.layout.meta["protocol"]
     run = HISTORIES.get("mini-2l")
-    (_, back), ((layer, _), on) = (
-        training.first_to_form(run, name) for name in ("previous_token", "induction")
-    )
+    (_, back), (head, on) = (training.first_to_form(run, name) for name in ("previous_token", "induction"))
     assert back < on
-    assert layer == 1
+    assert head[0] == 1
 
 
 @pytest.mark.parametrize(
