@@ -31,7 +31,6 @@ def losses(
     Raises:
         InputError: fewer than two checkpoints after the first step.
     """
-    axis = _tokens_axis([history] if compare is None else [history, compare])
     told = {"template": "%{y:.2f} nats"}
     traces = []
     for name, loss, colour in (
@@ -44,15 +43,14 @@ def losses(
     if compare is not None:
         name, read = f"second copy, {frame.short(compare.model, 20)}", attrgetter("second_copy_loss")
         traces.append(_line(compare, read, name, palette.ink, dash="dash", pick=False, **told))
-    return frame.chart(
+    return _chart(
+        [history] if compare is None else [history, compare],
         traces,
+        at,
         palette,
         title="Loss over training",
         spoken=f"Loss of {history.model} while it was trained",
-        protocol=f"{_origin(history)} {_change_in_words(history)}",
-        x=axis,
         y=frame.axis("loss (nats per token)", rangemode="tozero"),
-        shapes=_marks(history, at, palette),
         hover="x unified",
     )
 
@@ -69,7 +67,6 @@ def scores(
     Raises:
         InputError: fewer than two checkpoints after the first step.
     """
-    axis = _tokens_axis([history])
     lines, dots, told, own = [], [], [], []
     for name, colour, dash in (
         ("previous_token", palette.second, "dash"),
@@ -92,16 +89,16 @@ def scores(
             told[-1] = (
                 f"{title.capitalize()}: {head_name(formed[0])} first reached {STRIPE:g}, at {tokens} tokens."
             )
-    return frame.chart(
+    return _chart(
+        [history],
         [*lines, *own, *dots],
+        at,
         palette,
+        *told,
+        f"One line per head, thick for the highest {STRONG}; others that never reach {DRAWN:g} have none.",
         title="Head scores over training",
         spoken=f"When heads of {history.model} formed",
-        protocol=f"{_origin(history)} {' '.join(told)} One line per head, thick for the highest {STRONG}; others that "
-        f"never reach {DRAWN:g} have none. {_change_in_words(history)}",
-        x=axis,
         y=frame.axis("score (mean attention, 0 to 1)", range=[-0.03, 1.05]),
-        shapes=_marks(history, at, palette),
         hover="x unified" if len(lines) + len(own) <= UNIFIED else "closest",
     )
 
@@ -138,8 +135,31 @@ def tokens_in_words(tokens: int) -> str:
     return str(tokens)
 
 
-def _origin(history: History) -> str:
-    return f"{history.model}, {history.origin}. {history.protocol.rstrip('.')}; seed {history.seed}."
+def _chart(
+    runs: Sequence[History],
+    traces: Sequence[go.Scatter],
+    at: int | None,
+    palette: Palette,
+    *told: str,
+    **shown: Any,
+) -> go.Figure:
+    """Of the first run, the others beside it: a band where the second-copy loss falls fastest, and a line at the
+    checkpoint on show. The untrained model has no place on a log axis: its line stands at the left edge.
+    """
+    history, marks = runs[0], []
+    change, said = phase_change(history), "No induction head formed: no change to mark."
+    if change is not None:
+        ends = [history.checkpoints[index].tokens for index in (change - 1, change)]
+        marks.append(frame.band(*ends, palette.selected, opacity=0.22, name="the change"))
+        before, after = map(tokens_in_words, ends)
+        said = f"The change, where the second-copy loss falls fastest: {before} to {after} tokens."
+    if at is not None:
+        tokens = history.checkpoints[at].tokens
+        line = frame.level("checkpoint on show", palette.selected, x=tokens)
+        marks.append(line if tokens > 0 else {**line, "xref": "x domain"})
+    origin = f"{history.model}, {history.origin}. {history.protocol.rstrip('.')}; seed {history.seed}."
+    words = {"protocol": " ".join([origin, *told, said])}
+    return frame.chart(traces, palette, x=_tokens_axis(runs), shapes=marks, **words, **shown)
 
 
 def _trained(history: History) -> list[tuple[int, Checkpoint]]:
@@ -166,22 +186,22 @@ def _line(
     colour: str,
     *,
     template: str = "%{y:.2f}",
-    width: float = 2,
     opacity: float = 1,
-    dash: str = "solid",
     pick: bool = True,
     group: str = "",
     first: bool = True,
+    **look: Any,
 ) -> go.Scatter:
-    """One number at every checkpoint; ``group`` is the entry of the legend, which its ``first`` line makes."""
+    """One number at every checkpoint; ``group`` is the entry of the legend, which its ``first`` line makes, and
+    ``look`` the line's own."""
     cells = [[index, point.tokens, read(point)] for index, point in _trained(history)]
-    return go.Scatter(
-        x=[tokens for _, tokens, _ in cells],
-        y=[value for _, _, value in cells],
+    return frame.line(
+        [tokens for _, tokens, _ in cells],
+        [value for _, _, value in cells],
+        colour,
+        f"{template}<extra>{name}</extra>",
         customdata=cells,
-        hovertemplate=f"{template}<extra>{name}</extra>",
-        mode="lines",
-        line={"color": colour, "width": width, "dash": dash},
+        line={"dash": "solid", **look},
         opacity=opacity,
         name=group or name,
         legendgroup=group or name,
@@ -215,27 +235,3 @@ def _dot(history: History, score: str, head: Head, index: int, colour: str, pale
         showlegend=False,
         meta={"pick": "checkpoint"},
     )
-
-
-def _marks(history: History, at: int | None, palette: Palette) -> list[dict[str, Any]]:
-    """A band where the second-copy loss falls fastest, and a line at the checkpoint on show.
-
-    The untrained model has no place on a log axis: its line stands at the left edge.
-    """
-    marks, change = [], phase_change(history)
-    if change is not None:
-        before, after = (history.checkpoints[index].tokens for index in (change - 1, change))
-        marks.append(frame.band(before, after, palette.selected, opacity=0.22, name="the change"))
-    if at is not None:
-        tokens = history.checkpoints[at].tokens
-        line = frame.level("checkpoint on show", palette.selected, x=tokens)
-        marks.append(line if tokens > 0 else {**line, "xref": "x domain"})
-    return marks
-
-
-def _change_in_words(history: History) -> str:
-    index = phase_change(history)
-    if index is None:
-        return "No induction head formed: no change to mark."
-    before, after = (tokens_in_words(history.checkpoints[i].tokens) for i in (index - 1, index))
-    return f"The change, where the second-copy loss falls fastest: {before} to {after} tokens."
