@@ -51,8 +51,17 @@ def edges(circuit: Circuit, *, through: str = "k", measure: str = "attention") -
     """Every sender of every receiver that was measured, strongest effect first (where known, else composition).
 
     Raises:
-        InputError: the input or measure was not patched.
+        InputError: there is no receiver with earlier heads, or the input or measure was not patched.
     """
+    if circuit.n_layers == 1:
+        raise InputError(
+            f"{circuit.model} has one layer: no head is earlier than another, so there is no circuit to draw."
+        )
+    if not any(receiver.composition for receiver in circuit.receivers):
+        raise InputError(
+            f"No induction head was found in {circuit.model}, so there is no circuit to draw; choose a head of a "
+            "later layer to see what feeds it."
+        )
     found = []
     for receiver in circuit.receivers:
         if receiver.composition is None:
@@ -107,15 +116,6 @@ def diagram(
     Raises:
         InputError: there is no receiver with earlier heads, or the input was not patched.
     """
-    if circuit.n_layers == 1:
-        raise InputError(
-            f"{circuit.model} has one layer: no head is earlier than another, so there is no circuit to draw."
-        )
-    if not any(receiver.composition for receiver in circuit.receivers):
-        raise InputError(
-            f"No induction head was found in {circuit.model}, so there is no circuit to draw; choose a head of a "
-            "later layer to see what feeds it."
-        )
     found = edges(circuit, through=through, measure=measure)
     left = senders(circuit, found)
     right = sorted(_place(receiver) for receiver in circuit.receivers if receiver.composition)

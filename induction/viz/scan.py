@@ -133,7 +133,7 @@ def induction_vs_previous(
         protocol=frame.origin_line(scan, protocol),
         x=frame.axis("previous-token score (attention, 0 to 1)", range=[-0.03, 1.03]),
         y=frame.axis("induction score (attention, 0 to 1)", range=[-0.03, 1.06]),
-        notes=_names({name: points[name] for name in named}),
+        notes=_names({name: point for name, point in points.items() if name in named}),
         plot=PLOT,
         drag="select",
     )
