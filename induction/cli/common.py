@@ -23,13 +23,15 @@ Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
 # Arguments
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "model",
-        nargs="?",
-        help="a name from `models`, a Hugging Face folder or a .gguf file (default: gpt2 where it is cached, "
-        "else the bundled mini-2l)",
-    )
+ANY_MODEL = (
+    "a name from `models`, a Hugging Face folder or a .gguf file (default: gpt2 where it is cached, else the bundled "
+    "mini-2l)"
+)
+
+
+def add_model(parser: argparse.ArgumentParser, which: str = ANY_MODEL) -> None:
+    """The model, which has to be named where only some will do, and where it runs."""
+    parser.add_argument("model", nargs="?" if which == ANY_MODEL else None, help=which)
     parser.add_argument("--device", default="cpu", help="torch device (default cpu)")
 
 
@@ -80,26 +82,26 @@ def add_output(parser: argparse.ArgumentParser, out: str = "also write the JSON 
 # Work
 
 
-def load(options: argparse.Namespace) -> TransformerBridge:
+def named(options: argparse.Namespace) -> str:
     """The model that was asked for, or the default one."""
+    from induction.model import default_model, resolve
+
+    return resolve(options.model or default_model())
+
+
+def load(options: argparse.Namespace) -> TransformerBridge:
     from induction.model import load_model
 
-    return load_model(_named(options), options.device)
+    print(f"loading {named(options)} ...", file=sys.stderr)
+    return load_model(named(options), options.device)
 
 
 def run(options: argparse.Namespace, experiment: Experiment, settings: Settings) -> Any:
     """The result of an experiment on the model that was asked for."""
     from induction.results.running import perform
 
-    return with_progress(perform(experiment, _named(options), settings, options.device))
-
-
-def _named(options: argparse.Namespace) -> str:
-    from induction.model import default_model, resolve
-
-    name = resolve(options.model or default_model())
-    print(f"loading {name} ...", file=sys.stderr)
-    return name
+    print(f"loading {named(options)} ...", file=sys.stderr)
+    return with_progress(perform(experiment, named(options), settings, options.device))
 
 
 def with_progress(steps: Iterator[Progress[Found]]) -> Found:

@@ -9,28 +9,28 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from string import Template
+from typing import TYPE_CHECKING, Any
 
 import plotly
 import plotly.graph_objects as go
 
-from induction.analysis.result import Scan
-from induction.analysis.scores import SCORES
+from induction.analysis.experiments import ScanSettings
 from induction.base import InputError, Progress
-from induction.circuit.results import Circuit
-from induction.cli.common import Commands, add_model, add_prompts, load, with_progress
-from induction.patching.interventions import METRICS
-from induction.patching.results import HeadSets, Patching
-from induction.results import HISTORIES, PATCHING, SCANS, bundled, slug
-from induction.training.history import History
+from induction.cli.common import Commands, add_model, add_prompts, asked, load, named, with_progress
+from induction.data_gen.prompts import Prompt, token_ids
+from induction.experiment import experiments
+from induction.patching.experiments import HeadsSettings
+from induction.patching.interventions import COMPONENTS
+from induction.results import PATCHING, bundled, slug
 from induction.viz import circuit as draw_circuit
 from induction.viz import patching as draw_patching
 from induction.viz import paths as draw_paths
 from induction.viz import scan as draw_scan
 from induction.viz import training as draw_training
+from induction.viz.attention import head_figure
 from induction.viz.frame import CONFIG
 from induction.viz.theme import LIGHT, PAGE, SANS, css_variables
 
@@ -40,22 +40,13 @@ if TYPE_CHECKING:
     from induction.analysis.attention import Attention
 
 WIDTH, ZOOM = 640, 2  # of a PNG or SVG in pixels, and pixels of a PNG per one of them
-PROMPT_LENGTH = 24  # tokens in each copy of the prompt whose attention is shown
+FIRST_HEADS = 10  # together, at most
 NO_BROWSER = "PNG and SVG are left out: they need Chrome or Chromium, and none {}; BROWSER_PATH can name one."
-Draw = Callable[..., "go.Figure | str"]  # of a palette; the circuit is an SVG document
-
-
-@dataclass(frozen=True)
-class Results:
-    """What is drawn; anything may be missing."""
-
-    model: str
-    scan: Scan | None = None
-    sweeps: list[Patching] = field(default_factory=list)
-    curve: HeadSets | None = None
-    circuit: Circuit | None = None
-    history: History | None = None
-    attention: Attention | None = None
+#: By name of the experiment, None where it is missing; of heads one by one a list, and attention of all heads.
+Results = dict[str, Any]
+Drawn = list[
+    tuple[str, go.Figure | str, go.Figure | str]
+]  # file, in LIGHT, in PAGE; the circuit is an SVG document
 
 
 def add(commands: Commands) -> None:
@@ -73,21 +64,19 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from induction.model import availability, default_model, resolve
+    from induction.model import availability
 
-    name = resolve(options.model or default_model())
-    found = bundled_results(name)
-    if options.live or found.scan is None:
-        steps = iter_results(load(options), n_prompts=options.prompts, vocab=options.vocab, seed=options.seed)
+    name = named(options)
+    found, prompts = bundled_results(name), asked(options, ScanSettings)
+    if options.live or not found["scan"]:
+        steps = iter_results(load(options), **prompts.model_dump(exclude={"length"}))
         found = with_progress(steps)
     elif availability(name) != "download":
-        found = replace(
-            found, attention=attention_on_repetition(load(options), vocab=options.vocab, seed=options.seed)
-        )
+        found["attention"] = attention_on_repetition(load(options), prompts.vocab, prompts.seed)
     drawn, said = draw(found)
-    if found.attention is None:
+    if not found["attention"]:
         said.append(
-            "left out: Attention: the weights are not on this machine; --live downloads and measures them."
+            "left out: attention: the weights are not on this machine; --live downloads and measures them."
         )
     try:
         page = write_page(drawn, options.out, heading=f"Induction heads of {name}")
@@ -102,20 +91,10 @@ def run(options: argparse.Namespace) -> None:
 
 def bundled_results(model: str) -> Results:
     """What comes with the package for a model, without its attention on a prompt."""
-    short = slug(model)
-    found = [
-        result
-        for name, result in PATCHING.all().items()
-        if name in (short, f"{short}-top-k") or name.startswith(f"{short}-ioi-")
-    ]
-    return Results(
-        model,
-        scan=SCANS.find(model),
-        sweeps=[result for result in found if isinstance(result, Patching)],
-        curve=next((result for result in found if isinstance(result, HeadSets)), None),
-        circuit=bundled("circuit", model),
-        history=HISTORIES.find(model),
-    )
+    found = {name: bundled(name, model) for name in ("scan", "circuit", "training")}
+    sweeps = (bundled("heads", model, HeadsSettings(component=name)) for name in COMPONENTS)
+    curve = PATCHING.find(f"{slug(model)}-top-k")
+    return {**found, "heads": list(filter(None, sweeps)), "together": curve, "attention": None}
 
 
 def iter_results(
@@ -126,112 +105,73 @@ def iter_results(
     Raises:
         InputError: the vocabulary lacks what the prompts need, or a number is out of range.
     """
-    from induction.analysis.scanning import iter_scan
-    from induction.circuit.trace import iter_circuit
-    from induction.data_gen.pairs import pairs
     from induction.model import name_of
-    from induction.patching.heads import iter_patch_heads, iter_patch_sets, top_k_sets
 
-    scan = yield from _part(
-        iter_scan(model, n_prompts=n_prompts, vocab=vocab, scores=tuple(SCORES), seed=seed), "scan"
-    )
-    prompts = pairs(model, n_prompts, vocab=vocab, seed=seed)
-    sweep = yield from _part(iter_patch_heads(model, prompts, seed=seed), "patching")
-    ranked = scan.ranked()
-    sets = top_k_sets(ranked, min(10, len(ranked)))
-    curve = yield from _part(
-        iter_patch_sets(model, prompts, sets, n_random=n_random, seed=seed), "heads together"
-    )
-    circuit = yield from _part(
-        iter_circuit(model, scan=scan, n_pairs=n_prompts, vocab=vocab, seed=seed), "circuit"
-    )
-    seen = attention_on_repetition(model, vocab=vocab, seed=seed)
-    name = name_of(model)
-    history = HISTORIES.find(name)
-    yield Progress(1, 1, "done", Results(name, scan, [sweep], curve, circuit, history, seen))
+    given = {"n_prompts": n_prompts, "n_pairs": n_prompts, "vocab": vocab, "seed": seed}
+    given |= {"form": "first_a", "n_random": n_random, "top_k": FIRST_HEADS}
+    found = {"training": bundled("training", name_of(model))}
+    for name in ("scan", "heads", "together", "circuit"):
+        one = experiments()[name]
+        settings = one.settings(**{key: given[key] for key in one.settings.model_fields if key in given})
+        for step in one.run(model, settings, **{known: found[known] for known in one.known}):
+            found[name] = step.result
+            yield Progress(step.done, step.total, f"{one.title}: {step.label}")
+    found |= {"heads": [found["heads"]], "attention": attention_on_repetition(model, vocab, seed)}
+    yield Progress(1, 1, "done", found)
 
 
-def _part(steps: Iterator[Progress], name: str) -> Iterator[Progress]:
-    """Pass steps on under a name, without their result, which is returned."""
-    result = None
-    for step in steps:
-        result = step.result
-        yield Progress(step.done, step.total, f"{name}: {step.label}")
-    return result
-
-
-def attention_on_repetition(model: TransformerBridge, *, vocab: str = "random", seed: int = 0) -> Attention:
+def attention_on_repetition(model: TransformerBridge, vocab: str, seed: int) -> Attention:
     """Attention of all heads on one repeated sequence.
 
     Raises:
         InputError: the vocabulary lacks what the prompt needs.
     """
     from induction.analysis.attention import attend
-    from induction.data_gen.sequences import repeated_batch
 
-    batch = repeated_batch(model, n_prompts=1, length=PROMPT_LENGTH, vocab=vocab, seed=seed, spread=0)
-    return attend(model, batch.prompt(0).tolist())
+    ids, _ = token_ids(model, Prompt(vocab=vocab, seed=seed), "")
+    return attend(model, ids)
 
 
-def drawings(found: Results) -> Iterator[tuple[str, str, Draw]]:
-    """File name without ending, title, and the function that draws it, of every figure."""
-    scan, curve, circuit, history, seen = (
-        found.scan,
-        found.curve,
-        found.circuit,
-        found.history,
-        found.attention,
-    )
-    if scan:
+def drawings(found: Results) -> Iterator[tuple[str, Callable[..., go.Figure | str]]]:
+    """File name without ending, and the function of a palette that draws it, of every figure."""
+    if scan := found["scan"]:
         for score in scan.scores:
-            yield f"scan-{score}", SCORES[score].title, partial(draw_scan.grid, scan, score)
-        yield "scan-loss", "Loss by position", partial(draw_scan.loss_curve, scan)
-        title = "Induction against previous token"
-        yield "scan-induction-previous", title, partial(draw_scan.induction_vs_previous, scan)
-    if seen:
-        from induction.viz.attention import head_figure
-
-        layer, head, _ = scan.ranked()[0] if scan else (seen.n_layers - 1, 0, 0.0)
-        name = f"{layer}.{head}"
-        yield f"attention-{name}", f"Attention of head {name}", partial(head_figure, seen, layer, head)
-    for sweep in found.sweeps:
+            yield f"scan-{score}", partial(draw_scan.grid, scan, score)
+        yield "scan-loss", partial(draw_scan.loss_curve, scan)
+        yield "scan-induction-previous", partial(draw_scan.induction_vs_previous, scan)
+    if seen := found["attention"]:
+        layer, head, _ = scan.ranked()[0]
+        yield f"attention-{layer}.{head}", partial(head_figure, seen, layer, head)
+    for sweep in found["heads"]:
         name = f"patching-{sweep.component}"
         for metric in sweep.effects:
-            title = draw_patching.title_of(sweep, metric)
-            yield f"{name}-{metric}", title, partial(draw_patching.head_map, sweep, metric)
+            yield f"{name}-{metric}", partial(draw_patching.head_map, sweep, metric)
         if any(effect.patched for effect in sweep.effects.values()):
-            yield f"{name}-bars", "Clean, corrupted and patched", partial(draw_patching.bars, sweep)
-    for metric in METRICS if curve else ():
-        if all(metric in one.measures for one in curve.sets):
-            title = f"First k heads together: {METRICS[metric].title}"
-            yield f"first-heads-{metric}", title, partial(draw_patching.curve, curve, metric)
-    if circuit:
-        yield "circuit", "Circuit", partial(draw_circuit.diagram, circuit)
-    for receiver in circuit.receivers if circuit else ():
-        for name, what, draw in (
-            ("composition", receiver.composition, draw_paths.composition_bars),
-            ("paths", receiver.paths, draw_paths.path_bars),
-        ):
-            if what:
-                title = f"{'Composition with' if name == 'composition' else 'Paths into'} {receiver.name}"
-                yield f"{name}-{receiver.name}", title, partial(draw, what, circuit.model)
-    if history:
-        yield "training-loss", "Loss over training", partial(draw_training.losses, history)
-        title = "Scores of every head over training"
-        yield "training-scores", title, partial(draw_training.scores, history)
-
-
-Drawn = list[tuple[str, go.Figure | str, go.Figure | str]]  # file, in LIGHT, in PAGE
+            yield f"{name}-bars", partial(draw_patching.bars, sweep)
+    if curve := found["together"]:
+        for metric in curve.sets[0].measures:
+            yield f"first-heads-{metric}", partial(draw_patching.curve, curve, metric)
+    if circuit := found["circuit"]:
+        yield "circuit", partial(draw_circuit.diagram, circuit)
+        for fed in circuit.receivers:
+            if fed.composition:
+                draw = partial(draw_paths.composition_bars, fed.composition, circuit.model)
+                yield f"composition-{fed.name}", draw
+            if fed.paths:
+                yield f"paths-{fed.name}", partial(draw_paths.path_bars, fed.paths, circuit.model)
+    if history := found["training"]:
+        yield "training-loss", partial(draw_training.losses, history)
+        yield "training-scores", partial(draw_training.scores, history)
 
 
 def draw(found: Results) -> tuple[Drawn, list[str]]:
     """All figures that these results allow, and one sentence for each that they do not."""
     drawn, left_out = [], []
-    for file, title, make in drawings(found):
+    for file, make in drawings(found):
         try:
             drawn.append((file, make(palette=LIGHT), make(palette=PAGE)))
         except InputError as error:
-            left_out.append(f"left out: {title}: {error}")
+            left_out.append(f"left out: {file}: {error}")
     return drawn, left_out
 
 
@@ -259,9 +199,10 @@ def write_page(drawn: Drawn, folder: Path, *, heading: str) -> Path:
             f'<figure id="{name}" aria-label="{label}" style="height:{figure.layout.height:g}px">'
             f'<script type="application/json">{spec}</script></figure>'
         )
-    texts = {"heading": html.escape(heading), "figures": "\n".join(parts), "colours": css_variables()}
+    texts = {"heading": html.escape(heading), "figures": "\n".join(parts), "config": json.dumps(CONFIG)}
+    frame = Template(Path(__file__).with_name("figures.html").read_text(encoding="utf-8"))
     page = folder / "index.html"
-    page.write_text(PAGE_HTML.format(**texts, font=SANS, config=json.dumps(CONFIG)), encoding="utf-8")
+    page.write_text(frame.substitute(texts, colours=css_variables(), font=SANS), encoding="utf-8")
     return page
 
 
@@ -272,12 +213,7 @@ def write_images(drawn: Drawn, folder: Path) -> list[str]:
         OSError: a file cannot be written.
     """
     import kaleido
-    from choreographer.errors import (
-        BrowserClosedError,
-        BrowserDepsError,
-        BrowserFailedError,
-        ChromeNotFoundError,
-    )
+    from choreographer.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError
 
     wanted = []
     for file, figure, _ in drawn:
@@ -285,55 +221,17 @@ def write_images(drawn: Drawn, folder: Path) -> list[str]:
         if isinstance(figure, str):
             path.with_name(f"{path.name}.svg").write_text(figure, encoding="utf-8")
             continue
-        size = {"width": WIDTH, "height": int(figure.layout.height)}
-        wanted += [
-            {
-                "fig": figure,
-                "path": path.with_name(f"{path.name}.{kind}"),
-                "opts": {"format": kind, "scale": scale, **size},
-            }
-            for kind, scale in (("png", ZOOM), ("svg", 1))
-        ]
+        for kind, scale in (("png", ZOOM), ("svg", 1)):
+            size = {"width": WIDTH, "height": int(figure.layout.height), "scale": scale}
+            place = path.with_name(f"{path.name}.{kind}")
+            wanted.append({"fig": figure, "path": place, "opts": {"format": kind, **size}})
     try:
         # MathJax would come from the net, and no figure holds a formula.
         failed = kaleido.write_fig_from_object_sync(wanted, kopts={"mathjax": False})
     except ChromeNotFoundError:
         return [NO_BROWSER.format("was found")]
-    except (BrowserClosedError, BrowserDepsError, BrowserFailedError):
+    except (BrowserClosedError, BrowserFailedError):
         return [NO_BROWSER.format("would start")]
     for error in failed:
         raise error
     return []
-
-
-PAGE_HTML = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{heading}</title>
-<style>
-{colours}
-body {{ font: 16px/1.5 {font}; max-width: 46rem; margin: 2rem auto; padding: 0 .5rem;
-  background: var(--ih-paper); color: var(--ih-ink); }}
-figure {{ margin: 2.5rem 0; }}
-figure > svg {{ max-width: 100%; height: auto; }}
-</style>
-<h1>{heading}</h1>
-{figures}
-<script src="plotly.min.js"></script>
-<script>
-const dark = matchMedia('(prefers-color-scheme: dark)');
-function draw() {{
-  document.documentElement.classList.toggle('dark', dark.matches);
-  const style = getComputedStyle(document.documentElement);
-  for (const holder of document.querySelectorAll('figure[aria-label]')) {{
-    const spec = JSON.parse(holder.querySelector('script').textContent.replace(
-      /var\\((--ih-[\\w-]+)\\)/g, (_, name) => style.getPropertyValue(name).trim()));
-    Plotly.react(holder, spec.data, spec.layout, {config});
-  }}
-}}
-dark.addEventListener('change', draw);
-draw();
-</script>
-</html>
-"""

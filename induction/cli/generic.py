@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -23,13 +24,16 @@ def add(commands: Commands) -> None:
         add_model(parser)
         add_settings(parser, experiment.settings)
         if name in BY:
-            flag, choices, default = BY[name]
-            ranked = f"what heads are ranked by (default {default})"
-            parser.add_argument(flag, dest="by", choices=list(choices), default=default, help=ranked)
+            add_by(parser, *BY[name])
         if name == "scan":
             parser.add_argument("--top", type=int, default=10, metavar="K", help="heads to list (default 10)")
         add_output(parser)
         parser.set_defaults(run=partial(_run, experiment))
+
+
+def add_by(parser: argparse.ArgumentParser, flag: str, choices: Iterable[str], default: str) -> None:
+    ranked = f"what heads are ranked by (default {default})"
+    parser.add_argument(flag, dest="by", choices=list(choices), default=default, help=ranked)
 
 
 def _run(experiment: Experiment, options: argparse.Namespace) -> None:

@@ -6,13 +6,12 @@ import argparse
 import sys
 
 from induction.base import InputError
-from induction.cli.common import Commands, add_output, add_prompts, text, with_progress, write
+from induction.cli.common import Commands, add_model, add_output, add_prompts, text, with_progress, write
 
 
 def add(commands: Commands) -> None:
     history = commands.add_parser("history", help="measure a public model at its training checkpoints")
-    history.add_argument("model", help="a Pythia model, for example EleutherAI/pythia-70m")
-    history.add_argument("--device", default="cpu", help="torch device (default cpu)")
+    add_model(history, "a Pythia model, for example EleutherAI/pythia-70m")
     add_prompts(history)
     history.add_argument(
         "--steps", metavar="N,N,…", help="training steps (default: 18 of them, denser where heads form)"

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from induction.base import InputError, Progress, parse_heads
 from induction.cli.common import Commands, add_model, add_output, add_settings, asked, deliver, run
-from induction.cli.generic import METRIC
+from induction.cli.generic import METRIC, add_by
 from induction.experiment import experiments
 from induction.patching.experiments import METHODS, OWN, PairSettings, TogetherSettings
-from induction.patching.interventions import ABLATIONS, METRICS
+from induction.patching.interventions import ABLATIONS
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
     unsaid = dict.fromkeys(("direction", "component", "clean", "corrupted", "heads", "top_k"))
     add_settings(patch, TogetherSettings, form="first_a", n_random=0, **unsaid)
     patch.add_argument("--ablate", choices=list(ABLATIONS), help="remove heads instead of patching them")
-    patch.add_argument("--metric", choices=list(METRICS), default=METRIC[2], help="what heads are ranked by")
+    add_by(patch, *METRIC)
     patch.add_argument("--method", choices=[*METHODS, "direct"], default="exact", help=METHODS_HELP)
     add_output(patch)
     patch.set_defaults(run=_run)
@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> None:
     elif name != "heads":
         experiment = replace(experiment, run=partial(_sets, options), known=())
     settings = asked(options, experiment.settings, **given)
-    deliver(options, run(options, experiment, settings), by=options.metric)
+    deliver(options, run(options, experiment, settings), by=options.by)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -51,28 +51,36 @@ def edges(circuit: Circuit, *, through: str = "k", measure: str = "attention") -
     """Every sender of every receiver that was measured, strongest effect first (where known, else composition).
 
     Raises:
-        InputError: the input or measure was not patched.
+        InputError: there is no receiver with earlier heads, or the input or measure was not patched.
     """
+    if circuit.n_layers == 1:
+        raise InputError(
+            f"{circuit.model} has one layer: no head is earlier than another, so there is no circuit to draw."
+        )
+    if not any(receiver.composition for receiver in circuit.receivers):
+        raise InputError(
+            f"No induction head was found in {circuit.model}, so there is no circuit to draw; choose a head of a "
+            "later layer to see what feeds it."
+        )
     found = []
     for receiver in circuit.receivers:
         if receiver.composition is None:
             continue
-        composed = receiver.composition.measured.get(through)
-        effects = None
+        composed, effects = receiver.composition.measured.get(through), None
         if receiver.paths is not None:
             receiver.paths.ranked(through, measure)  # says what is missing
             effects = receiver.paths.effects[through][measure].mean
-        for layer in range(receiver.layer):
-            for head in range(circuit.n_heads):
-                found.append(
-                    Edge(
-                        (layer, head),
-                        (receiver.layer, receiver.head),
-                        effects[layer][head] if effects else None,
-                        composed[layer][head] if composed else None,
-                        receiver.composition.baseline,
-                    )
-                )
+        found += [
+            Edge(
+                (layer, head),
+                _place(receiver),
+                effects[layer][head] if effects else None,
+                composed[layer][head] if composed else None,
+                receiver.composition.baseline,
+            )
+            for layer in range(receiver.layer)
+            for head in range(circuit.n_heads)
+        ]
     return sorted(found, key=lambda edge: (-abs(edge.effect or 0.0), -(edge.composition or 0.0)))
 
 
@@ -80,9 +88,8 @@ def senders(circuit: Circuit, found: list[Edge]) -> list[Head]:
     """Heads for the left side, by layer: feeders, the best composer of each receiver, previous-token heads."""
     chosen = [edge.sender for edge in found if edge.feeds]
     for receiver in dict.fromkeys(edge.receiver for edge in found):
-        best = max(
-            (edge for edge in found if edge.receiver == receiver), key=lambda edge: edge.composition or 0
-        )
+        own = [edge for edge in found if edge.receiver == receiver]
+        best = max(own, key=lambda edge: edge.composition or 0)
         chosen += [best.sender] if best.composes else []
     last = max((edge.receiver[0] for edge in found), default=0)
     scores = circuit.scores["previous_token"]
@@ -109,47 +116,30 @@ def diagram(
     Raises:
         InputError: there is no receiver with earlier heads, or the input was not patched.
     """
-    if circuit.n_layers == 1:
-        raise InputError(
-            f"{circuit.model} has one layer: no head is earlier than another, so there is no circuit to draw."
-        )
-    if not any(receiver.composition for receiver in circuit.receivers):
-        raise InputError(
-            f"No induction head was found in {circuit.model}, so there is no circuit to draw; choose a head of a "
-            "later layer to see what feeds it."
-        )
     found = edges(circuit, through=through, measure=measure)
     left = senders(circuit, found)
-    right = sorted((receiver for receiver in circuit.receivers if receiver.composition), key=_place)
-    rows = max(len(left), len(right), 1)
-    left_at = {head: _y(index, len(left), rows) for index, head in enumerate(left)}
-    right_at = {_place(receiver): _y(index, len(right), rows) for index, receiver in enumerate(right)}
+    right = sorted(_place(receiver) for receiver in circuit.receivers if receiver.composition)
+    rows, inputs = max(len(left), len(right)), INPUTS[through].title.lower()
+    left_at, right_at = (
+        {head: TOP + (index + 0.5) * rows / len(heads) * ROW for index, head in enumerate(heads)}
+        for heads in (left, right)  # spread evenly over the same height
+    )
+    middle = {"size": svg.SMALL, "text_anchor": "middle"}
     parts = [
         svg.label(LEFT, 18, "Writes “the token before me”", palette.ink, font_weight=600),
         svg.label(
             svg.WIDTH - 8, 18, "Completes the pattern", palette.ink, font_weight=600, text_anchor="end"
         ),
-        svg.label(
-            svg.WIDTH / 2,
-            36,
-            f"read through {INPUTS[through].title.lower()}",
-            palette.muted,
-            size=svg.SMALL,
-            text_anchor="middle",
-        ),
+        svg.label(svg.WIDTH / 2, 36, f"read through {inputs}", palette.muted, **middle),
     ]
     drawn = [edge for edge in found if edge.sender in left_at and (edge.feeds or edge.composes)]
     widest = max((abs(edge.effect or 0.0) for edge in drawn if edge.feeds), default=0.0)
     for edge in reversed(drawn):  # the strongest on top
-        parts += _edge(
-            edge, left_at[edge.sender], right_at[edge.receiver], widest, measure, palette, selected
-        )
-    for head, y in left_at.items():
-        score = circuit.scores["previous_token"][head[0]][head[1]]
-        parts += _node(circuit, head, LEFT, y, f"previous token {score:.2f}", palette, selected)
-    for head, y in right_at.items():
-        score = circuit.scores["induction"][head[0]][head[1]]
-        parts += _node(circuit, head, RIGHT, y, f"induction {score:.2f}", palette, selected)
+        heights = left_at[edge.sender], right_at[edge.receiver]
+        parts += _edge(edge, *heights, widest, measure, palette, selected)
+    for x, heads, score in ((LEFT, left_at, "previous_token"), (RIGHT, right_at, "induction")):
+        for head, y in heads.items():
+            parts += _node(circuit, head, x, y, score, palette, selected)
     bottom = TOP + rows * ROW + 4
     parts += _legend(circuit, bottom, widest, measure, palette)
     bottom += 44
@@ -157,16 +147,18 @@ def diagram(
         sender, receiver = _shown(circuit.example, found, circuit.receivers, selected)
         parts += tokens_and_steps(circuit.example, bottom, sender=sender, receiver=receiver, palette=palette)
         bottom += 128
-    title = f"Circuit of {circuit.model}: which earlier heads feed its induction heads through " + (
-        INPUTS[through].title.lower()
-    )
-    caption = (
-        f"{circuit.model}, {circuit.origin}. {MEASURES[measure].meaning} Path patching, {circuit.protocol}, means over "
-        f"pairs; effects below {FEEDING:g} are not drawn. Scores: {circuit.scan_protocol.rstrip('.')}."
-    )
-    if circuit.kind == "published":
-        caption = f"{circuit.model}, {circuit.origin}. {circuit.protocol}. Scores: {circuit.scan_protocol.rstrip('.')}."
-    return svg.figure(parts, palette, title=title, caption=caption, height=bottom, role="group")
+    title = f"Circuit of {circuit.model}: which earlier heads feed its induction heads through {inputs}"
+    return svg.figure(parts, palette, title=title, caption=_caption(circuit, measure), height=bottom)
+
+
+def _caption(circuit: Circuit, measure: str) -> str:
+    how = circuit.protocol
+    if circuit.kind != "published":
+        how = (
+            f"{MEASURES[measure].meaning} Path patching, {how}, means over pairs; effects below {FEEDING:g} are not "
+            "drawn"
+        )
+    return f"{circuit.model}, {circuit.origin}. {how}. Scores: {circuit.scan_protocol.rstrip('.')}."
 
 
 def _shown(
@@ -190,119 +182,65 @@ def _place(receiver: Receiver) -> Head:
     return receiver.layer, receiver.head
 
 
-def _y(index: int, count: int, rows: int) -> float:
-    """Middle of the index-th of ``count`` nodes, spread evenly over the height of ``rows``."""
-    return TOP + (index + 0.5) * rows / count * ROW
-
-
 def _node(
     circuit: Circuit, head: Head, x: float, y: float, score: str, palette: Palette, selected: str
 ) -> list[str]:
-    name = head_name(head)
-    kind = KINDS[circuit.kinds[head[0]][head[1]]]
-    chosen = name == selected
+    """A card with the head's name and the score for which it stands on its side."""
+    name, (layer, number) = head_name(head), head
+    kind, chosen = KINDS[circuit.kinds[layer][number]], name == selected
     known = kind.name in ("previous_token", "induction")
-    tip = f"head {name}, {kind.title.lower()}: {score}"
+    words = f"{score.replace('_', ' ')} {circuit.scores[score][layer][number]:.2f}"
+    tip = f"head {name}, {kind.title.lower()}: {words}"
     if circuit.direct is not None:
-        tip += f", direct effect {signed(circuit.direct[head[0]][head[1]], 2)} logits"
+        tip += f", direct effect {signed(circuit.direct[layer][number], 2)} logits"
+    look = {
+        "stroke": palette.selected if chosen else palette.accent if known else palette.muted,
+        "stroke_width": 2.5 if chosen else 1.5,
+        "stroke_dasharray": None if known or chosen else "4 3",
+    }
+    place, quiet = (x, y - NODE_HEIGHT / 2, NODE_WIDTH, NODE_HEIGHT), {"pointer_events": "none"}
+    ink, strong = palette.selected if chosen else palette.ink, {"font_family": MONO, "font_weight": 600}
     return [
-        svg.tag(
-            "rect",
-            x=x,
-            y=y - NODE_HEIGHT / 2,
-            width=NODE_WIDTH,
-            height=NODE_HEIGHT,
-            rx=4,
-            fill=palette.raised,
-            stroke=palette.selected if chosen else palette.accent if known else palette.muted,
-            stroke_width=2.5 if chosen else 1.5,
-            stroke_dasharray=None if known or chosen else "4 3",
-            data_head=name,
-            data_tip=tip,
-            **_reachable(tip),
-        ),
-        svg.label(
-            x + 10,
-            y - 2,
-            name,
-            palette.selected if chosen else palette.ink,
-            font_family=MONO,
-            font_weight=600,
-            pointer_events="none",
-        ),
-        svg.label(
-            x + 10,
-            y + 12,
-            score,
-            palette.muted,
-            size=svg.SMALL,
-            pointer_events="none",
-        ),
+        svg.box(*place, rx=4, fill=palette.raised, **look, **_button(tip, data_head=name)),
+        svg.label(x + 10, y - 2, name, ink, **strong, **quiet),
+        svg.label(x + 10, y + 12, words, palette.muted, size=svg.SMALL, **quiet),
     ]
 
 
-def _reachable(tip: str) -> dict[str, object]:
-    """What makes a mark a button that the keyboard reaches."""
-    return {"tabindex": 0, "role": "button", "aria_label": tip}
+def _button(tip: str, **what: str) -> dict[str, object]:
+    """What makes a mark a button that the keyboard reaches, for a head or an edge, with its numbers on hover."""
+    return {**what, "data_tip": tip, "tabindex": 0, "role": "button", "aria_label": tip}
 
 
 def _edge(
     edge: Edge, from_y: float, to_y: float, widest: float, measure: str, palette: Palette, selected: str
 ) -> list[str]:
-    start, end = LEFT + NODE_WIDTH, RIGHT
+    start, end, chosen = LEFT + NODE_WIDTH, RIGHT, edge.name == selected
+    third = (end - start) / 2.2
 
-    def path(shift: float) -> str:
-        a, b, third = from_y + shift, to_y + shift, (end - start) / 2.2
-        return (
-            f"M{start:.1f} {a:.1f} C{start + third:.1f} {a:.1f} {end - third:.1f} {b:.1f} {end:.1f} {b:.1f}"
-        )
+    def band(shift: float, colour: str, width: float, **look: object) -> str:
+        a, b = from_y + shift, to_y + shift
+        ends = (start, a), (start + third, a), (end - third, b), (end, b)
+        return svg.curve(*ends, stroke=colour, stroke_width=width, **look)
 
-    chosen = edge.name == selected
     tip = f"{head_name(edge.sender)} into {head_name(edge.receiver)}: "
     tip += "effect not known" if edge.effect is None else f"effect on the {measure} {signed(edge.effect)}"
     if edge.composition is not None:
         tip += f", composition {edge.composition:.3f} (random {edge.baseline:.3f})"
-    marks = []
-    width = 0.0
+    marks, width = [], 0.0
     if edge.feeds and edge.effect is not None:
         width = max(1.0, WIDEST * abs(edge.effect) / widest)
         colour = palette.accent if edge.effect > 0 else palette.diverging[0]
-        marks.append(
-            svg.tag(
-                "path",
-                d=path(0),
-                fill="none",
-                stroke=palette.selected if chosen else colour,
-                stroke_width=width,
-                stroke_opacity=1 if chosen else 0.8,
-            )
-        )
+        opacity = {"stroke_opacity": 1 if chosen else 0.8}
+        marks.append(band(0, palette.selected if chosen else colour, width, **opacity))
     if edge.composes:
+        colour, thin = palette.second, min(2.0, 0.5 * (edge.composition or 0.0) / edge.baseline)
         marks.append(
-            svg.tag(
-                "path",
-                d=path(width / 2 + 3),
-                fill="none",
-                stroke=palette.selected if chosen else palette.second,
-                stroke_width=min(2.0, 0.5 * (edge.composition or 0.0) / edge.baseline),
-                stroke_dasharray="5 3",
-            )
+            band(width / 2 + 3, palette.selected if chosen else colour, thin, stroke_dasharray="5 3")
         )
     # A line of one unit is hard to hit: an invisible one of comfortable width takes the pointer.
-    marks.append(
-        svg.tag(
-            "path",
-            d=path(0),
-            fill="none",
-            stroke="transparent",
-            stroke_width=max(12.0, width),
-            pointer_events="stroke",
-            data_edge=edge.name,
-            data_tip=tip,
-            **_reachable(tip),
-        )
-    )
-    return marks
+    reached = {"pointer_events": "stroke", **_button(tip, data_edge=edge.name)}
+    return [*marks, band(0, "transparent", max(12.0, width), **reached)]
 
 
 def _legend(circuit: Circuit, y: float, widest: float, measure: str, palette: Palette) -> list[str]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.basedatatypes import BaseTraceType
 
+from induction.base import Result
 from induction.viz.theme import Palette, template
 
 #: For ``Plotly.newPlot``, ``Figure.show`` and ``write_html``. Which buttons there are is part of each chart's layout.
@@ -116,6 +117,13 @@ def _lines(lines: Iterable[str]) -> str:
     return "<br>".join(escape(line, quote=False) for line in lines)
 
 
+def origin_line(result: Result, protocol: str) -> str:
+    """Whose figures these are and how they were made, for the protocol of a chart."""
+    published = getattr(result, "kind", "") == "published"
+    who = "Published by others" if published else "Computed by this project"
+    return f"{result.model}. {who}. {protocol.rstrip('.')}."
+
+
 def axis(title: str, **options: Any) -> dict[str, Any]:
     return {"title": {"text": title}, **options}
 
@@ -142,6 +150,21 @@ def error_bars(
     up = [0 if end is None else end - value for value, end in zip(values, high, strict=True)]
     shown = {"color": colour, "thickness": 1.5, "width": 3, "visible": any(end is not None for end in low)}
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, **shown, **style}
+
+
+def line(x: Sequence[float], y: Sequence[float | None], colour: str, told: str, **options: Any) -> go.Scatter:
+    """A line; ``told`` is the template of its hover, ``line`` among the options is its look beside the colour."""
+    look = {"color": colour, "width": 2, **options.pop("line", {})}
+    return go.Scatter(x=x, y=y, hovertemplate=told, line=look, **{"mode": "lines", **options})
+
+
+def head_bars(
+    rows: Sequence[Sequence[Any]], told: list[str], chosen: Collection[str], palette: Palette, **options: Any
+) -> go.Bar:
+    """A bar for each row, which begins with the name of a head; ``told`` on hover, those ``chosen`` stand out."""
+    colours = [palette.selected if row[0] in chosen else palette.accent for row in rows]
+    hover = {"customdata": [list(row) for row in rows], "hovertext": told, "hoverinfo": "text"}
+    return go.Bar(marker={"color": colours}, **hover, **options)
 
 
 def heat(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from induction.base import InputError, head_name
+from induction.base import InputError
 from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS
 from induction.patching.results import HeadSet, HeadSets, Measure, Patching
 from induction.viz import frame
@@ -19,17 +19,10 @@ BARS = 8  # heads in the bar chart
 BINS = 20
 
 
-def origin_line(result: Patching | HeadSets) -> str:
-    """Whose figures these are and how they were made, for captions."""
-    published = isinstance(result, Patching) and result.kind == "published"
-    who = "Published by others" if published else "Computed by this project"
-    estimate = " Estimate by attribution patching, not exact." if _estimated(result) else ""
-    return f"{result.model}. {who}.{estimate} {result.protocol.rstrip('.')}."
-
-
 def _caption(result: Patching | HeadSets, caveats: str) -> str:
-    """:func:`origin_line`, and what a reader of the metric on show has to know."""
-    return f"{origin_line(result)} {caveats}".strip()
+    """How the figures were made, and what a reader of the metric on show has to know."""
+    estimate = "Estimate by attribution patching, not exact. " if _estimated(result) else ""
+    return f"{frame.origin_line(result, estimate + result.protocol)} {caveats}".strip()
 
 
 def _estimated(result: Patching | HeadSets) -> bool:
@@ -64,15 +57,11 @@ def scale_limit(values: list[list[float | None]]) -> float:
     return next((end for end in (0.05, 0.1, 0.2, 0.5) if largest <= end), 1.0)
 
 
-def head_map(
-    result: Patching,
-    metric: str = "logit_difference",
-    *,
-    palette: Palette = LIGHT,
-    selected: str = "",
-    marked: Collection[str] = (),
-) -> go.Figure:
+def head_map(result: Patching, metric: str = "logit_difference", **look: Any) -> go.Figure:
     """The effect of every head (or group of heads that share keys or values) as a heat map.
+
+    Args:
+        look: ``palette``, ``selected`` and ``marked`` of :func:`induction.viz.heat_map.heat_map`.
 
     Raises:
         InputError: the metric was not measured.
@@ -89,11 +78,9 @@ def head_map(
         high=effect.high if whole else None,
         limit=scale_limit(values),
         diverging=True,
-        selected=selected,
-        marked=marked,
         unit=_column(result),
         name=result.name,
-        palette=palette,
+        **look,
     )
 
 
@@ -117,11 +104,19 @@ def bars(
     rows = _leading(result, metric, shown)
     if not rows:
         raise InputError(result.caveats(metric))
-    plain = f"clean {clean:.3f}, corrupted {corrupted:.3f}"
+    plain, what = f"clean {clean:.3f}, corrupted {corrupted:.3f}", METRICS[metric].title.lower()
+    told = [
+        f"{name}: patched {'not measured' if value is None else f'{value:.3f}'}<br>{plain}<br>"
+        f"effect on the {what} {share:.3f}{frame.interval(*ends)}"
+        for name, value, share, *ends in rows
+    ]
+    names, values, *_ = zip(*rows, strict=True)
+    pick = {"pick": "head"} if result.unit == "head" else None
+    patched = frame.head_bars(rows, told, [selected], palette, x=names, y=values, name="patched", meta=pick)
     n = len(effect.clean)
     over = f"Means over {n} prompt pairs. " if n > 1 else ""
     return frame.chart(
-        [_patched(result, rows, metric, plain, palette, selected)],
+        [patched],
         palette,
         title="Clean, corrupted and patched",
         spoken=f"{title}: {plain}, and with each head patched",
@@ -129,7 +124,7 @@ def bars(
         x=frame.axis(f"patched {_column(result)}", type="category"),
         y=frame.axis(
             f"{title} ({'0 to 1' if unit == shown else unit})",
-            range=_range([clean, corrupted, *(row[1] for row in rows)]),
+            range=_range([clean, corrupted, *values]),
         ),
         shapes=[
             frame.level(f"clean {clean:.2f}", palette.second, y=clean),
@@ -155,26 +150,6 @@ def _leading(result: Patching, metric: str, shown: str) -> list[list[Any]]:
         patched = _patched_mean(result, shown, layer, head)
         rows.append([result.name(layer, head), patched, share, *(ends or (None, None))])
     return rows
-
-
-def _patched(
-    result: Patching, rows: list[list[Any]], metric: str, plain: str, palette: Palette, selected: str
-) -> go.Bar:
-    what = f"effect on the {METRICS[metric].title.lower()}"
-    return go.Bar(
-        x=[row[0] for row in rows],
-        y=[row[1] for row in rows],
-        customdata=rows,
-        hovertext=[
-            f"{name}: patched {'not measured' if value is None else f'{value:.3f}'}<br>{plain}<br>"
-            f"{what} {share:.3f}{frame.interval(*ends)}"
-            for name, value, share, *ends in rows
-        ],
-        hoverinfo="text",
-        marker={"color": [palette.selected if row[0] == selected else palette.accent for row in rows]},
-        name="patched",
-        meta={"pick": "head"} if result.unit == "head" else None,
-    )
 
 
 def _column(result: Patching) -> str:
@@ -210,10 +185,9 @@ def curve(result: HeadSets, metric: str = "logit_difference", *, palette: Palett
         InputError: the metric was not measured, or the effect on it is undefined.
     """
     measures = [_measure(head_set, metric) for head_set in result.sets]
-    last = [head_name((layer, head)) for layer, head in (head_set.heads[-1] for head_set in result.sets)]
     cells = [
-        [head, k, one.effect, one.low, one.high, frame.interval(one.low, one.high)]
-        for k, (head, one) in enumerate(zip(last, measures, strict=True), start=1)
+        [head_set.names.split()[-1], k, one.effect, one.low, one.high, frame.interval(one.low, one.high)]
+        for k, (head_set, one) in enumerate(zip(result.sets, measures, strict=True), start=1)
         if one.effect is not None
     ]
     # Sets share pairs and plain runs, and so what is to be said.
@@ -221,14 +195,14 @@ def curve(result: HeadSets, metric: str = "logit_difference", *, palette: Palett
     if not cells:
         raise InputError(caveats)
     _, ks, shares, low, high, _ = zip(*cells, strict=True)
-    first = go.Scatter(
-        x=ks,
-        y=shares,
+    first = frame.line(
+        ks,
+        shares,
+        palette.accent,
+        "%{y:.2f}%{customdata[5]}<extra>to %{customdata[0]}</extra>",
         error_y=frame.error_bars(shares, low, high, palette.accent),
         customdata=cells,
-        hovertemplate="%{y:.2f}%{customdata[5]}<extra>to %{customdata[0]}</extra>",
         mode="lines+markers",
-        line={"color": palette.accent, "width": 2},
         marker={"size": 8},
         name="first k heads",
         meta={"pick": "head"},
@@ -295,14 +269,14 @@ def distribution(
         marker={"color": palette.second, "opacity": 0.6},
         name=f"{len(random)} random sets, mean {mean:.2f}",
     )
-    line = go.Scatter(
-        x=[own, own],
-        y=[0, 1.15 * int(counts.max())],
-        error_x=frame.error_bars([own, own], [None, ends[0]], [None, ends[1]], palette.accent),
-        hovertemplate=f"this set {own:.3f}{frame.interval(*ends, digits=3)}<br>random sets: mean {mean:.3f}<br>"
+    line = frame.line(
+        [own, own],
+        [0, 1.15 * int(counts.max())],
+        palette.accent,
+        f"this set {own:.3f}{frame.interval(*ends, digits=3)}<br>random sets: mean {mean:.3f}<br>"
         f"percentile {measure.percentile:.0f}<extra></extra>",
-        mode="lines",
-        line={"color": palette.accent, "width": 3},
+        error_x=frame.error_bars([own, own], [None, ends[0]], [None, ends[1]], palette.accent),
+        line={"width": 3},
         name=f"this set {own:.2f}",
     )
     return frame.chart(

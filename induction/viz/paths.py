@@ -117,21 +117,20 @@ def _chart(
 ) -> go.Figure:
     """Horizontal bars, one per earlier head, the first on top."""
     names, values, low, high = zip(*rows, strict=True) if rows else ((), (), (), ())
-    chosen = (selected, selected.removesuffix(f">{receiver}"))
 
     def words(value: float, low: float | None, high: float | None) -> str:
         bounds = "" if low is None or high is None else f" [{signed(low, digits)}, {signed(high, digits)}]"
         return signed(value, digits) + bounds
 
-    bars = go.Bar(
+    bars = frame.head_bars(
+        rows,
+        [f"{name} into {receiver}: {words(*numbers)}" for name, *numbers in rows],
+        [selected, selected.removesuffix(f">{receiver}")],
+        palette,
         x=values,
         y=names,
         orientation="h",
         error_x=frame.error_bars(values, low, high, palette.ink),
-        customdata=[list(row) for row in rows],
-        hovertext=[f"{name} into {receiver}: {words(*numbers)}" for name, *numbers in rows],
-        hoverinfo="text",
-        marker={"color": [palette.selected if name in chosen else palette.accent for name in names]},
         meta={"pick": "head"},
     )
     y = frame.axis("earlier head", type="category", autorange="reversed", dtick=1)

@@ -18,13 +18,7 @@ from induction.viz.theme import LIGHT, Palette
 LABELLED = 5  # heads named in the scatter
 PLOT = 260  # its height in pixels
 
-Points = dict[str, tuple[float, float]]  # previous-token and induction score by head
-
-
-def origin_line(scan: Scan, protocol: str) -> str:
-    """Whose figures these are and how they were made, for captions."""
-    who = "Published by others" if scan.kind == "published" else "Computed by this project"
-    return f"{scan.model}. {who}. {protocol.rstrip('.')}."
+Points = dict[str, tuple[float, float, str]]  # by head: previous-token and induction score, and both in words
 
 
 def spread(score: HeadScores, layer: int, head: int) -> str:
@@ -34,38 +28,26 @@ def spread(score: HeadScores, layer: int, head: int) -> str:
     return f"± {score.std[layer][head]:.2f}" if score.std else ""
 
 
-def _score(scan: Scan, name: str) -> HeadScores:
-    if name not in scan.scores:
-        raise InputError(f"{scan.model} has no score '{name}' here; choose from {', '.join(scan.scores)}.")
-    return scan.scores[name]
-
-
-def grid(
-    scan: Scan,
-    name: str = "induction",
-    *,
-    palette: Palette = LIGHT,
-    selected: str = "",
-    marked: Collection[str] = (),
-) -> go.Figure:
+def grid(scan: Scan, name: str = "induction", **look: Any) -> go.Figure:
     """One score of every head as a heat map.
+
+    Args:
+        look: ``palette``, ``selected`` and ``marked`` of :func:`induction.viz.heat_map.heat_map`.
 
     Raises:
         InputError: the score was not measured.
     """
-    score, title = _score(scan, name), SCORES[name].title
-    against = score.levels
+    score, title = scan.score(name), SCORES[name].title
     return heat_map(
         score.mean,
         title=f"{title} score of every head",
         spoken=f"{title} score of every head of {scan.model}",
-        protocol=origin_line(scan, score.protocol) + (f" Read against: {against}." if against else ""),
+        protocol=frame.origin_line(scan, score.protocol)
+        + (score.levels and f" Read against: {score.levels}."),
         what="score (attention)",
         low=score.low,
         high=score.high,
-        selected=selected,
-        marked=marked,
-        palette=palette,
+        **look,
     )
 
 
@@ -83,13 +65,12 @@ def loss_curve(scan: Scan, *, palette: Palette = LIGHT) -> go.Figure:
         ("second copy", loss.second, palette.accent, loss.second_mean),
     )
     lines = [
-        go.Scatter(
-            x=list(range(len(values))),
-            y=values,
+        frame.line(
+            list(range(len(values))),
+            values,
+            colour,
+            f"%{{y:.2f}} nats<extra>{name}</extra>",
             name=f"{name}, mean {mean:.2f}",
-            mode="lines",
-            line={"color": colour, "width": 2},
-            hovertemplate=f"%{{y:.2f}} nats<extra>{name}</extra>",
         )
         for name, values, colour, mean in copies
     ]
@@ -99,7 +80,9 @@ def loss_curve(scan: Scan, *, palette: Palette = LIGHT) -> go.Figure:
         title="Loss by position",
         spoken=f"Loss of {scan.model}: {loss.first_mean:.2f} nats on the first copy, "
         f"{loss.second_mean:.2f} on the second",
-        protocol=origin_line(scan, f"{loss.protocol.rstrip('.')}. Means skip the first token of each copy"),
+        protocol=frame.origin_line(
+            scan, f"{loss.protocol.rstrip('.')}. Means skip the first token of each copy"
+        ),
         x=frame.axis("index of the token within its copy", unifiedhovertitle={"text": "token %{x}"}),
         y=frame.axis("loss (nats per token)", rangemode="tozero"),
         hover="x unified",
@@ -114,16 +97,21 @@ def induction_vs_previous(
     Raises:
         InputError: one of the two was not measured.
     """
-    induction, previous = _score(scan, "induction"), _score(scan, "previous_token")
+    induction, previous = scan.score("induction"), scan.score("previous_token")
     points: Points = {
-        head_name((layer, head)): (previous.mean[layer][head], value)
-        for layer, row in enumerate(induction.mean)
-        for head, value in enumerate(row)
+        head_name((layer, head)): (
+            across,
+            up,
+            f"induction {up:.2f} {spread(induction, layer, head)}<br>"
+            f"previous token {across:.2f} {spread(previous, layer, head)}",
+        )
+        for layer, rows in enumerate(zip(previous.mean, induction.mean, strict=True))
+        for head, (across, up) in enumerate(zip(*rows, strict=True))
     }
     chosen = [name for name in points if name in marked and name != selected]
     others = [name for name in points if name not in (*chosen, selected)]
     traces = [
-        _points(scan, {name: points[name] for name in names}, group, colour, size)
+        _points({name: points[name] for name in names}, group, colour, size)
         for group, names, colour, size in (
             ("heads", others, palette.accent, 9),
             ("chosen set", chosen, palette.second, 11),
@@ -142,28 +130,22 @@ def induction_vs_previous(
         palette,
         title=title,
         spoken=f"{title} of every head of {scan.model}",
-        protocol=origin_line(scan, protocol),
+        protocol=frame.origin_line(scan, protocol),
         x=frame.axis("previous-token score (attention, 0 to 1)", range=[-0.03, 1.03]),
         y=frame.axis("induction score (attention, 0 to 1)", range=[-0.03, 1.06]),
-        notes=_names({name: points[name] for name in named}),
+        notes=_names({name: point for name, point in points.items() if name in named}),
         plot=PLOT,
         drag="select",
     )
 
 
-def _points(scan: Scan, places: Points, group: str, colour: str, size: int) -> go.Scatter:
-    def told(name: str, score: str) -> str:
-        layer, head = map(int, name.split("."))
-        return f"{scan.scores[score].mean[layer][head]:.2f} {spread(scan.scores[score], layer, head)}"
-
+def _points(places: Points, group: str, colour: str, size: int) -> go.Scatter:
+    across, up, words = zip(*places.values(), strict=True)
     return go.Scatter(
-        x=[across for across, _ in places.values()],
-        y=[up for _, up in places.values()],
-        customdata=[[name, *place] for name, place in places.items()],
-        hovertext=[
-            f"head {name}: induction {told(name, 'induction')}<br>previous token {told(name, 'previous_token')}"
-            for name in places
-        ],
+        x=across,
+        y=up,
+        customdata=[[name, *place[:2]] for name, place in places.items()],
+        hovertext=[f"head {name}: {text}" for name, text in zip(places, words, strict=True)],
         hoverinfo="text",
         mode="markers",
         marker={"color": colour, "size": size, "opacity": 0.65 if group == "heads" else 1},
@@ -176,7 +158,7 @@ def _names(places: Points) -> list[dict[str, Any]]:
     """Names beside their points, moved down until none covers another; they keep their distance in any zoom."""
     placed: list[tuple[float, float]] = []
     notes = []
-    for name, (across, up) in sorted(places.items(), key=lambda place: -place[1][1]):
+    for name, (across, up, _) in sorted(places.items(), key=lambda place: -place[1][1]):
         side, away = ("left", 7) if across < 0.85 else ("right", -7)
         x, y, shift = across * frame.NARROW + 5 * away, -up * PLOT, 0
         while any(abs(x - at) < 30 and abs(y + shift - other) < 13 for at, other in placed):

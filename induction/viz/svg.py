@@ -18,6 +18,8 @@ SMALL = 11.5
 CAPTION_CHARACTERS = 68
 CAPTION_LINE = 14
 
+Point = tuple[float, float]
+
 
 def tag(name: str, text: str | None = None, **attributes: object) -> str:
     """One element; ``_`` in attribute names becomes ``-``, text and values are escaped, None is left out."""
@@ -33,48 +35,36 @@ def _number(value: object) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
-def group(parts: Iterable[str], **attributes: object) -> str:
-    opening = tag("g", **attributes)
-    return f"{opening[:-2]}>{''.join(parts)}</g>"
-
-
 def label(x: float, y: float, text: str, colour: str, **attributes: object) -> str:
     """Text; ``size`` in units, anchored at its start unless told otherwise."""
     size = attributes.pop("size", TEXT)
     return tag("text", text, x=x, y=y, fill=colour, font_size=size, **attributes)
 
 
-def figure(
-    parts: Iterable[str],
-    palette: Palette,
-    *,
-    title: str,
-    caption: str,
-    height: float = 290,
-    width: float = WIDTH,
-    role: str = "img",
-) -> str:
-    """The whole document: marks, then the caption with the protocol. ``title`` is read by screen readers.
+def box(x: float, y: float, width: float, height: float, **attributes: object) -> str:
+    return tag("rect", x=x, y=y, width=width, height=height, **attributes)
 
-    Args:
-        role: ``group`` where marks can be reached by keyboard, because an image has no parts.
+
+def curve(start: Point, *towards: Point, **attributes: object) -> str:
+    """A line from ``start`` to the last of three points, bent towards the two before it."""
+    (x, y), points = start, " ".join(f"{x:.1f} {y:.1f}" for x, y in towards)
+    return tag("path", d=f"M{x:.1f} {y:.1f} C{points}", fill="none", **attributes)
+
+
+def figure(parts: Iterable[str], palette: Palette, *, title: str, caption: str, height: float) -> str:
+    """The whole document: marks down to ``height``, then the caption with the protocol.
+
+    ``title`` is read by screen readers; to them it is a group, because an image has no parts that a keyboard reaches.
     """
-    lines = textwrap.wrap(caption, int(CAPTION_CHARACTERS * width / WIDTH))
+    lines = textwrap.wrap(caption, CAPTION_CHARACTERS)
     total = height + CAPTION_LINE * len(lines) + 4
-    below = [
+    below = "".join(
         label(8, height + CAPTION_LINE * (i + 0.6), text, palette.muted, size=SMALL)
         for i, text in enumerate(lines)
-    ]
-    opening = tag(
-        "svg",
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {width:g} {total:g}",
-        width=f"{width:g}",
-        height=f"{total:g}",
-        role=role,
-        aria_label=title,
-        font_family=SANS,
     )
-    background = tag("rect", width=f"{width:g}", height=f"{total:g}", fill=palette.paper)
-    captions = group(below, data_caption=caption, data_top=f"{height:g}")  # the page shows it as its own text
-    return f"{opening[:-2]}>{background}{''.join(parts)}{captions}</svg>"
+    size = {"width": f"{WIDTH:g}", "height": f"{total:g}"}
+    view = {"xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {WIDTH:g} {total:g}"}
+    opening = tag("svg", **view, **size, role="group", aria_label=title, font_family=SANS)
+    background = tag("rect", **size, fill=palette.paper)
+    captions = tag("g", data_caption=caption, data_top=f"{height:g}")  # the page shows it as its own text
+    return f"{opening[:-2]}>{background}{''.join(parts)}{captions[:-2]}>{below}</g></svg>"

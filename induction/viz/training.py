@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from operator import attrgetter
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from induction.analysis.kinds import STRIPE
 from induction.base import Head, InputError, head_name
-from induction.training.history import Checkpoint, History, phase_change
+from induction.training.history import History, phase_change
 from induction.viz import frame
 from induction.viz.theme import LIGHT, Palette
 
@@ -31,28 +30,28 @@ def losses(
     Raises:
         InputError: fewer than two checkpoints after the first step.
     """
-    axis = _tokens_axis([history] if compare is None else [history, compare])
-    told = {"template": "%{y:.2f} nats"}
-    traces = []
+    traces, told = [], "%{{y:.2f}} nats<extra>{}</extra>"
     for name, loss, colour in (
         ("prose", "prose_loss", palette.muted),
         ("first copy", "first_copy_loss", palette.second),
         ("second copy", "second_copy_loss", palette.accent),
     ):
-        if any(getattr(point, loss) is not None for point in history.checkpoints):
-            traces.append(_line(history, attrgetter(loss), name, colour, **told))
+        values = [getattr(point, loss) for point in history.checkpoints]
+        if any(value is not None for value in values):
+            traces.append(_line(history, values, name, told.format(name), colour))
     if compare is not None:
-        name, read = f"second copy, {frame.short(compare.model, 20)}", attrgetter("second_copy_loss")
-        traces.append(_line(compare, read, name, palette.ink, dash="dash", pick=False, **told))
-    return frame.chart(
+        name = f"second copy, {frame.short(compare.model, 20)}"
+        values = [point.second_copy_loss for point in compare.checkpoints]
+        look = {"line": {"dash": "dash"}, "meta": None}  # its checkpoints are not those that can be picked
+        traces.append(_line(compare, values, name, told.format(name), palette.ink, **look))
+    return _chart(
+        [history] if compare is None else [history, compare],
         traces,
+        at,
         palette,
         title="Loss over training",
         spoken=f"Loss of {history.model} while it was trained",
-        protocol=f"{_origin(history)} {_change_in_words(history)}",
-        x=axis,
         y=frame.axis("loss (nats per token)", rangemode="tozero"),
-        shapes=_marks(history, at, palette),
         hover="x unified",
     )
 
@@ -69,7 +68,6 @@ def scores(
     Raises:
         InputError: fewer than two checkpoints after the first step.
     """
-    axis = _tokens_axis([history])
     lines, dots, told, own = [], [], [], []
     for name, colour, dash in (
         ("previous_token", palette.second, "dash"),
@@ -79,11 +77,12 @@ def scores(
         heads = ranked(history, name)
         drawn = [head for index, (head, top) in enumerate(heads) if top >= DRAWN or index < STRONG]
         for index, head in reversed(list(enumerate(drawn))):  # the highest on top
-            style = {"width": 2.5, "opacity": 1} if index < STRONG else {"width": 1, "opacity": 0.6}
-            lines.append(_head_line(history, name, head, colour, f"{title} score", first=not index, **style))
+            width, opacity = (2.5, 1) if index < STRONG else (1, 0.6)
+            look = {"line": {"width": width}, "opacity": opacity, "showlegend": not index}
+            lines.append(_head_line(history, name, head, f"{title} score", colour, **look))
         for head in (head for head, _ in heads if head_name(head) == selected):
-            group = f"{selected}, {title}"
-            own.append(_head_line(history, name, head, palette.selected, group, width=3, dash=dash))
+            look, group = {"line": {"width": 3, "dash": dash}}, f"{selected}, {title}"
+            own.append(_head_line(history, name, head, group, palette.selected, **look))
         formed = first_to_form(history, name)
         told.append(f"{title.capitalize()}: no head reached {STRIPE:g}.")
         if formed is not None:
@@ -92,28 +91,29 @@ def scores(
             told[-1] = (
                 f"{title.capitalize()}: {head_name(formed[0])} first reached {STRIPE:g}, at {tokens} tokens."
             )
-    return frame.chart(
+    return _chart(
+        [history],
         [*lines, *own, *dots],
+        at,
         palette,
+        *told,
+        f"One line per head, thick for the highest {STRONG}; others that never reach {DRAWN:g} have none.",
         title="Head scores over training",
         spoken=f"When heads of {history.model} formed",
-        protocol=f"{_origin(history)} {' '.join(told)} One line per head, thick for the highest {STRONG}; others that "
-        f"never reach {DRAWN:g} have none. {_change_in_words(history)}",
-        x=axis,
         y=frame.axis("score (mean attention, 0 to 1)", range=[-0.03, 1.05]),
-        shapes=_marks(history, at, palette),
         hover="x unified" if len(lines) + len(own) <= UNIFIED else "closest",
     )
 
 
+def of_head(history: History, score: str, head: Head) -> list[float]:
+    """The score of a head at every checkpoint."""
+    return [getattr(point, score)[head[0]][head[1]] for point in history.checkpoints]
+
+
 def ranked(history: History, score: str) -> list[tuple[Head, float]]:
     """Heads with the highest value that ``score`` reached in training, highest first."""
-    heads = [
-        ((layer, head), max(getattr(point, score)[layer][head] for point in history.checkpoints))
-        for layer in range(history.n_layers)
-        for head in range(history.n_heads)
-    ]
-    return sorted(heads, key=lambda item: -item[1])
+    heads = [(layer, head) for layer in range(history.n_layers) for head in range(history.n_heads)]
+    return sorted(((head, max(of_head(history, score, head))) for head in heads), key=lambda item: -item[1])
 
 
 def first_to_form(history: History, score: str) -> tuple[Head, int] | None:
@@ -138,18 +138,36 @@ def tokens_in_words(tokens: int) -> str:
     return str(tokens)
 
 
-def _origin(history: History) -> str:
-    return f"{history.model}, {history.origin}. {history.protocol.rstrip('.')}; seed {history.seed}."
-
-
-def _trained(history: History) -> list[tuple[int, Checkpoint]]:
-    """The checkpoints that have a place on a log axis, with their index."""
-    return [(index, point) for index, point in enumerate(history.checkpoints) if point.tokens > 0]
+def _chart(
+    runs: Sequence[History],
+    traces: Sequence[go.Scatter],
+    at: int | None,
+    palette: Palette,
+    *told: str,
+    **shown: Any,
+) -> go.Figure:
+    """Of the first run, the others beside it: a band where the second-copy loss falls fastest, and a line at the
+    checkpoint on show. The untrained model has no place on a log axis: its line stands at the left edge.
+    """
+    history, marks = runs[0], []
+    change, said = phase_change(history), "No induction head formed: no change to mark."
+    if change is not None:
+        ends = [history.checkpoints[index].tokens for index in (change - 1, change)]
+        marks.append(frame.band(*ends, palette.selected, opacity=0.22, name="the change"))
+        before, after = map(tokens_in_words, ends)
+        said = f"The change, where the second-copy loss falls fastest: {before} to {after} tokens."
+    if at is not None:
+        tokens = history.checkpoints[at].tokens
+        line = frame.level("checkpoint on show", palette.selected, x=tokens)
+        marks.append(line if tokens > 0 else {**line, "xref": "x domain"})
+    origin = f"{history.model}, {history.origin}. {history.protocol.rstrip('.')}; seed {history.seed}."
+    words = {"protocol": " ".join([origin, *told, said])}
+    return frame.chart(traces, palette, x=_tokens_axis(runs), shapes=marks, **words, **shown)
 
 
 def _tokens_axis(runs: Sequence[History]) -> dict[str, Any]:
     """The axis of training tokens; refuses histories that are no line."""
-    tokens = {point.tokens for run in runs for _, point in _trained(run)}
+    tokens = {point.tokens for run in runs for point in run.checkpoints if point.tokens > 0}
     if len(tokens) < 2:
         raise InputError(
             f"The history of {runs[0].model} has fewer than two checkpoints after the start of training; measure more."
@@ -160,51 +178,33 @@ def _tokens_axis(runs: Sequence[History]) -> dict[str, Any]:
 
 
 def _line(
-    history: History,
-    read: Callable[[Checkpoint], float | None],
-    name: str,
-    colour: str,
-    *,
-    template: str = "%{y:.2f}",
-    width: float = 2,
-    opacity: float = 1,
-    dash: str = "solid",
-    pick: bool = True,
-    group: str = "",
-    first: bool = True,
+    history: History, values: Sequence[float | None], name: str, told: str, colour: str, **look: Any
 ) -> go.Scatter:
-    """One number at every checkpoint; ``group`` is the entry of the legend, which its ``first`` line makes."""
-    cells = [[index, point.tokens, read(point)] for index, point in _trained(history)]
-    return go.Scatter(
-        x=[tokens for _, tokens, _ in cells],
-        y=[value for _, _, value in cells],
-        customdata=cells,
-        hovertemplate=f"{template}<extra>{name}</extra>",
-        mode="lines",
-        line={"color": colour, "width": width, "dash": dash},
-        opacity=opacity,
-        name=group or name,
-        legendgroup=group or name,
-        showlegend=first,
-        meta={"pick": "checkpoint"} if pick else None,
-    )
+    """One number at every checkpoint that has a place on a log axis; ``name`` is its entry of the legend, shared by
+    all lines of that name, ``told`` the template of its hover."""
+    cells = [
+        [index, point.tokens, value]
+        for index, (point, value) in enumerate(zip(history.checkpoints, values, strict=True))
+        if point.tokens > 0
+    ]
+    line = {"dash": "solid", **look.pop("line", {})}
+    common = {"opacity": 1, "showlegend": True, "legendgroup": name, "meta": {"pick": "checkpoint"}}
+    xs, ys = [cell[1] for cell in cells], [cell[2] for cell in cells]
+    return frame.line(xs, ys, colour, told, name=name, customdata=cells, line=line, **{**common, **look})
 
 
-def _head_line(history: History, score: str, head: Head, colour: str, group: str, **style: Any) -> go.Scatter:
-    name = f"{head_name(head)} {score.replace('_', '-')}"
-    return _line(
-        history, lambda point: getattr(point, score)[head[0]][head[1]], name, colour, group=group, **style
-    )
+def _head_line(history: History, score: str, head: Head, name: str, colour: str, **look: Any) -> go.Scatter:
+    told = f"%{{y:.2f}}<extra>{head_name(head)} {score.replace('_', '-')}</extra>"
+    return _line(history, of_head(history, score, head), name, told, colour, **look)
 
 
 def _dot(history: History, score: str, head: Head, index: int, colour: str, palette: Palette) -> go.Scatter:
     """A named dot where the first head formed."""
-    point = history.checkpoints[index]
-    value = getattr(point, score)[head[0]][head[1]]
+    tokens, value = history.checkpoints[index].tokens, of_head(history, score, head)[index]
     return go.Scatter(
-        x=[point.tokens],
+        x=[tokens],
         y=[value],
-        customdata=[[index, point.tokens, value]],
+        customdata=[[index, tokens, value]],
         hovertemplate=f"first: {head_name(head)}, %{{y:.2f}}<extra></extra>",
         mode="markers+text",
         text=[head_name(head)],
@@ -215,27 +215,3 @@ def _dot(history: History, score: str, head: Head, index: int, colour: str, pale
         showlegend=False,
         meta={"pick": "checkpoint"},
     )
-
-
-def _marks(history: History, at: int | None, palette: Palette) -> list[dict[str, Any]]:
-    """A band where the second-copy loss falls fastest, and a line at the checkpoint on show.
-
-    The untrained model has no place on a log axis: its line stands at the left edge.
-    """
-    marks, change = [], phase_change(history)
-    if change is not None:
-        before, after = (history.checkpoints[index].tokens for index in (change - 1, change))
-        marks.append(frame.band(before, after, palette.selected, opacity=0.22, name="the change"))
-    if at is not None:
-        tokens = history.checkpoints[at].tokens
-        line = frame.level("checkpoint on show", palette.selected, x=tokens)
-        marks.append(line if tokens > 0 else {**line, "xref": "x domain"})
-    return marks
-
-
-def _change_in_words(history: History) -> str:
-    index = phase_change(history)
-    if index is None:
-        return "No induction head formed: no change to mark."
-    before, after = (tokens_in_words(history.checkpoints[i].tokens) for i in (index - 1, index))
-    return f"The change, where the second-copy loss falls fastest: {before} to {after} tokens."

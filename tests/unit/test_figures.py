@@ -100,17 +100,17 @@ def test_the_page_draws_in_light_and_dark_and_asks_nothing_of_the_net(tmp_path, 
 @pytest.mark.usefixtures("no_browser")
 def test_published_figures_are_drawn_and_what_is_missing_is_said(tmp_path, capsys):
     assert main(["figures", "gpt2-small", "--out", str(tmp_path)]) == 0
-    assert "left out: Attention" in capsys.readouterr().err
+    assert "left out: attention" in capsys.readouterr().err
     assert "patching-pattern-logit_difference" in specs(tmp_path)
 
 
 def test_a_model_without_results_is_measured():
     # Of this seed the model, by chance, does better at the clean prompts: without that there is no effect to draw.
     found = finish(figures.iter_results(gpt2(), n_prompts=2, vocab="letters", n_random=2, seed=10))
-    assert found.scan.ranked()[0][2] == max(map(max, found.scan.scores["induction"].mean))
+    assert found["scan"].ranked()[0][2] == max(map(max, found["scan"].scores["induction"].mean))
     drawn, said = figures.draw(found)
     # Random weights know no induction: what cannot be drawn for that says so.
-    assert all(re.match(r"left out: (Circuit|First k heads together.*): .+\.", sentence) for sentence in said)
+    assert all(re.match(r"left out: (circuit|first-heads-.+): .+\.", sentence) for sentence in said)
     assert {"scan-induction", "scan-loss", "patching-z-bars"} <= {name for name, *_ in drawn}
 
 
