@@ -409,15 +409,12 @@ def passage(model: TransformerBridge, text: str, *, times: int = 1) -> Passage:
     Raises:
         InputError: the text is empty or longer than the model's context.
     """
-    from induction.model.tokens import bos_id, encode, labels
+    from induction.model.tokens import bos_id, check_ids, encode, labels
 
     if not text.strip():
         raise InputError("The text is empty; write or paste a prompt first.")
     body = encode(model, text, bos=False) * times
     start = bos_id(model)
     ids = body if start is None else [start, *body]
-    if len(ids) > model.cfg.n_ctx:
-        raise InputError(
-            f"The text has {len(ids)} tokens and the model's context is {model.cfg.n_ctx}; shorten it."
-        )
+    check_ids(model, ids, "The text")
     return Passage(tuple(ids), tuple(labels(model, ids)), tuple(find_repeats(ids)), start is not None)

@@ -1,5 +1,6 @@
 """Attention of one prompt: numbers against TransformerLens's cache, writing against the model's own logits."""
 
+import base64
 import csv
 import io
 import json
@@ -15,12 +16,13 @@ from induction.base import InputError
 from induction.data_gen.sequences import repeated_batch
 from induction.model import load_model
 from induction.model.tokens import labels
+from induction.ui.components.attention_view import as_png, pooled
 
 IDS = [0, 31, 67, 112, 305, 240, 31, 67, 112, 305, 240, 31]
 
 
-def read_tiles(png: bytes, n: int) -> np.ndarray:
-    image = Image.open(io.BytesIO(png))
+def read_tiles(png: str, n: int) -> np.ndarray:
+    image = Image.open(io.BytesIO(base64.b64decode(png)))
     assert image.mode == "L"
     return np.asarray(image).reshape(-1, n, n)  # [head, query, key]
 
@@ -31,7 +33,7 @@ def test_patterns_are_those_of_the_cache_and_the_image_holds_them(model):
     for layer in range(model.cfg.n_layers):
         expected = cache["pattern", layer][0].numpy()
         np.testing.assert_allclose(seen.patterns[layer], expected, atol=1e-6)
-        tiles = read_tiles(attention.atlas(seen.patterns[layer]), len(IDS))
+        tiles = read_tiles(as_png(seen.patterns[layer]), len(IDS))
         np.testing.assert_allclose(tiles / 255, expected, atol=0.5 / 255 + 1e-6)
     assert seen.has_bos
 
@@ -128,8 +130,8 @@ def test_a_row_that_looks_at_the_first_token_alone_has_nothing_left():
 
 def test_pooling_keeps_the_largest_weight_of_each_block():
     pattern = np.arange(25, dtype=np.float32).reshape(5, 5)
-    assert attention.pooled(pattern, 2).tolist() == [[6, 8, 9], [16, 18, 19], [21, 23, 24]]
-    assert (attention.pooled(pattern, 1) == pattern).all()
+    assert pooled(pattern, 2).tolist() == [[6, 8, 9], [16, 18, 19], [21, 23, 24]]
+    assert (pooled(pattern, 1) == pattern).all()
 
 
 def test_all_heads_of_mini_2l_on_64_tokens_are_small():
@@ -137,7 +139,7 @@ def test_all_heads_of_mini_2l_on_64_tokens_are_small():
     ids = repeated_batch(model, n_prompts=1, length=31).prompt(0).tolist()
     seen = attention.attend(model, [*ids, ids[1]])
     assert seen.n_tokens == 64
-    assert sum(len(attention.atlas(layer)) for layer in seen.patterns) < 60_000
+    assert sum(len(as_png(layer)) for layer in seen.patterns) < 80_000  # base64
 
 
 @pytest.mark.parametrize(
