@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from induction.analysis.measured import HeadScores, RepeatLoss
-from induction.analysis.result import Scan
+from induction.analysis.result import HeadScores, RepeatLoss, Scan
 from induction.analysis.scores import SCORES, Cells, Score, cells
 from induction.base import InputError, Progress, check_choice, finished, mean_interval
 from induction.data_gen.sequences import Batch, Passage, RepeatedSequence, passage, repeated_batch

@@ -37,7 +37,12 @@ def bos_id(model: TransformerBridge) -> int | None:
 def encode(model: TransformerBridge, text: str, *, bos: bool = True) -> list[int]:
     """Token ids of a text, with the model's BOS in front where ``bos`` and there is one."""
     ids = list(model.tokenizer(text, add_special_tokens=False)["input_ids"])
-    start = bos_id(model) if bos else None
+    return with_bos(model, ids) if bos else ids
+
+
+def with_bos(model: TransformerBridge, ids: list[int]) -> list[int]:
+    """The ids with the model's BOS in front where there is one."""
+    start = bos_id(model)
     return ids if start is None else [start, *ids]
 
 
