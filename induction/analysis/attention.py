@@ -13,7 +13,6 @@ Torch is imported when a model runs, not before.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     import torch
     from transformer_lens.model_bridge import TransformerBridge
 
-    from induction.model.anatomy import Dissection, Frozen
+    from induction.model.anatomy import Frozen
 
 SHOWN_SCORES = tuple(name for name, score in SCORES.items() if score.reduction == "mean")
 DIGITS = 5
@@ -39,19 +38,17 @@ NOTHING_LEFT = 1e-6  # attention outside the first column, below which a row is 
 
 @dataclass(frozen=True, eq=False)
 class Way:
-    """What a run fixes of the way from its head outputs to the logits.
+    """The way from the head outputs of a run to the logits; no part of it holds the model.
 
     Attributes:
         z: head outputs, ``[layer, pos, head, d_head]``.
-        exits: scale of the norm after each layer's attention, ``[layer, pos]``; 1 where there is none.
-        final: scale of the final norm, ``[pos]``; 1 where there is none.
-        factor: by which the model multiplies its logits.
+        exits: from each layer's output projection into the residual stream, at the run's scales.
+        final: from there to the unembedding, the logits' factor included.
     """
 
     z: NDArray[np.float32]
-    exits: NDArray[np.float32]
-    final: NDArray[np.float32]
-    factor: float
+    exits: list[Frozen]
+    final: Frozen
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,17 +127,10 @@ def attend(model: TransformerBridge, ids: Sequence[int]) -> Attention:
     from induction.base import versions
     from induction.model import name_of, origin
     from induction.model.anatomy import dissect
-    from induction.model.tokens import bos_id, labels
+    from induction.model.tokens import bos_id, check_ids, labels
 
     ids = [int(token) for token in ids]
-    if not ids:
-        raise InputError("The prompt has no tokens; write at least one word.")
-    if len(ids) > model.cfg.n_ctx:
-        raise InputError(
-            f"The prompt has {len(ids)} tokens and the model's context is {model.cfg.n_ctx}; shorten it."
-        )
-    if min(ids) < 0 or max(ids) >= model.cfg.d_vocab:
-        raise InputError(f"Token ids of this model go from 0 to {model.cfg.d_vocab - 1}.")
+    check_ids(model, ids)
     patterns: list[NDArray[np.float32]] = []
 
     def keep(activation: torch.Tensor, hook: Any) -> None:
@@ -149,7 +139,8 @@ def attend(model: TransformerBridge, ids: Sequence[int]) -> Attention:
     hooks = [(f"blocks.{layer}.attn.hook_pattern", keep) for layer in range(model.cfg.n_layers)]
     way, refused = None, ""
     try:
-        way = _way(dissect(model, ids, also=hooks))
+        run = dissect(model, ids, also=hooks)
+        way = Way(np.stack([part.float().cpu().numpy() for part in run.z]), run.exits, run.final)
     except Refused as error:
         if len(patterns) < model.cfg.n_layers:
             raise
@@ -166,18 +157,6 @@ def attend(model: TransformerBridge, ids: Sequence[int]) -> Attention:
         refused=refused,
         versions=versions(),
     )
-
-
-def _way(run: Dissection) -> Way:
-    n_pos = len(run.z[0])
-
-    def scales(step: Frozen) -> NDArray[np.float32]:
-        if step.scale is None:
-            return np.ones(n_pos, np.float32)
-        return step.scale[:, 0].float().cpu().numpy()
-
-    z = np.stack([part.float().cpu().numpy() for part in run.z])
-    return Way(z, np.stack([scales(step) for step in run.exits]), scales(run.final), run.final.factor)
 
 
 def without_first(patterns: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -228,6 +207,7 @@ def written(model: TransformerBridge, seen: Attention, layer: int, head: int, *,
     """
     import torch
 
+    from induction.model.anatomy import projected
     from induction.model.tokens import labels
 
     seen.pattern(layer, head)  # checks the head
@@ -236,75 +216,29 @@ def written(model: TransformerBridge, seen: Attention, layer: int, head: int, *,
     n_vocab = min(model.cfg.d_vocab, len(model.tokenizer))  # embeddings may be padded
     completed = np.flatnonzero(seen.targets[-1])[-1:]  # position of the token that induction continues with
     following = [*seen.ids[1:], *(seen.ids[key] for key in completed)]
-    best: list[tuple[list[int], list[float]]] = []
-    worst: list[tuple[list[int], list[float]]] = []
-    next_token: list[tuple[float, int] | None] = []
+    found = Written(layer, head, [], [], [])
+    z = torch.from_numpy(seen.way.z[layer]).to(model.cfg.device)  # [pos, head, d_head]
+    alone = torch.zeros_like(z)
+    alone[:, head] = z[:, head]
     with torch.no_grad():
-        output = _before_unembedding(model, seen.way, layer, head)  # [pos, d_model]
+        output = seen.way.final(
+            seen.way.exits[layer](projected(model.blocks[layer], alone))
+        )  # [pos, d_model]
         unembedding = model.W_U[:, :n_vocab]
         for start in range(0, len(output), ROWS_AT_ONCE):
             logits = output[start : start + ROWS_AT_ONCE] @ unembedding  # [pos, vocab]
             logits = logits - logits.mean(-1, keepdim=True)
-            for into, largest in ((best, True), (worst, False)):
+            for named, largest in ((found.promoted, True), (found.suppressed, False)):
                 values, tokens = logits.topk(min(k, n_vocab), largest=largest)
-                into += zip(tokens.tolist(), values.tolist(), strict=True)
+                for row, ids in zip(values.tolist(), tokens.tolist(), strict=True):
+                    rounded = [round(value, DIGITS) for value in row]
+                    named.append(list(zip(labels(model, ids), rounded, strict=True)))
             for row, token in zip(logits, following[start : start + ROWS_AT_ONCE], strict=False):
-                next_token.append((round(float(row[token]), DIGITS), int((row > row[token]).sum()) + 1))
+                rank = int((row > row[token]).sum()) + 1
+                found.following.append((round(float(row[token]), DIGITS), rank))
     if not len(completed):
-        next_token.append(None)
-
-    def named(found: list[tuple[list[int], list[float]]]) -> list[list[tuple[str, float]]]:
-        return [
-            [(label, round(value, DIGITS)) for label, value in zip(labels(model, ids), values, strict=True)]
-            for ids, values in found
-        ]
-
-    return Written(layer, head, named(best), named(worst), next_token)
-
-
-def _before_unembedding(model: TransformerBridge, way: Way, layer: int, head: int) -> torch.Tensor:
-    """What one head's output is where it meets the unembedding, logits' factor included: ``[pos, d_model]``."""
-    import torch
-
-    from induction.model.anatomy import Frozen, exit_norm, factor_of, final_norm, projected
-
-    def at(scales: NDArray[np.float32]) -> torch.Tensor:
-        return torch.from_numpy(scales).to(model.cfg.device)[:, None]  # [pos, 1]
-
-    block = model.blocks[layer]
-    z = torch.from_numpy(way.z[layer]).to(model.cfg.device)  # [pos, head, d_head]
-    alone = torch.zeros_like(z)
-    alone[:, head] = z[:, head]
-    leave = Frozen(exit_norm(model, layer), at(way.exits[layer]), factor_of(block))
-    arrive = Frozen(final_norm(model), at(way.final), way.factor)
-    return arrive(leave(projected(block, alone)))
-
-
-# -- pictures: one byte per cell, tiles under each other in a grey PNG ----------------------------------------
-
-
-def atlas(patterns: NDArray[np.floating]) -> bytes:
-    """Attention of several heads as one grey PNG, a tile per head from top to bottom, 255 for weight 1.
-
-    Args:
-        patterns: ``[head, query, key]`` in 0..1.
-    """
-    from PIL import Image
-
-    tiles = np.rint(np.clip(patterns, 0, 1) * 255).astype(np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(tiles.reshape(-1, tiles.shape[-1])).save(out, "PNG", optimize=True)
-    return out.getvalue()
-
-
-def pooled(patterns: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    """The largest weight of every ``factor`` x ``factor`` block, so that thin stripes survive.
-
-    Args:
-        patterns: ``[..., query, key]``; the last blocks may be smaller.
-    """
-    starts = np.arange(0, patterns.shape[-1], factor)
-    return np.maximum.reduceat(np.maximum.reduceat(patterns, starts, axis=-2), starts, axis=-1)
+        found.following.append(None)
+    return found
 
 
 # -- results that travel --------------------------------------------------------------------------------------
@@ -332,17 +266,20 @@ class HeadAttention(Result):
     scores: dict[str, Number | None]
     ceilings: dict[str, Number | None]
 
+    @property
+    def names(self) -> list[str]:
+        """Of queries and keys: ``position token``."""
+        return [f"{position} {token}" for position, token in enumerate(self.tokens)]
+
     def rows(self) -> Iterator[dict[str, Any]]:
-        """A row per query, a column per key, both named ``position token``."""
-        names = [f"{position} {token}" for position, token in enumerate(self.tokens)]
-        for name, row in zip(names, self.attention, strict=True):
-            yield {"query": name, **dict(zip(names, row, strict=True))}
+        """A row per query, a column per key."""
+        for name, row in zip(self.names, self.attention, strict=True):
+            yield {"query": name, **dict(zip(self.names, row, strict=True))}
 
     def listing(self, by: str = "", top: int = 10) -> Iterator[dict[str, Any]]:
         """A row per query: the keys that it looks at most."""
-        names = [f"{position} {token}" for position, token in enumerate(self.tokens)]
-        for query, row in zip(names, self.attention, strict=True):
-            most = sorted(zip(row, names, strict=True), key=lambda cell: -cell[0])[:3]
+        for query, row in zip(self.names, self.attention, strict=True):
+            most = sorted(zip(row, self.names, strict=True), key=lambda cell: -cell[0])[:3]
             yield {"query": query, "looks most at": ", ".join(f"{name} ({v:.2f})" for v, name in most if v)}
 
     def verdict(self) -> str:

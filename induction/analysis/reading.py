@@ -7,26 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from induction.analysis.kinds import STRIPE
-from induction.analysis.measured import HeadScores, RepeatLoss
 from induction.analysis.scores import SCORES
 from induction.base import expected_passes, mean_interval
 
+if TYPE_CHECKING:
+    from induction.analysis.result import HeadScores, Scan
+
 FALLS = 0.5  # nats of in-context gain from which on the loss is said to fall
 SHOWN = 0.005  # what two decimals show: less than that is no difference worth a sentence
-
-
-class Scanned(Protocol):
-    """What is read here of a :class:`induction.analysis.result.Scan`."""
-
-    scores: dict[str, HeadScores]
-    loss: RepeatLoss | None
-
-    def ranked(self, score: str) -> list[tuple[int, int, float]]: ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +59,7 @@ class Selection:
         return f"{text} {self.passed} {reach} {self.threshold:.2g} (expected by chance: {expected})."
 
 
-def selection(scan: Scanned, score: str = "induction", threshold: float = STRIPE) -> Selection:
+def selection(scan: Scan, score: str = "induction", threshold: float = STRIPE) -> Selection:
     """The leader of a score, read as the pick of many.
 
     Args:
@@ -92,7 +85,7 @@ def selection(scan: Scanned, score: str = "induction", threshold: float = STRIPE
     return Selection(score, layer, head, mean, len(ranked), mark, passed, low, high, expected)
 
 
-def verdict(scan: Scanned, threshold: float = STRIPE) -> str:
+def verdict(scan: Scan, threshold: float = STRIPE) -> str:
     """The scan in one sentence: how many heads do it, against which chance, and whether the model uses it.
 
     Args:
@@ -113,7 +106,7 @@ def verdict(scan: Scanned, threshold: float = STRIPE) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _found(scan: Scanned, picked: Selection) -> list[str]:
+def _found(scan: Scan, picked: Selection) -> list[str]:
     measured = scan.scores[picked.score]
     if measured.reach and max(measured.reach) == 0:
         return ["no layer sees far enough back for induction on these prompts"]
@@ -131,7 +124,7 @@ def _found(scan: Scanned, picked: Selection) -> list[str]:
     return parts
 
 
-def remarks(scan: Scanned, *scores: str) -> list[str]:
+def remarks(scan: Scan, *scores: str) -> list[str]:
     """What has to be known before a score of this scan is believed, a sentence each; empty where there is nothing.
 
     Args:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from induction.analysis.measured import HeadScores, RepeatLoss
-from induction.analysis.result import Scan
+from induction.analysis.result import HeadScores, RepeatLoss, Scan
 from induction.analysis.scores import SCORES, Cells, Score, cells
 from induction.base import InputError, Progress, check_choice, finished, mean_interval
 from induction.data_gen.sequences import Batch, Passage, RepeatedSequence, passage, repeated_batch
 from induction.model import provenance
+from induction.model.tokens import check_ids
 
 if TYPE_CHECKING:
     import torch
@@ -142,10 +142,9 @@ def analyze_induction_heads(
     if isinstance(prompt, RepeatedSequence):
         prompt = prompt.ids(model)
     ids = np.asarray(prompt.ids if isinstance(prompt, Passage) else prompt, dtype=np.int64)
-    if ids.ndim != 1 or len(ids) < 2 or len(ids) > model.cfg.n_ctx:
-        raise InputError(f"A prompt has 2 to {model.cfg.n_ctx} tokens in this model, not {ids.size}.")
-    if ids.min() < 0 or ids.max() >= model.cfg.d_vocab:
-        raise InputError(f"Token ids run from 0 to {model.cfg.d_vocab - 1} in this model.")
+    if ids.ndim != 1:
+        raise InputError("Give the token ids of one prompt as a flat list.")
+    check_ids(model, ids)
     names = tuple(name for name, score in SCORES.items() if cells(score, ids).denominator)
     if "induction" not in names:
         raise InputError(

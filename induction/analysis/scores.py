@@ -30,38 +30,23 @@ Mask = NDArray[np.bool_]  # [query, key], True only where key <= query
 Reduction = Literal["mean", "row_sum"]
 
 
-def _positions(tokens: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    index = np.arange(len(tokens))
-    return index[:, None], index[None, :]  # query [q, 1], key [1, k]
-
-
 def duplicate_mask(tokens: NDArray[np.int64]) -> Mask:
     """Earlier positions that hold the same token as the query."""
-    query, key = _positions(tokens)
-    return (tokens[:, None] == tokens[None, :]) & (key < query)
+    return np.tril(tokens[:, None] == tokens[None, :], -1)
 
 
 def induction_mask(tokens: NDArray[np.int64]) -> Mask:
     """Positions that follow an earlier copy of the query's token (the query itself excluded)."""
-    query, key = _positions(tokens)
     follows = np.zeros((len(tokens), len(tokens)), dtype=bool)
     follows[:, 1:] = duplicate_mask(tokens)[:, :-1]
-    return follows & (key < query)
-
-
-def previous_mask(tokens: NDArray[np.int64]) -> Mask:
-    query, key = _positions(tokens)
-    return key == query - 1
+    return np.tril(follows, -1)
 
 
 def first_mask(tokens: NDArray[np.int64]) -> Mask:
-    query, key = _positions(tokens)
-    return (key == 0) & (query >= 1)
-
-
-def current_mask(tokens: NDArray[np.int64]) -> Mask:
-    query, key = _positions(tokens)
-    return key == query
+    """Position 0, for all queries after it."""
+    mask = np.zeros((len(tokens), len(tokens)), dtype=bool)
+    mask[1:, 0] = True
+    return mask
 
 
 @dataclass(frozen=True)
@@ -114,7 +99,7 @@ SCORES: dict[str, Score] = {
             "previous_token",
             "Previous token",
             "Attention from each token to the one directly before it.",
-            previous_mask,
+            lambda tokens: np.eye(len(tokens), k=-1, dtype=bool),
             "Elhage et al. 2021",
             by_position=True,
         ),
@@ -130,7 +115,7 @@ SCORES: dict[str, Score] = {
             "current_token",
             "Current token",
             "Attention from each token to itself.",
-            current_mask,
+            lambda tokens: np.eye(len(tokens), dtype=bool),
             "methods of this project",
             by_position=True,
         ),

@@ -16,18 +16,3 @@ from induction.data_gen.sequences import (
     repeated_batch,
     token_of,
 )
-
-__all__ = [
-    "TOKEN_SETS",
-    "Batch",
-    "Passage",
-    "Repeat",
-    "RepeatedSequence",
-    "find_repeats",
-    "generate_repeated_sequence",
-    "get_token_set",
-    "passage",
-    "random_ids",
-    "repeated_batch",
-    "token_of",
-]

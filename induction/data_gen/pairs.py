@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from induction.base import InputError, check_seed
 from induction.data_gen.sequences import generate_repeated_sequence, get_token_set, token_of
-from induction.model.tokens import encode, labels
+from induction.model.tokens import check_ids, encode, labels
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -136,10 +136,7 @@ def pair_from_texts(
     for text, tokens, which in zip((clean, corrupted), ids, ("clean", "corrupted"), strict=True):
         if not text.strip():
             raise InputError(f"The {which} prompt is empty; write a text that the model shall continue.")
-        if len(tokens) > model.cfg.n_ctx:
-            raise InputError(
-                f"The {which} prompt has {len(tokens)} tokens and the model's context is {model.cfg.n_ctx}; shorten it."
-            )
+        check_ids(model, tokens, f"The {which} prompt")
     if len(ids[0]) != len(ids[1]):
         shown = [f"{len(tokens)} tokens {'|'.join(labels(model, tokens))}" for tokens in ids]
         raise InputError(

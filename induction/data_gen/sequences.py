@@ -140,11 +140,10 @@ class RepeatedSequence:
         Raises:
             InputError: a word is not one token in this model.
         """
-        from induction.model.tokens import bos_id
+        from induction.model.tokens import with_bos
 
         words = self.corrupted_words if corrupted else self.words
-        start = bos_id(model)
-        return [*([] if start is None else [start]), *(token_of(model, word) for word in words)]
+        return with_bos(model, [token_of(model, word) for word in words])
 
     def __str__(self) -> str:
         return (
@@ -204,16 +203,8 @@ def generate_repeated_sequence(
     clean = (*prefix, a, b, *filler, a)
     changed = prefix_length + (0 if corruption == "first_a" else 1)
     corrupted = (*clean[:changed], other, *clean[changed + 1 :])
-    return RepeatedSequence(
-        clean,
-        corrupted,
-        prefix_length,
-        prefix_length + 1,
-        len(clean) - 1,
-        answer=b,
-        distractor=other,
-        seed=seed,
-    )
+    places = {"first_a": prefix_length, "first_b": prefix_length + 1, "second_a": len(clean) - 1}
+    return RepeatedSequence(clean, corrupted, **places, answer=b, distractor=other, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -267,7 +258,7 @@ def repeated_batch(
     Raises:
         InputError: a count is out of range, the token set is too small, or the prompt exceeds the context.
     """
-    from induction.model.tokens import bos_id
+    from induction.model.tokens import with_bos
 
     check_choice(vocab, tuple(TOKEN_SETS), "token set")
     if n_prompts < 1:
@@ -278,8 +269,7 @@ def repeated_batch(
     if length is not None and length < 2:
         raise InputError(f"A repeated prompt needs a length of at least 2 tokens, not {length}.")
     rng = np.random.default_rng(seed)
-    start = bos_id(model)
-    before = [] if start is None else [start]
+    before = with_bos(model, [])
     fits = int((model.cfg.n_ctx - len(before)) / copies / (1 + spread))  # the longest mean L in the context
     if length is not None and length > fits:
         raise InputError(
@@ -300,7 +290,7 @@ def repeated_batch(
     for row, prompt in zip(tokens, prompts, strict=True):
         row[: len(prompt)] = prompt
     lengths = tuple(map(len, prompts))
-    return Batch(tokens, lengths, tuple(periods), copies, start is not None, vocab, seed)
+    return Batch(tokens, lengths, tuple(periods), copies, bool(before), vocab, seed)
 
 
 @dataclass(frozen=True)
@@ -396,7 +386,6 @@ class Passage:
     ids: tuple[int, ...]
     labels: tuple[str, ...]
     repeats: tuple[Repeat, ...]
-    has_bos: bool
 
     def __str__(self) -> str:
         spans = ["".join(self.labels[r.first : r.first + r.length]) for r in self.repeats]
@@ -409,15 +398,10 @@ def passage(model: TransformerBridge, text: str, *, times: int = 1) -> Passage:
     Raises:
         InputError: the text is empty or longer than the model's context.
     """
-    from induction.model.tokens import bos_id, encode, labels
+    from induction.model.tokens import check_ids, encode, labels, with_bos
 
     if not text.strip():
         raise InputError("The text is empty; write or paste a prompt first.")
-    body = encode(model, text, bos=False) * times
-    start = bos_id(model)
-    ids = body if start is None else [start, *body]
-    if len(ids) > model.cfg.n_ctx:
-        raise InputError(
-            f"The text has {len(ids)} tokens and the model's context is {model.cfg.n_ctx}; shorten it."
-        )
-    return Passage(tuple(ids), tuple(labels(model, ids)), tuple(find_repeats(ids)), start is not None)
+    ids = with_bos(model, encode(model, text, bos=False) * times)
+    check_ids(model, ids, "The text")
+    return Passage(tuple(ids), tuple(labels(model, ids)), tuple(find_repeats(ids)))

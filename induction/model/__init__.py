@@ -22,23 +22,3 @@ from induction.model.loading import (
     provenance,
     resolve,
 )
-
-__all__ = [
-    "ALIASES",
-    "BUNDLED",
-    "CATALOGUE",
-    "HUB",
-    "SMOLLM2",
-    "WEIGHTS",
-    "Availability",
-    "ModelCard",
-    "availability",
-    "default_model",
-    "iter_fetch",
-    "load_model",
-    "name_of",
-    "offline_models",
-    "origin",
-    "provenance",
-    "resolve",
-]

@@ -240,7 +240,7 @@ class _Taken:
         self.model, self.start = model, start
         self.seen: dict[str, torch.Tensor] = {}
         if any("attn" not in model.blocks[layer].submodules for layer in layers):
-            raise Refused(_sentence(model, "it has layers without attention"))
+            raise _untraced(model, "it has layers without attention")
         self.names = {layer: self._names(model.blocks[layer]) for layer in layers}
 
     @staticmethod
@@ -277,7 +277,7 @@ class _Taken:
     def of(self, layer: int, part: str) -> torch.Tensor:
         """One part of a layer, ``[pos, ...]``."""
         if self.names[layer][part] not in self.seen:
-            raise Refused(_sentence(self.model, f"layer {layer} does not show its parts"))
+            raise _untraced(self.model, f"layer {layer} does not show its parts")
         return self.seen[self.names[layer][part]][0]
 
     def mlp(self, layer: int) -> torch.Tensor:
@@ -297,10 +297,10 @@ class _Taken:
             scale = norm.scale(projection, attention / factor)
         found = Frozen(norm, scale, factor)
         if not near(found(projection) + found.bias, attention):
-            raise Refused(_sentence(model, f"what layer {layer} does to its attention's output is not known"))
+            raise _untraced(model, f"what layer {layer} does to its attention's output is not known")
         if not near(before + attention + self.mlp(layer), after):
-            raise Refused(
-                _sentence(model, f"layer {layer} does not simply add its attention and its MLP to its input")
+            raise _untraced(
+                model, f"layer {layer} does not simply add its attention and its MLP to its input"
             )
         return found
 
@@ -309,9 +309,7 @@ class _Taken:
         model = self.model
         stream, out, raw = self.of(model.cfg.n_layers - 1, "out"), self.seen["normed"][0], self.seen["raw"]
         if out.shape != stream.shape:
-            raise Refused(
-                _sentence(model, "more than a norm stands between its last layer and its unembedding")
-            )
+            raise _untraced(model, "more than a norm stands between its last layer and its unembedding")
         norm = final_norm(model)
         scale = None if norm is None else norm.scale(stream, out)
         head = readout(model, raw, logits)
@@ -328,10 +326,8 @@ class _Taken:
         if bias is not None:
             total = total + head.factor * bias
         if not near(Readout(cap=head.cap)(total), logits):
-            raise Refused(
-                _sentence(
-                    model, "embedding, heads, MLPs and biases do not sum to the logits that it computes"
-                )
+            raise _untraced(
+                model, "embedding, heads, MLPs and biases do not sum to the logits that it computes"
             )
         return final, head.cap
 
@@ -341,7 +337,7 @@ class _Taken:
         if z.ndim == 2:
             z = z.unflatten(-1, (n_heads, -1))
         if z.shape[1] != n_heads:
-            raise Refused(_sentence(self.model, f"layer {layer} does not show its heads apart"))
+            raise _untraced(self.model, f"layer {layer} does not show its heads apart")
         return z
 
 
@@ -369,11 +365,11 @@ def readout(model: TransformerBridge, raw: torch.Tensor, logits: torch.Tensor) -
     for choice in choices:
         if near(choice(raw), logits):
             return choice
-    raise Refused(_sentence(model, "what it does to the logits after the unembedding is not known"))
+    raise _untraced(model, "what it does to the logits after the unembedding is not known")
 
 
-def _sentence(model: TransformerBridge, what: str) -> str:
-    return (
+def _untraced(model: TransformerBridge, what: str) -> Refused:
+    return Refused(
         f"What heads write cannot be traced to the logits of {name_of(model)}: {what}; "
         "the scan does not need it."
     )

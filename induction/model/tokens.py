@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from induction.base import InputError
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -34,8 +37,25 @@ def bos_id(model: TransformerBridge) -> int | None:
 def encode(model: TransformerBridge, text: str, *, bos: bool = True) -> list[int]:
     """Token ids of a text, with the model's BOS in front where ``bos`` and there is one."""
     ids = list(model.tokenizer(text, add_special_tokens=False)["input_ids"])
-    start = bos_id(model) if bos else None
+    return with_bos(model, ids) if bos else ids
+
+
+def with_bos(model: TransformerBridge, ids: list[int]) -> list[int]:
+    """The ids with the model's BOS in front where there is one."""
+    start = bos_id(model)
     return ids if start is None else [start, *ids]
+
+
+def check_ids(model: TransformerBridge, ids: Sequence[int], what: str = "The prompt") -> None:
+    """Raises InputError for no tokens, more of them than the model's context, or ids outside of its vocabulary."""
+    if len(ids) == 0:
+        raise InputError(f"{what} has no tokens; write at least one word.")
+    if len(ids) > model.cfg.n_ctx:
+        raise InputError(
+            f"{what} has {len(ids)} tokens and the model's context is {model.cfg.n_ctx}; shorten it."
+        )
+    if min(ids) < 0 or max(ids) >= model.cfg.d_vocab:
+        raise InputError(f"Token ids run from 0 to {model.cfg.d_vocab - 1} in this model.")
 
 
 def single_token(model: TransformerBridge, text: str) -> int | None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from induction.analysis.measured import HeadScores
-from induction.analysis.result import Scan
+from induction.analysis.result import HeadScores, Scan
 from induction.analysis.scores import SCORES
 from induction.base import InputError, head_name
 from induction.viz import frame

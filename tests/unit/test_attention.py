@@ -1,5 +1,6 @@
 """Attention of one prompt: images, exports and words hold its numbers, which test_architectures holds to an oracle."""
 
+import base64
 import csv
 import io
 import json
@@ -14,6 +15,7 @@ from induction.analysis import attention
 from induction.base import InputError
 from induction.data_gen.sequences import repeated_batch
 from induction.model.tokens import labels
+from induction.ui.components.attention_view import as_png, pooled
 
 IDS = [0, 31, 67, 112, 305, 240, 31, 67, 112, 305, 240, 31]
 
@@ -26,7 +28,7 @@ def test_the_image_of_a_layer_holds_the_patterns_of_the_cache():
     for layer in range(model.cfg.n_layers):
         expected = cache["pattern", layer][0].numpy()
         np.testing.assert_allclose(seen.patterns[layer], expected, atol=1e-6)
-        image = Image.open(io.BytesIO(attention.atlas(seen.patterns[layer])))
+        image = Image.open(io.BytesIO(base64.b64decode(as_png(seen.patterns[layer]))))
         assert image.mode == "L"
         tiles = np.asarray(image).reshape(-1, len(IDS), len(IDS))  # [head, query, key]
         np.testing.assert_allclose(tiles / 255, expected, atol=0.5 / 255 + 1e-6)
@@ -96,15 +98,15 @@ def test_rows_without_the_first_column_sum_to_one():
 
 def test_pooling_keeps_the_largest_weight_of_each_block():
     pattern = np.arange(25, dtype=np.float32).reshape(5, 5)
-    assert attention.pooled(pattern, 2).tolist() == [[6, 8, 9], [16, 18, 19], [21, 23, 24]]
-    assert (attention.pooled(pattern, 1) == pattern).all()
+    assert pooled(pattern, 2).tolist() == [[6, 8, 9], [16, 18, 19], [21, 23, 24]]
+    assert (pooled(pattern, 1) == pattern).all()
 
 
 def test_all_heads_of_mini_2l_on_64_tokens_are_small(mini):
     ids = repeated_batch(mini, n_prompts=1, length=31).prompt(0).tolist()
     seen = attention.attend(mini, [*ids, ids[1]])
     assert seen.n_tokens == 64
-    assert sum(len(attention.atlas(layer)) for layer in seen.patterns) < 60_000
+    assert sum(len(as_png(layer)) for layer in seen.patterns) < 80_000  # base64
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ import pytest
 
 from induction.analysis import scanning as analysis
 from induction.analysis.kinds import STRIPE
-from induction.analysis.measured import HeadScores
 from induction.analysis.reading import remarks, selection
-from induction.analysis.result import Scan
+from induction.analysis.result import HeadScores, Scan
 from induction.analysis.scores import SCORES
 from induction.base import expected_passes, mean_interval
 from induction.data_gen import sequences as data_gen

@@ -13,6 +13,7 @@ with canvas and ``textContent``; switching heads within a layer asks nobody. It 
 
 from __future__ import annotations
 
+import io
 import math
 from base64 import b64encode
 from collections.abc import Callable
@@ -20,8 +21,9 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from PIL import Image
 
-from induction.analysis.attention import Attention, Written, atlas, pooled, without_first
+from induction.analysis.attention import Attention, Written, without_first
 from induction.analysis.scores import SCORES
 from induction.ui.components.script import component
 
@@ -110,7 +112,7 @@ def view_value(
             }
             for key, values in seen.scores().items()
         ],
-        "targets": _png(seen.targets[None]),
+        "targets": as_png(seen.targets[None]),
         "layer": layer,
         "tiles": tiles_value(seen, layer, hide_first),
         "head": head,
@@ -135,11 +137,29 @@ def tiles_value(seen: Attention, layer: int | None, hide_first: bool) -> dict[st
         while len(patterns) * math.ceil(seen.n_tokens / factor) ** 2 > OVERVIEW_CELLS:
             factor += 1
         patterns = pooled(patterns, factor)
-    return {"png": _png(patterns), "size": patterns.shape[-1]}
+    return {"png": as_png(patterns), "size": patterns.shape[-1]}
 
 
-def _png(patterns: np.ndarray) -> str:
-    return b64encode(atlas(patterns)).decode()
+def as_png(patterns: np.ndarray) -> str:
+    """One grey PNG, base64, a tile per head from top to bottom, 255 for weight 1.
+
+    Args:
+        patterns: ``[head, query, key]`` in 0..1.
+    """
+    tiles = np.rint(np.clip(patterns, 0, 1) * 255).astype(np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(tiles.reshape(-1, tiles.shape[-1])).save(out, "PNG", optimize=True)
+    return b64encode(out.getvalue()).decode()
+
+
+def pooled(patterns: np.ndarray, factor: int) -> np.ndarray:
+    """The largest weight of every ``factor`` x ``factor`` block, so that thin stripes survive.
+
+    Args:
+        patterns: ``[..., query, key]``; the last blocks may be smaller.
+    """
+    starts = np.arange(0, patterns.shape[-1], factor)
+    return np.maximum.reduceat(np.maximum.reduceat(patterns, starts, axis=-2), starts, axis=-1)
 
 
 def written_value(request: dict[str, str], written: Written) -> dict[str, Any]:
