@@ -12,7 +12,7 @@ from pathlib import Path
 
 from induction.analysis.result import Scan
 from induction.base import InputError, Progress
-from induction.training.history import Checkpoint, History
+from induction.training.history import SCORES, Checkpoint, History
 
 FAMILY = "EleutherAI/pythia-"
 TOKENS_PER_STEP = 2_097_152
@@ -20,7 +20,6 @@ TOKENS_PER_STEP = 2_097_152
 PUBLISHED = (0, *(2**power for power in range(10)), *range(1000, 144_000, 1000))
 STEPS = (0, 16, 64, 128, 256, 512, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10_000)
 STEPS += (16_000, 32_000, 64_000, 143_000)
-SCORES = ("induction", "previous_token")
 
 
 def iter_history(

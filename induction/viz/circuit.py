@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from induction.analysis.kinds import KINDS
-from induction.base import Head, InputError, head_name
+from induction.base import Head, InputError, check_choice, head_name
 from induction.circuit.results import INPUTS, MEASURES, Circuit, Example, Receiver, signed
 from induction.viz import svg
 from induction.viz.example import tokens_and_steps
@@ -116,6 +116,7 @@ def diagram(
     Raises:
         InputError: there is no receiver with earlier heads, or the input was not patched.
     """
+    check_choice(through, tuple(INPUTS), "input")
     found = edges(circuit, through=through, measure=measure)
     left = senders(circuit, found)
     right = sorted(_place(receiver) for receiver in circuit.receivers if receiver.composition)

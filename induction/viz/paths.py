@@ -6,7 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from induction.base import InputError, head_name
+from induction.base import InputError, check_choice, head_name
 from induction.circuit.results import INPUTS, Composition, Paths, signed
 from induction.viz import frame
 from induction.viz.theme import LIGHT, Palette
@@ -28,6 +28,7 @@ def composition_bars(
     Raises:
         InputError: that input was not computed.
     """
+    check_choice(through, tuple(INPUTS), "input")
     if through not in composition.measured:
         raise InputError(
             f"Composition through {INPUTS[through].title.lower()} is not known here; choose from "

@@ -236,8 +236,10 @@ def test_exports_answer_or_say_why_not():
     name, text = circuit_tab.export("json", request)
     assert (name, json.loads(text)["model"]) == ("circuit-mini-2l.json", MINI)
     assert circuit_tab.export("svg", request)[1].startswith("<svg")
-    with pytest.raises(InputError, match="choose from q, k, v"):
+    with pytest.raises(InputError, match="q, k, v"):
         circuit_tab.export("svg", {**request, "through": "../x"})
+    with pytest.raises(InputError, match="q, k, v"):
+        circuit_tab.export("svg", {**request, "model": "gpt2", "through": "../x"})  # published: no paths
     with pytest.raises(InputError, match="not measured yet"):
         circuit_tab.export("csv", {"model": "distilgpt2"})
 
