@@ -54,7 +54,7 @@ def iter_scan(
         loss: also measure the loss on both copies (of the prompts of two), which costs an unembedding.
 
     Yields:
-        Progress; the last step carries the :class:`~induction.results.Scan`. Closing cancels.
+        Progress; the last step carries the :class:`~induction.analysis.result.Scan`. Closing cancels.
 
     Raises:
         InputError: unknown score or token set, a count out of range, prompts longer than the context.
@@ -132,7 +132,7 @@ def analyze_induction_heads(
 
     Returns:
         A scan of one prompt, without intervals; scores that the prompt cannot show are absent. Read each score
-        against its ``ceiling`` on this prompt, and see :func:`induction.results.remarks`.
+        against its ``ceiling`` on this prompt, and see :func:`induction.analysis.reading.remarks`.
 
     Raises:
         InputError: no token of the prompt comes twice with one in between, or it exceeds the context.
@@ -309,7 +309,7 @@ def _head_scores(
 
 
 def _mimics(name: str, found: dict[str, list[Cells]]) -> dict[str, float]:
-    """What heads would score that do something else, see :class:`~induction.results.HeadScores`.
+    """What heads would score that do something else, see :class:`~induction.analysis.result.HeadScores`.
 
     Args:
         found: the cells of every score on every prompt.
