@@ -256,37 +256,56 @@ def _state(event: gr.EventData) -> tuple[int, bool]:
     return (row if fits else -1), event._data.get("hide_first") is True
 
 
+def prompt_controls() -> list[Any]:
+    """Kind, length, token set, seed, example and text of a prompt."""
+    kind = gr.Radio(
+        [(title, name) for name, title in KINDS.items()],
+        value=DEFAULTS["repeat"].kind,
+        show_label=False,
+        container=False,
+        elem_id="prompt-kind",
+    )
+    own = gr.Textbox(
+        label="Text",
+        info=f"The first {TOKENS} tokens are shown; at most {links.PROMPT_LIMIT:,} characters",
+        placeholder="Write or paste a text in which something comes again.",
+        lines=3,
+        max_lines=6,
+        max_length=links.PROMPT_LIMIT,
+        visible=False,
+        elem_id="own-text",
+    )
+    with gr.Row():
+        length, vocab, seed = (control(Prompt, name) for name in ("length", "vocab", "seed"))
+        example = gr.Dropdown(
+            [(title, index) for index, (title, _) in enumerate(EXAMPLES)],
+            value=0,
+            label="Example",
+            visible=False,
+            min_width=220,
+        )
+    return [kind, length, vocab, seed, example, own]
+
+
+def wire_controls(page: Page, settings: list[Any], pressed: list[Any], outputs: list[Any]) -> None:
+    """The controls make the prompt and follow it; ``pressed`` are the events that ask for it, too."""
+    prompt, text, row, _, state = outputs
+    kind, length, vocab, seed, example, own = settings
+    kind.input(choose_kind, [kind, own, prompt], [prompt, row], **jobs.QUICK)
+    kind.change(visible, kind, settings[1:], **jobs.QUICK)
+    changed = [length.submit, length.blur, seed.submit, seed.blur, vocab.input, example.input]
+    inputs = [*settings, prompt, text, state]
+    gr.on(changed, partial(commit, False), inputs, outputs, **jobs.QUICK)
+    gr.on(pressed, partial(commit, True), inputs, outputs, **jobs.QUICK)
+    page.changed([prompt, text])(refill, [prompt, text], settings, trigger_mode="always_last", **jobs.QUICK)
+
+
 def build(page: Page) -> None:
     first = DEFAULTS["repeat"]
     with page.tab("attention", "Attention"):
         with gr.Column(elem_classes=["ih-panel"], elem_id="attention-prompt"):
             html("<h2>Prompt</h2>")
-            kind = gr.Radio(
-                [(title, name) for name, title in KINDS.items()],
-                value=first.kind,
-                show_label=False,
-                container=False,
-                elem_id="prompt-kind",
-            )
-            own = gr.Textbox(
-                label="Text",
-                info=f"The first {TOKENS} tokens are shown; at most {links.PROMPT_LIMIT:,} characters",
-                placeholder="Write or paste a text in which something comes again.",
-                lines=3,
-                max_lines=6,
-                max_length=links.PROMPT_LIMIT,
-                visible=False,
-                elem_id="own-text",
-            )
-            with gr.Row():
-                length, vocab, seed = (control(Prompt, name) for name in ("length", "vocab", "seed"))
-                example = gr.Dropdown(
-                    [(title, index) for index, (title, _) in enumerate(EXAMPLES)],
-                    value=0,
-                    label="Example",
-                    visible=False,
-                    min_width=220,
-                )
+            settings = prompt_controls()
             with gr.Row():
                 show = gr.Button("Show attention", variant="primary", elem_id="show-attention")
                 cancel = gr.Button("Cancel", elem_id="cancel-attention")
@@ -326,17 +345,4 @@ def build(page: Page) -> None:
     page.selects_head(view)
     view.state(_state, None, [row, hide_first], **jobs.QUICK)
     view.need(jobs.on_model(need), request, view, trigger_mode="always_last", **jobs.MODEL)
-
-    settings = [kind, length, vocab, seed, example, own]
-    kind.input(choose_kind, [kind, own, prompt], [prompt, row], **jobs.QUICK)
-    kind.change(visible, kind, settings[1:], **jobs.QUICK)
-    changes = [length.submit, length.blur, seed.submit, seed.blur, vocab.input, example.input]
-    for events, pressed in ((changes, False), ([show.click, own.submit], True)):
-        gr.on(
-            events,
-            partial(commit, pressed),
-            [*settings, prompt, text, state],
-            [prompt, text, row, on_show, state],
-            **jobs.QUICK,
-        )
-    page.changed([prompt, text])(refill, [prompt, text], settings, trigger_mode="always_last", **jobs.QUICK)
+    wire_controls(page, settings, [show.click, settings[-1].submit], [prompt, text, row, on_show, state])
