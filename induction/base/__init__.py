@@ -25,38 +25,3 @@ from induction.base.intervals import (
 from induction.base.packages import lazily, versions
 from induction.base.progress import Progress, finish, finished
 from induction.base.result import Gaps, Grid, Number, Part, Result, check_shape
-
-__all__ = [
-    "CONFIDENCE",
-    "ENOUGH",
-    "NEGLIGIBLE",
-    "Gaps",
-    "Grid",
-    "Head",
-    "InputError",
-    "Interval",
-    "ModelUnavailable",
-    "Number",
-    "Part",
-    "Progress",
-    "Refused",
-    "Result",
-    "chain",
-    "check_choice",
-    "check_heads",
-    "check_seed",
-    "check_shape",
-    "damaged",
-    "expected_passes",
-    "finish",
-    "finished",
-    "head_name",
-    "is_out_of_memory",
-    "lazily",
-    "mean_interval",
-    "parse_heads",
-    "ratio_interval",
-    "standard_error",
-    "too_large",
-    "versions",
-]

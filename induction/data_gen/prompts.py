@@ -117,7 +117,6 @@ def token_ids(model: TransformerBridge, prompt: Prompt, text: str) -> tuple[list
 
 
 def _ab_ids(model: TransformerBridge, prompt: Prompt) -> list[int]:
-
     if prompt.vocab == "random":
         rng = np.random.default_rng(prompt.seed)
         pool = random_ids(model, rng, at_least=2 * prompt.length + 3)

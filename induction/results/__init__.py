@@ -15,16 +15,3 @@ from induction.results.shelf import (
     published_composition_names,
     slug,
 )
-
-__all__ = [
-    "CIRCUITS",
-    "HISTORIES",
-    "PATCHING",
-    "PUBLISHED",
-    "SCANS",
-    "bundled",
-    "published_circuit",
-    "published_composition",
-    "published_composition_names",
-    "slug",
-]

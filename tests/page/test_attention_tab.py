@@ -99,22 +99,24 @@ def test_tiles_come_only_for_what_is_kept_and_exists(seen):
 
 def test_what_is_kept_is_shown_once_and_the_rest_is_asked_for_once(seen):
     key = tuple(REQUEST.values())
-    view, _, on_show = tab.ask(*key, "", "", "1.2", 5, True)
+    view, _, on_show = tab.ask(*key, "", "1.2", 5, True)
     assert (view["head"], view["row"], view["hide_first"]) == ("1.2", 5, True)
-    again = tab.ask(*key, "", on_show, "1.2", 5, True)
+    again = tab.ask(*key, on_show, "1.2", 5, True)
     assert not any(isinstance(part, dict) and "tokens" in part for part in again)
     other = ("mini-2l", "natural-1", "")
-    view, _, on_show = tab.ask(*other, "", on_show, "1.2", -1, False)
+    view, _, on_show = tab.ask(*other, on_show, "1.2", -1, False)
     assert view["run"]
-    assert not isinstance(tab.ask(*other, "", on_show, "1.2", -1, False)[0].get("run"), int)
+    assert not isinstance(tab.ask(*other, on_show, "1.2", -1, False)[0].get("run"), int)
 
 
 def test_a_model_out_of_reach_says_what_it_needs():
-    view, _, on_show = tab.ask("gpt2-medium", "natural-0", "", "", "", "0.0", -1, False)
+    view, _, on_show = tab.ask("gpt2-medium", "natural-0", "", "", "0.0", -1, False)
     assert "1520 MB" in view["missing"]
     assert "mini-2l" in view["missing"]
     assert not view["run"]
     assert on_show == ""
+    *_, wish, _ = tab.commit(True, "natural", 24, "random", 0, 0, "", "natural-0", "", IDLE)
+    assert tab.ask("gpt2-medium", "natural-0", "", wish, "0.0", -1, False)[0]["run"]
 
 
 def test_errors_are_one_sentence_in_the_status():
@@ -164,7 +166,7 @@ def test_long_texts_are_cut_and_say_so():
 
 
 def test_settings_out_of_range_are_refused():
-    *_, state = tab.commit(True, "repeat", 500, "random", 0, 0, "", "mini-2l", "own", "", IDLE)
+    *_, state = tab.commit(True, "repeat", 500, "random", 0, 0, "", "own", "", IDLE)
     assert state["state"] == "error"
     assert "Length: at most 120" in state["text"]
 
@@ -180,9 +182,7 @@ def test_the_client_cannot_send_a_row_or_head_of_its_own_making():
 
 
 def test_own_text_is_cleaned_like_that_of_a_link():
-    prompt, text, *_ = tab.commit(
-        True, "own", 24, "random", 0, 0, "a\x00b\ud800c", "mini-2l", "own", "", IDLE
-    )
+    prompt, text, *_ = tab.commit(True, "own", 24, "random", 0, 0, "a\x00b\ud800c", "own", "", IDLE)
     assert (prompt, text) == ("own", "abc")
     assert links.text("text").read(text) == (text, None)
 

@@ -252,7 +252,7 @@ matrix.addEventListener('keydown', (event) => {
   const heads = { ArrowLeft: -1, ArrowRight: 1 };
   if (!data || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key in rows) chooseRow(rows[event.key]);
-  else if (event.key in heads) step(heads[event.key]);
+  else if (event.key in heads) choose(0, heads[event.key]);
   else return;
   event.preventDefault();
 });
@@ -265,7 +265,8 @@ function drawRow() {
   const order = Array.from({ length: row + 1 }, (_, key) => key).filter((key) => weight(row, key) >= 0.01);
   order.sort((a, b) => weight(row, b) - weight(row, a));
   const named = order.slice(0, 3).map((key) => `${token(key)} (${short(weight(row, key))}${isTarget(row, key) ? ', induction target' : ''})`);
-  reading.textContent = named.length ? `Looks most at ${named.join(', ')}.` : emptyRow();
+  const empty = view.hideFirst ? 'Nothing is left of this row without the first token.' : 'No token gets more than .01.';
+  reading.textContent = named.length ? `Looks most at ${named.join(', ')}.` : empty;
   const text = $('.ia-text');
   text.replaceChildren();
   data.tokens.forEach((words, position) => {
@@ -284,10 +285,6 @@ function drawRow() {
     if (words.includes('⏎')) text.append(make('br'));
   });
   drawWritten();
-}
-
-function emptyRow() {
-  return view.hideFirst ? 'Nothing is left of this row without the first token.' : 'No token gets more than .01.';
 }
 
 $('.ia-text').addEventListener('click', (event) => {
@@ -334,9 +331,9 @@ function chooseRow(row) {
 
 // -- heads ---------------------------------------------------------------------------------------------------
 
-function step(by) { choose(view.layer, clamp(view.head + by, 0, data.n_heads - 1)); }
-
-function choose(layer, head) {  // by the visitor
+function choose(layers, heads) {  // by the visitor: so many further, as far as there are any
+  const layer = clamp(view.layer + layers, 0, data.n_layers - 1);
+  const head = clamp(view.head + heads, 0, data.n_heads - 1);
   if (layer === view.layer && head === view.head) return;
   show(layer, head);
   tellHead();
@@ -428,14 +425,13 @@ function markThumbs() {
 
 thumbs.addEventListener('click', (event) => {
   const button = event.target.closest('button');
-  if (button) choose(Number(button.dataset.l), Number(button.dataset.h));
+  if (button) choose(button.dataset.l - view.layer, button.dataset.h - view.head);
 });
 thumbs.addEventListener('keydown', (event) => {
   const move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
   if (!move || !data) return;
   event.preventDefault();
-  const [layers, heads] = view.all ? move : [0, move[0] + move[1]];
-  choose(clamp(view.layer + layers, 0, data.n_layers - 1), clamp(view.head + heads, 0, data.n_heads - 1));
+  choose(...(view.all ? move : [0, move[0] + move[1]]));
   const now = thumb(view.layer, view.head);
   if (now) now.focus();
 });

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
@@ -37,42 +37,67 @@ if TYPE_CHECKING:
 
 TEXT = links.text("text")
 NOTHING = "Attention appears here when the prompt has been read. Show attention starts that."
-Key = tuple[str, str, str]  # model, prompt, own text
 
-kept: jobs.Cache[tuple[Attention, str]] = jobs.Cache(
-    6
-)  # with the notice where a text was cut; up to 100 MB each
+
+class Key(NamedTuple):
+    """What a result depends on."""
+
+    model: str
+    prompt: str
+    text: str
+
+    @classmethod
+    def of(cls, model: str, prompt: str, text: str) -> Key:
+        """The text counts only where it is the prompt."""
+        return cls(models.resolve(model), prompt, text if prompt == "own" else "")
+
+    @classmethod
+    def read(cls, request: dict[str, Any]) -> Key:
+        """Of a request that comes from a browser."""
+        return cls.of(*(str(request.get(name, "")) for name in cls._fields))
+
+
+# Attention with the notice where a text was cut, up to 100 MB each; and what heads write.
+kept: jobs.Cache[tuple[Attention, str]] = jobs.Cache(6)
 wrote: jobs.Cache[Written] = jobs.Cache(256)
-
-
-def request_key(model: str, prompt: str, text: str) -> Key:
-    """What a result depends on; the text counts only where it is the prompt."""
-    return models.resolve(model), prompt, text if prompt == "own" else ""
 
 
 # -- what is shown -------------------------------------------------------------------------------------------
 
 
 def ask(
-    model: str, prompt: str, text: str, done: str, on_show: str, head: str, row: float, hide_first: bool
+    model: str, prompt: str, text: str, on_show: str, head: str, row: float, hide_first: bool
 ) -> tuple[Any, Any, Any]:
-    """``(view, status, on_show)``: what is kept, at once; else the view asks for the work, or says what it needs."""
-    key = request_key(model, prompt, text)
-    mark = json.dumps(key)
-    idle = status.stopped("idle", "")
+    """``(view, status, on_show)``: what is kept, at once; else the view asks for the work, or says what it needs.
+
+    ``on_show`` is the key on show, or ``asked`` and the key that the view asks for, which it does once; whoever
+    writes something else there has it done again, and with ``wish`` and a number even if weights must be fetched.
+    """
+    key = Key.of(model, prompt, text)
+    mark, idle = json.dumps(key), status.stopped("idle", "")
     if on_show == mark:
         return gr.skip(), gr.skip(), gr.skip()
-    if kept.get(key) is not None:
-        return shown(key, head, row, hide_first), idle, mark
+    if found := kept.get(key):
+        place = links.parse_head(head) or (0, 0)
+        view = view_value(
+            found[0],
+            key._asdict(),
+            name=short_name(key.model),
+            head=links.format_head(*place),
+            row=int(row if row is not None else -1),
+            hide_first=bool(hide_first),
+            notice=found[1],
+        )
+        return view, idle, mark
     if on_show == f"asked {mark}":
         return gr.skip(), gr.skip(), gr.skip()
     try:
         name = checked_model(model)
     except InputError as error:
         return missing_value(str(error)), idle, ""
-    if models.availability(name) == "download":
+    if models.availability(name) == "download" and not on_show.startswith("wish"):
         return missing_value(out_of_reach(name)), idle, ""
-    return missing_value(NOTHING, run=now(), model=key[0]), gr.skip(), f"asked {mark}"
+    return missing_value(NOTHING, run=now(), model=key.model), gr.skip(), f"asked {mark}"
 
 
 def out_of_reach(model: str) -> str:
@@ -91,84 +116,48 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def shown(key: Key, head: str, row: float, hide_first: bool) -> dict[str, Any]:
-    """The view of a kept result."""
-    seen, notice = kept.get(key) or _gone()
-    place = links.parse_head(head) or (0, 0)
-    return view_value(
-        seen,
-        dict(zip(("model", "prompt", "text"), key, strict=True)),
-        name=short_name(key[0]),
-        head=links.format_head(*place),
-        row=int(row if row is not None else -1),
-        hide_first=bool(hide_first),
-        notice=notice,
-    )
+def run(model: str, prompt: str, text: str) -> Iterator[tuple[Any, Any, Any]]:
+    """Steps of reading a prompt: ``(status, view, on_show)``.
 
-
-def _gone() -> tuple[Attention, str]:
-    raise InputError("This prompt is no longer kept; press Show attention to read it again.")
-
-
-def read(model: str, prompt: Prompt, text: str) -> tuple[Attention, str]:
-    """Attention on a prompt, with a notice where the text was cut.
-
-    Raises:
-        InputError: the model or the prompt is refused.
+    The result is kept, and the last ``on_show`` makes :func:`ask` show what is wanted by then.
     """
-    loaded = models.load_model(model)
-    ids, notice = token_ids(loaded, prompt, text)
-    return attention.attend(loaded, ids), notice
-
-
-def run(model: str, prompt: str, text: str) -> Iterator[tuple[Any, Any, Any, Any]]:
-    """Steps of reading a prompt: ``(status, view, on_show, done)``.
-
-    The result is kept, and ``done`` makes :func:`ask` show what is wanted by then.
-    """
-    key = request_key(model, prompt, text)
     try:
         name = checked_model(model)
         for state in loading(name):
-            yield state, gr.skip(), gr.skip(), gr.skip()
-        models.load_model(name)
-        yield status.waiting("Reading the prompt…"), gr.skip(), gr.skip(), gr.skip()
-        kept.put(key, read(name, Prompt.parse(prompt) or DEFAULTS["repeat"], text))
+            yield state, gr.skip(), gr.skip()
+        loaded = models.load_model(name)
+        yield status.waiting("Reading the prompt…"), gr.skip(), gr.skip()
+        ids, notice = token_ids(loaded, Prompt.parse(prompt) or DEFAULTS["repeat"], text)
+        kept.put(Key.of(model, prompt, text), (attention.attend(loaded, ids), notice))
     except InputError as error:
-        yield status.stopped("error", str(error)), missing_value(NOTHING), gr.skip(), gr.skip()
+        yield status.stopped("error", str(error)), missing_value(NOTHING), gr.skip()
         return
-    yield status.stopped("idle", ""), gr.skip(), "", str(now())
+    yield status.stopped("idle", ""), gr.skip(), f"read {now()}"
 
 
 def tiles(asked: dict[str, Any]) -> dict[str, Any]:
     """Attention of one layer or of all, for the view; the request comes from a browser."""
-    key = request_key(*(str(asked.get(name, "")) for name in ("model", "prompt", "text")))
-    found = kept.get(key)
-    if found is None:
+    found, layer = kept.get(Key.read(asked)), asked.get("layer")
+    fits = layer == "all" or (found and isinstance(layer, int) and 0 <= layer < found[0].n_layers)
+    if not (found and fits):
         return {"gone": True}
-    seen, layer = found[0], asked.get("layer")
-    if layer == "all":
-        return tiles_value(seen, None, bool(asked.get("hide_first")))
-    if not isinstance(layer, int) or not 0 <= layer < seen.n_layers:
-        return {"gone": True}
-    return tiles_value(seen, layer, bool(asked.get("hide_first")))
+    return tiles_value(found[0], None if layer == "all" else layer, bool(asked.get("hide_first")))
 
 
 def need(event: gr.EventData, model: str, prompt: str, text: str) -> Any:
     """What the head that the view asks for writes, at every position."""
-    key = request_key(model, prompt, text)
+    key = Key.of(model, prompt, text)
     found, place = kept.get(key), links.parse_head(picked(event))
     if found is None or place is None:
         return gr.skip()
-    request = dict(zip(("model", "prompt", "text"), key, strict=True))
-    if wrote.get((key, place)) is None:
-        loaded = models.load_model(checked_model(model))
-        try:
-            wrote.put((key, place), attention.written(loaded, found[0], *place))
-        except Refused as error:
-            return gr.HTML(written={"request": request, "head": head_name(place), "error": str(error)})
     written = wrote.get((key, place))
-    return gr.HTML(written=written_value(request, written)) if written else gr.skip()
+    if written is None:
+        try:
+            written = attention.written(models.load_model(checked_model(model)), found[0], *place)
+        except Refused as error:
+            return gr.HTML(written={"request": key._asdict(), "head": head_name(place), "error": str(error)})
+        wrote.put((key, place), written)
+    return gr.HTML(written=written_value(key._asdict(), written))
 
 
 def export(kind: str, request: dict[str, Any]) -> tuple[str, Any]:
@@ -179,14 +168,16 @@ def export(kind: str, request: dict[str, Any]) -> tuple[str, Any]:
     """
     from induction.viz.attention import head_figure
 
-    key = request_key(*(str(request.get(name, "")) for name in ("model", "prompt", "text")))
-    seen, _ = kept.get(key) or _gone()
+    key = Key.read(request)
+    found = kept.get(key)
+    if found is None:
+        raise InputError("This prompt is no longer kept; press Show attention to read it again.")
     layer, head = links.parse_head(str(request.get("head"))) or (-1, -1)
     hide_first = request.get("hide_first") is True
-    result = attention.of_head(seen, layer, head, hide_first=hide_first)
-    prompt = Prompt.parse(key[1]) or DEFAULTS["own"]
-    name = f"attention-{short_name(key[0])}-{layer}.{head}-{prompt}"
-    return exported(kind, name, result, lambda: head_figure(seen, layer, head, hide_first=hide_first))
+    result = attention.of_head(found[0], layer, head, hide_first=hide_first)
+    prompt = Prompt.parse(key.prompt) or DEFAULTS["own"]
+    name = f"attention-{short_name(key.model)}-{layer}.{head}-{prompt}"
+    return exported(kind, name, result, lambda: head_figure(found[0], layer, head, hide_first=hide_first))
 
 
 # -- the controls --------------------------------------------------------------------------------------------
@@ -200,60 +191,54 @@ def commit(
     seed: float,
     example: int,
     own: str,
-    model: str,
     prompt: str,
     text: str,
     state: dict[str, Any],
 ) -> tuple[Any, ...]:
-    """``(prompt, text, row, view, on_show, status)`` after a setting was changed or Show attention was pressed."""
+    """``(prompt, text, row, on_show, status)`` after a setting was changed or Show attention was pressed."""
     made = {"length": length, "vocab": vocab, "seed": seed} if kind in ("repeat", "ab") else {}
     try:
         wished = asked(Prompt, {"kind": kind, "example": example or 0, **made})
     except InputError as error:
-        return *[gr.skip()] * 5, status.stopped("error", str(error))
+        return *[gr.skip()] * 4, status.stopped("error", str(error))
     own, notice = TEXT.read(own or "")
     if notice:
         gr.Warning(notice)
     wished_text = own if kind == "own" else text
     changed = (str(wished), wished_text) != (prompt, text)
-    # A changed prompt is asked for by itself, unless the weights have to be fetched first.
-    wish = pressed and not (changed and models.availability(model) != "download")
-    view = missing_value(NOTHING, run=now(), model=models.resolve(model)) if wish else gr.skip()
-    kept_row = -1 if changed else gr.skip()
+    wish = f"wish {now()}" if pressed else gr.skip()
     # Two events may come with one click; the status of a run that began meanwhile stays.
     told = status.stopped("idle", "") if state["state"] == "error" else gr.skip()
-    return str(wished), wished_text, kept_row, view, "" if wish else gr.skip(), told
+    return str(wished), wished_text, -1 if changed else gr.skip(), wish, told
 
 
-def choose_kind(kind: str, own: str, prompt: str, text: str) -> tuple[Any, ...]:
-    """``(prompt, row, *visibility of the controls)``; own text waits for the button."""
+def choose_kind(kind: str, own: str, prompt: str) -> tuple[Any, Any]:
+    """``(prompt, row)``; own text waits for the button."""
     if kind == "own" and not (own or "").strip():
-        return prompt, gr.skip(), *_visible(kind)
-    return str(DEFAULTS[kind]), -1, *_visible(kind)
+        return prompt, gr.skip()
+    return str(DEFAULTS[kind]), -1
 
 
-def _visible(kind: str) -> list[Any]:
+def visible(kind: str) -> list[Any]:
+    """Which of the controls but the first are there."""
     generated = kind in ("repeat", "ab")
-    return [
-        gr.update(visible=there)
-        for there in (generated, generated, generated, kind == "natural", kind == "own")
-    ]
+    shown = (generated, generated, generated, kind == "natural", kind == "own")
+    return [gr.update(visible=there) for there in shown]
 
 
 def refill(prompt: str, text: str) -> list[Any]:
-    """The controls follow the prompt on show."""
+    """The controls follow the prompt on show, as far as it has something for them."""
     wished = Prompt.parse(prompt) or DEFAULTS["repeat"]
-    generated, natural, own = wished.kind in ("repeat", "ab"), wished.kind == "natural", wished.kind == "own"
+    generated = wished.kind in ("repeat", "ab")
     low, high = limits(Prompt.model_fields["length"])
     what = "Tokens per copy" if wished.kind == "repeat" else "Words before A B and again before A"
-    info = f"{what}, {low} to {high}"
     return [
         wished.kind,
-        gr.Number(wished.length, info=info, visible=generated) if generated else gr.Number(visible=False),
-        gr.Dropdown(value=wished.vocab, visible=generated) if generated else gr.Dropdown(visible=False),
-        gr.Number(wished.seed, visible=generated) if generated else gr.Number(visible=False),
-        gr.Dropdown(value=wished.example, visible=True) if natural else gr.Dropdown(visible=False),
-        gr.Textbox(text, visible=True) if own else gr.Textbox(visible=False),
+        gr.Number(wished.length, info=f"{what}, {low} to {high}") if generated else gr.skip(),
+        wished.vocab if generated else gr.skip(),
+        wished.seed if generated else gr.skip(),
+        wished.example if wished.kind == "natural" else gr.skip(),
+        text if wished.kind == "own" else gr.skip(),
     ]
 
 
@@ -271,37 +256,56 @@ def _state(event: gr.EventData) -> tuple[int, bool]:
     return (row if fits else -1), event._data.get("hide_first") is True
 
 
+def prompt_controls() -> list[Any]:
+    """Kind, length, token set, seed, example and text of a prompt."""
+    kind = gr.Radio(
+        [(title, name) for name, title in KINDS.items()],
+        value=DEFAULTS["repeat"].kind,
+        show_label=False,
+        container=False,
+        elem_id="prompt-kind",
+    )
+    own = gr.Textbox(
+        label="Text",
+        info=f"The first {TOKENS} tokens are shown; at most {links.PROMPT_LIMIT:,} characters",
+        placeholder="Write or paste a text in which something comes again.",
+        lines=3,
+        max_lines=6,
+        max_length=links.PROMPT_LIMIT,
+        visible=False,
+        elem_id="own-text",
+    )
+    with gr.Row():
+        length, vocab, seed = (control(Prompt, name) for name in ("length", "vocab", "seed"))
+        example = gr.Dropdown(
+            [(title, index) for index, (title, _) in enumerate(EXAMPLES)],
+            value=0,
+            label="Example",
+            visible=False,
+            min_width=220,
+        )
+    return [kind, length, vocab, seed, example, own]
+
+
+def wire_controls(page: Page, settings: list[Any], pressed: list[Any], outputs: list[Any]) -> None:
+    """The controls make the prompt and follow it; ``pressed`` are the events that ask for it, too."""
+    prompt, text, row, _, state = outputs
+    kind, length, vocab, seed, example, own = settings
+    kind.input(choose_kind, [kind, own, prompt], [prompt, row], **jobs.QUICK)
+    kind.change(visible, kind, settings[1:], **jobs.QUICK)
+    changed = [length.submit, length.blur, seed.submit, seed.blur, vocab.input, example.input]
+    inputs = [*settings, prompt, text, state]
+    gr.on(changed, partial(commit, False), inputs, outputs, **jobs.QUICK)
+    gr.on(pressed, partial(commit, True), inputs, outputs, **jobs.QUICK)
+    page.changed([prompt, text])(refill, [prompt, text], settings, trigger_mode="always_last", **jobs.QUICK)
+
+
 def build(page: Page) -> None:
     first = DEFAULTS["repeat"]
     with page.tab("attention", "Attention"):
         with gr.Column(elem_classes=["ih-panel"], elem_id="attention-prompt"):
             html("<h2>Prompt</h2>")
-            kind = gr.Radio(
-                [(title, name) for name, title in KINDS.items()],
-                value=first.kind,
-                show_label=False,
-                container=False,
-                elem_id="prompt-kind",
-            )
-            own = gr.Textbox(
-                label="Text",
-                info=f"The first {TOKENS} tokens are shown; at most {links.PROMPT_LIMIT:,} characters",
-                placeholder="Write or paste a text in which something comes again.",
-                lines=3,
-                max_lines=6,
-                max_length=links.PROMPT_LIMIT,
-                visible=False,
-                elem_id="own-text",
-            )
-            with gr.Row():
-                length, vocab, seed = (control(Prompt, name) for name in ("length", "vocab", "seed"))
-                example = gr.Dropdown(
-                    [(title, index) for index, (title, _) in enumerate(EXAMPLES)],
-                    value=0,
-                    label="Example",
-                    visible=False,
-                    min_width=220,
-                )
+            settings = prompt_controls()
             with gr.Row():
                 show = gr.Button("Show attention", variant="primary", elem_id="show-attention")
                 cancel = gr.Button("Cancel", elem_id="cancel-attention")
@@ -319,7 +323,6 @@ def build(page: Page) -> None:
         row = gr.Number(-1, visible=False, precision=0)
         hide_first = gr.Checkbox(False, visible=False)
         on_show = gr.Textbox("", visible=False)
-        done = gr.Textbox("", visible=False)
 
     page.link(links.Parameter("prompt", str(first), _read_prompt), prompt)
     page.link(TEXT, text)
@@ -328,7 +331,7 @@ def build(page: Page) -> None:
 
     request = [page.model, prompt, text]
     restored = [page.head, row, hide_first]
-    page.show("attention", ask, [*request, done], [view, state, on_show], also=[on_show, *restored])
+    page.show("attention", ask, [*request, on_show], [view, state, on_show], also=restored)
     page.show("attention", lambda head: gr.HTML(selected=head), [page.head], [view])
     # Without the server: what is exported keeps up with the address.
     page.changed([*request, page.head, hide_first])(
@@ -338,10 +341,11 @@ def build(page: Page) -> None:
         js="(model, prompt, text, head, hide_first) => ({ model, prompt, text, head, hide_first })",
         **jobs.QUICK,
     )
-    jobs.long_run(view.run, cancel, run, request, [state, view, on_show, done])
+    jobs.long_run(view.run, cancel, run, request, [state, view, on_show])
     page.selects_head(view)
     view.state(_state, None, [row, hide_first], **jobs.QUICK)
     view.need(jobs.on_model(need), request, view, trigger_mode="always_last", **jobs.MODEL)
+<<<<<<< HEAD
 
     settings = [kind, length, vocab, seed, example, own]
     kind.input(
@@ -357,3 +361,6 @@ def build(page: Page) -> None:
             **jobs.TOASTS,
         )
     page.changed([prompt, text])(refill, [prompt, text], settings, trigger_mode="always_last", **jobs.QUICK)
+=======
+    wire_controls(page, settings, [show.click, settings[-1].submit], [prompt, text, row, on_show, state])
+>>>>>>> s2
