@@ -309,11 +309,7 @@ def _head_scores(
 
 
 def _mimics(name: str, found: dict[str, list[Cells]]) -> dict[str, float]:
-<<<<<<< HEAD
-    """What heads would score that do something else, see :class:`~induction.analysis.measured.HeadScores`.
-=======
     """What heads would score that do something else, see :class:`~induction.analysis.result.HeadScores`.
->>>>>>> s2
 
     Args:
         found: the cells of every score on every prompt.

@@ -295,8 +295,8 @@ def wire_controls(page: Page, settings: list[Any], pressed: list[Any], outputs: 
     kind.change(visible, kind, settings[1:], **jobs.QUICK)
     changed = [length.submit, length.blur, seed.submit, seed.blur, vocab.input, example.input]
     inputs = [*settings, prompt, text, state]
-    gr.on(changed, partial(commit, False), inputs, outputs, **jobs.QUICK)
-    gr.on(pressed, partial(commit, True), inputs, outputs, **jobs.QUICK)
+    gr.on(changed, partial(commit, False), inputs, outputs, **jobs.TOASTS)
+    gr.on(pressed, partial(commit, True), inputs, outputs, **jobs.TOASTS)
     page.changed([prompt, text])(refill, [prompt, text], settings, trigger_mode="always_last", **jobs.QUICK)
 
 
@@ -345,22 +345,4 @@ def build(page: Page) -> None:
     page.selects_head(view)
     view.state(_state, None, [row, hide_first], **jobs.QUICK)
     view.need(jobs.on_model(need), request, view, trigger_mode="always_last", **jobs.MODEL)
-<<<<<<< HEAD
-
-    settings = [kind, length, vocab, seed, example, own]
-    kind.input(
-        choose_kind, [kind, own, prompt, text], [prompt, row, length, vocab, seed, example, own], **jobs.QUICK
-    )
-    changes = [length.submit, length.blur, seed.submit, seed.blur, vocab.input, example.input]
-    for events, pressed in ((changes, False), ([show.click, own.submit], True)):
-        gr.on(
-            events,
-            partial(commit, pressed),
-            [*settings, *request, state],
-            [prompt, text, row, view, on_show, state],
-            **jobs.TOASTS,
-        )
-    page.changed([prompt, text])(refill, [prompt, text], settings, trigger_mode="always_last", **jobs.QUICK)
-=======
     wire_controls(page, settings, [show.click, settings[-1].submit], [prompt, text, row, on_show, state])
->>>>>>> s2
