@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SEPARATOR = "-"
 LARGEST_SEED = 2**31 - 1
+LONGEST_TEXT = 4000  # characters of a text that a visitor or a link brings
 #: Modules that declare experiments, in the order in which they are listed everywhere.
 DECLARED_IN = [
     "induction.analysis.experiments",

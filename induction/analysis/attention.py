@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from induction.analysis import scores
+from induction.analysis.result import DIGITS
 from induction.analysis.scores import SCORES
 from induction.base import Grid, InputError, Number, Refused, Result, check_shape
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from induction.model.anatomy import Frozen
 
 SHOWN_SCORES = tuple(name for name, score in SCORES.items() if score.reduction == "mean")
-DIGITS = 5
 ROWS_AT_ONCE = 64  # positions unembedded together
 NOTHING_LEFT = 1e-6  # attention outside the first column, below which a row is not renormalised
 

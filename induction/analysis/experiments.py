@@ -12,7 +12,7 @@ from induction.analysis.scores import SCORES
 from induction.base import InputError, Progress, parse_heads
 from induction.data_gen.prompts import DEFAULTS, Prompt
 from induction.data_gen.sequences import DEFAULT_LENGTH, TOKEN_SETS
-from induction.experiment import Experiment, Settings, seed_setting, setting
+from induction.experiment import LONGEST_TEXT, Experiment, Settings, seed_setting, setting
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -51,7 +51,10 @@ class AttentionSettings(Settings):
     """One head on one prompt: a text, or where that is empty a generated one."""
 
     text: str = setting(
-        "", "Text", "A prompt of your own, the model's BOS put in front; empty: one is made", high=4000
+        "",
+        "Text",
+        "A prompt of your own, the model's BOS put in front; empty: one is made",
+        high=LONGEST_TEXT,
     )
     head: str = setting("0.0", "Head", "layer.head, for example 1.7")
     hide_first: bool = setting(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from induction.analysis.result import Scan
 from induction.base import Head, InputError, Progress, parse_heads
+from induction.data_gen.prompts import TOKENS
 from induction.data_gen.sequences import TOKEN_SETS
-from induction.experiment import Experiment, Settings, seed_setting, setting
+from induction.experiment import LONGEST_TEXT, Experiment, Settings, seed_setting, setting
 from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, Declaration, by_name
 from induction.patching.results import HeadSets, Patching
 
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
     from induction.patching.heads import NamedSet
 
 BUNDLED, OWN = "bundled", "own"
-TOKENS = 256  # of a text of one's own
-CHARACTERS = 4000
-HEADS = 40  # in a set that a visitor asks for
+LARGEST_SET = 64  # heads that a visitor asks for together
 
 #: Where the prompts come from.
 FORMS: dict[str, Declaration] = by_name(
@@ -64,13 +63,13 @@ class PairSettings(Settings):
     )
     seed: int = seed_setting(link="patch_seed")
     clean: str = setting(
-        "", "Clean prompt", f"What the model answers; up to {TOKENS} tokens", high=CHARACTERS, link="clean"
+        "", "Clean prompt", f"What the model answers; up to {TOKENS} tokens", high=LONGEST_TEXT, link="clean"
     )
     corrupted: str = setting(
         "",
         "Corrupted prompt",
         "As many tokens, without what the answer needs",
-        high=CHARACTERS,
+        high=LONGEST_TEXT,
         link="corrupted",
         flag="corrupt",
     )
@@ -160,8 +159,8 @@ class SetSettings(Settings):
         return parse_heads(self.heads, n_layers, n_heads) if self.heads.strip() else ()
 
     def served(self) -> Self:
-        if len(self.named(1000, 1000)) > HEADS:
-            raise InputError(f"A set has at most {HEADS} heads here; leave some out.")
+        if len(self.named(1000, 1000)) > LARGEST_SET:
+            raise InputError(f"A set has at most {LARGEST_SET} heads here; leave some out.")
         return super().served()
 
 

@@ -14,7 +14,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from induction import model as models
 from induction.analysis.result import Scan
-from induction.experiment import experiments
+from induction.experiment import LONGEST_TEXT, experiments
 from induction.patching.experiments import TogetherSettings
 from induction.ui import api, jobs, links, runs, theme
 from induction.ui.components import script
@@ -179,7 +179,7 @@ def _share_and_restore(page: Page, notice: gr.HTML) -> None:
             "" if parameter.always else links.written(parameter.default) for parameter in parameters
         ],
         "base": f"https://huggingface.co/spaces/{os.environ['SPACE_ID']}" if hosted() else "",
-        "limit": links.PROMPT_LIMIT,
+        "limit": LONGEST_TEXT,
     }
     address = (FOLDER / "page.js").read_text(encoding="utf-8").replace("SETUP", json.dumps(setup))
     opened = page.demo.load(restore, None, [*components, page.tabs, notice], **jobs.QUICK)

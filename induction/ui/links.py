@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from induction.experiment import Experiment, limits, ours
+from induction.experiment import LONGEST_TEXT, Experiment, limits, ours
+from induction.patching.experiments import LARGEST_SET
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-PROMPT_LIMIT = 4000  # characters of text in an address
-HEADS_LIMIT = 64  # heads in a set
 _HEAD = re.compile(r"(\d{1,3})\.(\d{1,3})", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
@@ -89,7 +88,7 @@ def flag(name: str, default: bool = False) -> Parameter:
     return Parameter(name, default, read)
 
 
-def text(name: str, default: str = "", *, limit: int = PROMPT_LIMIT) -> Parameter:
+def text(name: str, default: str = "", *, limit: int = LONGEST_TEXT) -> Parameter:
     """Free text, cut at ``limit`` characters; control characters other than newline and tab are removed."""
 
     def read(value: str) -> tuple[str, str | None]:
@@ -115,15 +114,15 @@ def head(name: str, default: str = "") -> Parameter:
 
 
 def heads(name: str, default: str = "") -> Parameter:
-    """A set of heads as text, ``5.1,5.5``: duplicates removed, at most :data:`HEADS_LIMIT`."""
+    """A set of heads as text, ``5.1,5.5``: duplicates removed, at most :data:`LARGEST_SET`."""
 
     def read(value: str) -> tuple[str, str | None]:
-        parts = [part for part in value.replace(" ", "").split(",")[: HEADS_LIMIT + 1] if part]
+        parts = [part for part in value.replace(" ", "").split(",")[: LARGEST_SET + 1] if part]
         parsed = [parse_head(part) for part in parts]
         kept = list(dict.fromkeys(format_head(*pair) for pair in parsed if pair))
-        if None in parsed or len(parts) > HEADS_LIMIT:
-            notice = f"The link's {name} takes up to {HEADS_LIMIT} heads written as in 5.1,5.5; the rest was left out."
-            return ",".join(kept[:HEADS_LIMIT]), notice
+        if None in parsed or len(parts) > LARGEST_SET:
+            notice = f"The link's {name} takes up to {LARGEST_SET} heads written as in 5.1,5.5; the rest was left out."
+            return ",".join(kept[:LARGEST_SET]), notice
         return ",".join(kept), None
 
     return Parameter(name, default, read)
@@ -182,7 +181,7 @@ def of_field(field: FieldInfo) -> Parameter:
         return integer(declared["link"], field.default, low=limits(field)[0], high=declared["high"])
     if field.annotation is bool:
         return flag(declared["link"], field.default)
-    return text(declared["link"], field.default, limit=declared["high"] or PROMPT_LIMIT)
+    return text(declared["link"], field.default, limit=declared["high"] or LONGEST_TEXT)
 
 
 def of_experiment(experiment: Experiment) -> Parameter:

@@ -34,6 +34,7 @@ from induction.cli.common import text as shown
 from induction.data_gen.prompts import Prompt
 from induction.experiment import Settings, experiments, limits, ours
 from induction.model import CATALOGUE, resolve
+from induction.patching.experiments import LARGEST_SET
 from induction.patching.results import Intervention
 from induction.training.history import History, phase_change
 from induction.ui import links
@@ -145,7 +146,7 @@ def check_values(values: dict[str, Any]) -> None:
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", values["prompt"])
     assert re.fullmatch(r"(\d{1,3}\.\d{1,3})?", values["head"], re.ASCII)
     sets = values["set"].split(",") if values["set"] else []
-    assert len(sets) == len(set(sets)) <= links.HEADS_LIMIT
+    assert len(sets) == len(set(sets)) <= LARGEST_SET
     assert all(re.fullmatch(r"\d{1,3}\.\d{1,3}", head, re.ASCII) for head in sets)
     for one in experiments().values():
         if values[one.parameter]:

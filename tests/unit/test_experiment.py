@@ -64,7 +64,7 @@ def test_settings_that_do_not_go_together_are_refused():
     for wrong in (
         lambda: CircuitSettings(head="1.0,1.1"),
         lambda: TogetherSettings(heads="one"),
-        lambda: AblationSettings(heads=",".join(f"0.{head}" for head in range(41))).served(),
+        lambda: AblationSettings(heads=",".join(f"0.{head}" for head in range(65))).served(),
         lambda: AttentionSettings(prompt="ab-1-klingon-2"),
     ):
         with pytest.raises(InputError):

@@ -15,7 +15,7 @@ from induction.analysis import attention
 from induction.analysis.attention import Attention, Written
 from induction.base import InputError, Refused, head_name
 from induction.data_gen.prompts import DEFAULTS, EXAMPLES, KINDS, TOKENS, Prompt, token_ids
-from induction.experiment import limits
+from induction.experiment import LONGEST_TEXT, limits
 from induction.ui import jobs, links
 from induction.ui.components import status
 from induction.ui.components.attention_view import (
@@ -267,11 +267,11 @@ def prompt_controls() -> list[Any]:
     )
     own = gr.Textbox(
         label="Text",
-        info=f"The first {TOKENS} tokens are shown; at most {links.PROMPT_LIMIT:,} characters",
+        info=f"The first {TOKENS} tokens are shown; at most {LONGEST_TEXT:,} characters",
         placeholder="Write or paste a text in which something comes again.",
         lines=3,
         max_lines=6,
-        max_length=links.PROMPT_LIMIT,
+        max_length=LONGEST_TEXT,
         visible=False,
         elem_id="own-text",
     )
