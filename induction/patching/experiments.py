@@ -138,9 +138,7 @@ class HeadsSettings(CopySettings):
 class SetSettings(Settings):
     """Which heads together, and against how many random sets."""
 
-    heads: str = setting(
-        "", "The set", "layer.head, …; empty: the first k heads, or each in turn", link="heads"
-    )
+    heads: str = setting("", "The set", "layer.head, …; empty: the first k by induction score", link="heads")
     n_random: int = setting(
         20,
         "Random sets for each",
@@ -172,6 +170,7 @@ class TogetherSettings(SetSettings, CopySettings):
 
 
 class AblationSettings(SetSettings, PairSettings):
+    heads: str = setting("", "The set", "layer.head, …; empty: each head in turn", link="heads")
     ablation: str = setting(
         "mean", "Ablation", "What replaces the heads' outputs", choices=ABLATIONS, link="ablation"
     )

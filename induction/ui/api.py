@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -22,6 +22,9 @@ from induction.results import CIRCUITS, SCANS, bundled
 from induction.ui import jobs, runs
 from induction.ui.controls import asked
 from induction.ui.names import checked_model, known_models
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 Document = dict[str, Any]
 
@@ -75,19 +78,23 @@ def endpoint(experiment: Experiment) -> Callable[..., Iterator[Document]]:
     run.__signature__ = inspect.Signature(signature, return_annotation=returned)  # type: ignore[attr-defined]
     run.__annotations__ = {name: kind for name, kind, _ in parameters} | {"return": returned}
     run.__name__ = experiment.name
-    run.__doc__ = _documentation(experiment)
+    last = (
+        {}
+        if experiment.reads
+        else {"live": "True runs the model; false returns what is bundled, without weights"}
+    )
+    run.__doc__ = _documentation(experiment.help, fields, **last)
     return run
 
 
-def _documentation(experiment: Experiment) -> str:
-    lines = [experiment.help, "", "Args:", "    model: A name from /models."]
-    for name, field in experiment.settings.model_fields.items():
+def _documentation(help: str, fields: Mapping[str, FieldInfo], **more: str) -> str:
+    """A docstring whose arguments are the model, these settings and ``more``."""
+    told = {"model": "A name from /models"}
+    for name, field in fields.items():
         choices, (low, high) = ours(field)["choices"], limits(field)
         allowed = f": {', '.join(choices)}" if choices else "" if low is None else f", {low} to {high}"
-        lines.append(f"    {name}: {field.title}. {field.description}{allowed}.")
-    if not experiment.reads:
-        lines.append("    live: True runs the model; false returns what is bundled, which needs no weights.")
-    return "\n".join(lines)
+        told[name] = f"{field.title}. {field.description}{allowed}"
+    return "\n".join([help, "", "Args:", *(f"    {name}: {words}." for name, words in (told | more).items())])
 
 
 def patch(
@@ -103,24 +110,18 @@ def patch(
     corrupted: str = "",
     n_random: int = 20,
 ) -> Iterator[Document]:
-    """Activation patching between clean and corrupted prompts: every head on its own, or a set of heads together.
-
-    Args:
-        model: A name from /models.
-        heads: Heads to patch together, for example 1.7,1.6; empty patches every head on its own.
-        direction: denoise (clean into corrupted) or noise (corrupted into clean).
-        component: z, pattern, q, k or v.
-        form: Generated prompts: first_a or target, the word that is replaced; own for clean and corrupted below.
-        vocab: Token set of generated prompts: random, letters, words, numbers or names.
-        n_pairs: Number of generated prompt pairs, 1 to 50.
-        seed: Seed of prompts and random sets.
-        clean: A text of your own, scored at its end.
-        corrupted: Its twin with the same number of tokens.
-        n_random: Random sets to compare a set of heads with, 0 to 100.
-    """
     values = locals() | {"form": OWN if clean or corrupted else form}
     name, kind = ("together", TogetherSettings) if heads else ("heads", HeadsSettings)
     yield from documents(experiments()[name], checked_model(str(model)), asked(kind, values))
+
+
+_ARGUMENTS = list(inspect.signature(patch).parameters)[1:]
+patch.__doc__ = _documentation(
+    "Activation patching between clean and corrupted prompts: every head on its own, or where heads are named these "
+    "together; texts of your own are taken where they are given.",
+    {name: TogetherSettings.model_fields[name] for name in _ARGUMENTS},
+    heads="Heads to patch together, for example 1.7,1.6; empty patches every head on its own",
+)
 
 
 def documents(experiment: Experiment, model: str, settings: Settings) -> Iterator[Document]:
