@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from running import address
 
 from induction.circuit.results import Circuit
+from induction.results import CIRCUITS
 
 pytestmark = pytest.mark.browser
 
@@ -64,6 +65,56 @@ def test_through_queries_nothing_arrives(visit):
     expect(page.locator(DIAGRAM)).to_contain_text("widest")
 
 
+def test_the_sentence_follows_the_chosen_input_and_measure(visit):
+    page = visit(f"{MINI}&head=1.2", ready=DIAGRAM)
+    verdict = page.locator("#circuit-headline .ih-verdict")
+    circuit = CIRCUITS.get("mini-2l")
+    for name, through in (("Queries", "q"), ("Values", "v"), ("Keys", "k")):
+        page.get_by_role("radio", name=name).check()
+        expect(verdict).to_have_text(circuit.finding(through, "attention"))
+    page.get_by_role("radio", name="Answer").check()
+    expect(verdict).to_have_text(circuit.finding("k", "answer"))
+    expect(verdict).to_contain_text("of the logit difference")
+
+
+def test_a_threshold_hides_bands_and_a_pinned_head_keeps_its_own(visit):
+    page = visit(f"{MINI}&head=1.2", ready=DIAGRAM)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "/queue/join" in request.url else None)
+    strengths = {
+        band.get_attribute("data-to"): float(band.get_attribute("data-strength"))
+        for band in page.locator("#circuit-diagram [data-from='0.2']").all()
+    }
+    assert len(strengths) == 4
+    middle = sorted(strengths.values())[2]
+    page.get_by_label("Hide bands below").fill(f"{middle - 0.01:.2f}")
+    for receiver, strength in strengths.items():
+        band = page.locator(f"#circuit-diagram [data-to='{receiver}'].ih-weak")
+        expect(band).to_have_count(int(strength < middle - 0.01))
+    page.get_by_label("Hide bands below").fill("0")
+    page.get_by_role("button", name="Pin 1.2").click()
+    expect(page.locator("#circuit-diagram .ih-loose")).to_have_count(3)
+    page.get_by_role("button", name="Unpin 1.2").click()
+    expect(page.locator("#circuit-diagram .ih-loose")).to_have_count(0)
+    assert asked == []
+
+
+def test_the_numbers_of_a_mark_cover_nothing_of_the_figure(visit):
+    page = visit(f"{MINI}&head=1.2", ready=DIAGRAM)
+    mark(page, "head", "0.2").hover()
+    readout = page.locator("#circuit-diagram .ih-readout")
+    expect(readout).to_contain_text("head 0.2, previous-token head: previous-token 0.97")
+    svg, line = (page.locator(one).bounding_box() for one in (DIAGRAM, "#circuit-diagram .ih-readout"))
+    assert line["y"] >= svg["y"] + svg["height"]
+
+
+def test_verdict_and_diagram_lie_within_the_first_screen(visit):
+    page = visit(MINI, ready=DIAGRAM)
+    for part in ("#circuit-headline .ih-verdict", DIAGRAM):
+        box = page.locator(part).bounding_box()
+        assert box["y"] + box["height"] <= 800
+
+
 def test_gpt2_shows_published_composition_and_says_that_no_path_was_patched(visit):
     page = visit("?model=gpt2&tab=circuit&head=5.5", ready=DIAGRAM)
     expect(page.locator("#circuit-headline")).to_contain_text("Published by others")
@@ -71,7 +122,7 @@ def test_gpt2_shows_published_composition_and_says_that_no_path_was_patched(visi
         1
     )
     expect(page.locator("#circuit-kinds")).to_contain_text("10.7 11.10")
-    expect(page.locator("#circuit-paths .ih-empty")).to_contain_text("trace its circuit")
+    expect(page.locator("#circuit-paths .ih-empty")).to_contain_text("press Trace circuit")
 
 
 def test_a_live_trace_replaces_the_bundled_circuit_and_its_link_repeats_it(visit):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import escape
 
 import pytest
 from hypothesis import given
@@ -197,9 +198,10 @@ def test_a_click_puts_a_head_into_the_set_and_takes_it_out():
 def test_every_model_with_a_circuit_draws_for_every_input(model):
     head = runs.shown("circuit", model).receivers[0].name
     for through in "kqv":
-        shown = circuit_tab.draw(model, "", "", head, "", through, "attention")
-        assert "svg" in shown[1]
-    assert f"Head {head}" in shown[3]
+        title, drawing, *_ = circuit_tab.draw(model, "", through, "attention", "", "")
+        assert "svg" in drawing
+        assert escape(runs.shown("circuit", model).finding(through, "attention")) in title
+    assert f"Head {head}" in circuit_tab.draw_head(model, "", "k", "attention", head, "", "")[0]
 
 
 def test_the_card_of_a_path_has_the_numbers_of_the_result():
@@ -218,7 +220,8 @@ def test_what_is_no_path_has_no_card(edge):
 
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_text_from_outside_is_escaped(model, head):
-    shown = circuit_tab.draw(f"<i>{model}", "", "", head, head, "k", "attention")
+    shown = circuit_tab.draw(f"<i>{model}", "", "k", "attention", head, "")
+    shown += circuit_tab.draw_head(f"<i>{model}", "", "k", "attention", head, head, "")
     assert not any("<i>" in part for part in shown if isinstance(part, str))
 
 
