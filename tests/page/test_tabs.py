@@ -251,11 +251,11 @@ def test_exports_answer_or_say_why_not():
 
 
 def test_a_checkpoint_outside_of_the_run_is_clamped():
-    history, index = training_tab.chosen(MINI, 10_000)
+    history, index = training_tab.chosen(MINI, "", 10_000)
     assert index == len(history.checkpoints) - 1
-    assert training_tab.chosen(MINI, -3)[1] == 0
+    assert training_tab.chosen(MINI, "", -3)[1] == 0
     with pytest.raises(InputError, match="there are"):
-        training_tab.chosen("../etc", 1)
+        training_tab.chosen(MINI, "../etc", 1)
 
 
 def test_the_training_tab_tells_the_order():
