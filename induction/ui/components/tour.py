@@ -38,7 +38,7 @@ STEPS = (
         "Find the head",
         "scan",
         "Scan",
-        "Each cell is one attention head. The dark ones look where induction would look: at the token after the earlier "
+        "Each cell is one attention head. The dark ones look where induction would: at the token after the earlier "
         "copy of the current one. Click 1.7, the strongest.",
         "#scan-grid .ih-cell[data-l='1'][data-h='7']",
         "#scan-grid",
@@ -47,8 +47,8 @@ STEPS = (
         "Look at its stripe",
         "attention",
         "Attention",
-        "Where the text repeats, the head looks back at the first copy, one token on: a stripe beside the diagonal. Click "
-        "a token or the matrix.",
+        "Where the text repeats, the head looks back at the first copy, one token on: a stripe beside the diagonal. "
+        "Click a token or the matrix.",
         "#tab-attention :is(canvas, .ia-token, .ia-thumb, .ia-matrix, .ia-matrix *)",
         "#tab-attention .ia-matrix",
     ),
@@ -65,15 +65,15 @@ STEPS = (
         "What feeds it",
         "circuit",
         "Circuit",
-        "It finds A because an earlier head, 0.2, told each token what stood before it. A band is as wide as that effect. "
-        "Click a head or a band.",
+        "It finds A because an earlier head, 0.2, told each token what stood before it. A band is as wide as that "
+        "effect. Click a head or a band.",
         "#circuit-diagram :is([data-head], [data-edge])",
         "#circuit-diagram",
     ),
 )
 END = (
-    "That is the whole story: a head found by where it looks, tested by what breaks without it, and explained by the head "
-    "that feeds it. Choose another model and ask again."
+    "That is the whole story: a head found by where it looks, tested by what breaks without it, and explained by the "
+    "head that feeds it. Choose another model and ask again."
 )
 _HTML = (
     '<button type="button" class="ih-more ih-tour-start" aria-haspopup="dialog">Tour of a minute</button>'
