@@ -173,7 +173,7 @@ def build(page: Page) -> None:
 
     page.link(links.choice("through", "k", INPUTS), through)
     page.link(links.choice("effect", "attention", MEASURES), measure)
-    page.link(_edge_parameter(), edge)
+    page.link(_edge_parameter(), edge, at="circuit-edge")
 
     shared = [model, traced, through, measure]
     page.show("circuit", draw, [*shared, edge], [title, drawing, path, kinds, files, put_back], also=[live])
