@@ -211,9 +211,11 @@ def _node(circuit: Circuit, head: Head, x: float, y: float, palette: Palette, se
     def scored(score: str) -> str:
         return f"{score.replace('_', '-')} {circuit.scores[score][layer][number]:.2f}"
 
-    words = scored(kind.score) if kind.score else "no kind"
+    words = f"{kind.score.split('_')[0]} {scored(kind.score).split()[1]}" if kind.score else "no kind"  # fits
     others = [scored(score) for score in FOLLOWED if score != kind.score and score in circuit.scores]
-    tip = f"head {name}, {kind.title.lower()}: " + ", ".join([words] * bool(kind.score) + others)
+    tip = f"head {name}, {kind.title.lower()}: " + ", ".join(
+        [*([scored(kind.score)] if kind.score else []), *others]
+    )
     if circuit.direct is not None:
         tip += f", direct effect {signed(circuit.direct[layer][number], 2)} logits"
     known = kind.name in FOLLOWED

@@ -150,7 +150,7 @@ def test_columns_and_cards_are_named_by_what_their_heads_are():
         return [e.text for e in ET.fromstring(viz.diagram(circuit)).iter(f"{SVG}text")]
 
     mixed = texts(made_up())  # 0.0 composes and is no previous-token head
-    assert {"Earlier heads", "Induction heads", "no kind", "previous-token 0.00"} <= set(mixed)
+    assert {"Earlier heads", "Induction heads", "no kind", "previous 0.00"} <= set(mixed)
     assert any("neither previous-token nor induction" in text for text in mixed)
     pure = made_up()
     for receiver in pure.receivers:

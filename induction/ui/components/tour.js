@@ -30,7 +30,7 @@ function show() {
   card.querySelector('.ih-tour-end').hidden = !step;
   const node = step && (there ? document.querySelector(step.show) : tabOf(step));
   outline(node);
-  node?.scrollIntoView({ block: 'nearest' });
+  node?.scrollIntoView({ block: window.innerWidth <= 640 ? 'start' : 'nearest' });  // above the card
 }
 
 function go(to) {
