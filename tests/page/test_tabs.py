@@ -2,7 +2,6 @@
 
 import json
 import re
-from html import escape
 
 import pytest
 from hypothesis import given
@@ -19,11 +18,13 @@ from induction.patching.interventions import DIRECTIONS, METRICS
 from induction.patching.results import Effect, Intervention
 from induction.results import CIRCUITS, HISTORIES, PATCHING, published_circuit
 from induction.ui import runs
+from induction.ui.tabs import about
 from induction.ui.tabs import circuit as circuit_tab
 from induction.ui.tabs import circuit_cards as paths
 from induction.ui.tabs import patching as tab
 from induction.ui.tabs import patching_cards as cards
 from induction.ui.tabs import training as training_tab
+from induction.ui.terms import explained
 
 MINI, SMOLLM2 = "mini-2l", "HuggingFaceTB/SmolLM2-135M-Instruct"
 HOSTILE = '<img src=x onerror="alert(1)"> ${alert(1)} مرحبا 🙂'
@@ -200,7 +201,7 @@ def test_every_model_with_a_circuit_draws_for_every_input(model):
     for through in "kqv":
         title, drawing, *_ = circuit_tab.draw(model, "", through, "attention", "", "")
         assert "svg" in drawing
-        assert escape(runs.shown("circuit", model).finding(through, "attention")) in title
+        assert explained(runs.shown("circuit", model).finding(through, "attention")) in title
     assert f"Head {head}" in circuit_tab.draw_head(model, "", "k", "attention", head, "", "")[0]
 
 
@@ -261,3 +262,24 @@ def test_a_checkpoint_outside_of_the_run_is_clamped():
 def test_the_training_tab_tells_the_order():
     words = training_tab.title(HISTORIES.get(MINI))
     assert words.index("first previous-token head") < words.index("first induction head")
+
+
+def test_a_model_without_a_history_is_told_so():
+    history, _ = training_tab.chosen("gpt2", "", 0)
+    assert "No training history comes with gpt2" in training_tab.missing("gpt2", "", history)
+    assert training_tab.missing(history.model, "", history) == ""
+    assert training_tab.missing("gpt2", history.model, history) == ""  # asked for
+
+
+def test_all_checkpoints_are_sent_at_once():
+    history, index = training_tab.chosen(MINI, "", 5)
+    sent = training_tab.frames(history, index)
+    assert (sent["at"], len(sent["grids"])) == (4, len(history.checkpoints))
+    assert sent["grids"][7][1]["values"] == history.checkpoints[7].induction
+    assert sent["said"][7].startswith("Checkpoint 8 of")
+
+
+def test_sources_are_plain_links():
+    text = about.sources()
+    assert text.count("<a href='https://") == len(about.SOURCES)
+    assert text.count("rel='noopener noreferrer'") == text.count("target='_blank'") == len(about.SOURCES)
