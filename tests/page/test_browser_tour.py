@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 
 import pytest
 from playwright.sync_api import expect
-from running import ROOT, free_port
+from running import app_process, restored
 
 from induction.results import CIRCUITS, SCANS
 from induction.ui.components import tour
@@ -73,57 +71,23 @@ def test_what_the_tour_says_of_heads_is_so():
 
 def test_leaving_in_the_middle_of_a_trace_leaves_no_error(browser, slow_model, tmp_path):
     """Neither in the browser's console nor in the server's log."""
-    port, log = free_port(), tmp_path / "log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "app.py"],
-            cwd=ROOT,
-            env={**_environment(), "GRADIO_SERVER_PORT": str(port)},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
+    log, errors = tmp_path / "log", []
+    with app_process(log=log) as (url, _):
         page = browser.new_page()
         page.set_default_timeout(60_000)
-        errors = []
         page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        _opened(page, f"http://127.0.0.1:{port}/?model=mini-2l&tab=circuit")
+        page.goto(f"{url}?model=mini-2l&tab=circuit")
         page.wait_for_selector("#circuit-diagram svg")
+        restored(page)
         page.locator("#model input").fill(slow_model)
         page.keyboard.press("Enter")
         expect(page.locator("#circuit-headline h2")).to_have_text("slow-gpt2")
         page.locator("#run-circuit").click()
         expect(page.locator("#circuit-status p")).to_contain_text(re.compile("prompts|pair"), timeout=60_000)
-        page.goto("about:blank")
         # The server has seen it once the model's queue is free: the next visitor's run starts.
-        page.goto(f"http://127.0.0.1:{port}/?model=mini-2l&tab=circuit&circuit=2-random-0-1.6")
+        page.goto(f"{url}?model=mini-2l&tab=circuit&circuit=2-random-0-1.6")
         expect(page.locator("#circuit-headline .ih-badge")).to_have_text("Measured live", timeout=60_000)
         page.close()
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
     assert errors == []
     assert "Traceback" not in log.read_text()
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return {
-        **{name: value for name, value in os.environ.items() if name != "SPACE_ID"},
-        "HF_HUB_OFFLINE": "1",
-    }
-
-
-def _opened(page, url: str) -> None:
-    """Goes there as soon as the server listens."""
-    from playwright.sync_api import Error
-
-    for _ in range(600):
-        try:
-            page.goto(url)
-            return
-        except Error:
-            page.wait_for_timeout(200)
-    raise AssertionError("the server never listened")
