@@ -19,7 +19,7 @@ from induction.patching.experiments import TogetherSettings
 from induction.ui import api, jobs, links, runs, theme
 from induction.ui.components import script
 from induction.ui.components.note import html, note
-from induction.ui.components.plot import SETUP, script_route
+from induction.ui.components.plot import PLOTLY, script_route
 from induction.ui.controls import control
 from induction.ui.names import default_model, facts, hosted, known_models
 from induction.ui.page import Page, head_choices, model_choices, shape_of, top_head
@@ -33,6 +33,8 @@ TAGLINE = (
 FOLDER = Path(__file__).parent
 SESSIONS = 30  # whose state Gradio keeps, at some MB each: a program's session never ends by itself
 TABS = {"scan": scan, "attention": attention, "patching": patching, "circuit": circuit, "training": training}
+# The head of the page's state is the one that components mark; a click changed both already.
+_SELECT = "(head) => { window.ih.selectHead(head); return head; }"
 #: Experiments that a tab with another name shows.
 SHOWN_BY = {"heads": "patching", "together": "patching", "ablation": "patching"}
 
@@ -101,8 +103,10 @@ def _header(start: str, scan: Scan | None) -> tuple[gr.Dropdown, gr.Dropdown]:
 def _follow_state(page: Page, pickers: tuple[gr.Dropdown, gr.Dropdown], model_facts: gr.HTML) -> None:
     """The pickers and the facts line follow the state of the page, and choose."""
     model_picker, head_picker = pickers
-    state = [page.model, page.head, page.live]
-    page.changed(state)(_refill, state, [*pickers, model_facts], trigger_mode="always_last", **jobs.QUICK)
+    state = [page.model, page.live]
+    refilled = [*pickers, model_facts]
+    page.changed(state)(_refill, [*state, page.head], refilled, trigger_mode="always_last", **jobs.QUICK)
+    page.head.change(None, page.head, head_picker, js=_SELECT, **jobs.QUICK)
     page.chooses_model(model_picker.input, lambda name: name, model_picker)
     head_picker.input(
         _checked_head, [page.model, page.live, head_picker], [page.head, head_picker], **jobs.TOASTS
@@ -123,7 +127,7 @@ def _read_model(default: str) -> Callable[[str], tuple[str, str | None]]:
     return read
 
 
-def _refill(model: str, head: str, live: str) -> list[Any]:
+def _refill(model: str, live: str, head: str) -> list[Any]:
     """The pickers and the facts line follow the state."""
     scan = runs.shown("scan", model, live)
     heads = head_choices(scan, shape_of(model, scan), head)
@@ -206,7 +210,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": theme.theme(),
         "css": theme.css(),
-        "head": script.head(SETUP),
+        "head": script.head({"plotly": PLOTLY, "head": top_head(runs.shown("scan", default_model()))}),
         "run_history": False,
         "state_session_capacity": SESSIONS,
         "footer_links": ["api", "settings"],

@@ -34,7 +34,6 @@ import gradio as gr
 from induction import model as models
 from induction.analysis.result import Scan
 from induction.ui import jobs, links, runs
-from induction.ui.components.head_grid import picked
 from induction.ui.components.plot import chosen_heads
 from induction.ui.names import checked_model, known_models, short_name
 
@@ -125,12 +124,8 @@ class Page:
         return pulse.change
 
     def selects_head(self, component: Any) -> None:
-        """The component's ``pick`` event, with layer and head, selects that head everywhere."""
-
-        def select(event: gr.EventData) -> Any:
-            return picked(event) or gr.skip()
-
-        component.pick(select, None, self.head, **jobs.QUICK)
+        """The component's ``pick`` event, with layer and head, selects that head everywhere, without the server."""
+        component.pick(None, None, self.head, js="() => window.ih.selectedHead()", **jobs.QUICK)
 
     def chooses_set(self, component: Any) -> None:
         """The component's ``chosen`` event, with heads, makes them the set of the Patching tab."""

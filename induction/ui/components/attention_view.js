@@ -60,7 +60,7 @@ function afterRest(act) {  // act once, after the last call
   return call;
 }
 const tellHead = afterRest(() => {
-  trigger('pick', { layer: view.layer, head: view.head });
+  pickHead(trigger, view.layer, view.head);
 });
 const tellState = afterRest(() => trigger('state', { row: view.row, hide_first: view.hideFirst }));
 const askWritten = afterRest(() => {

@@ -1,5 +1,5 @@
 // Shared by plot.js and exports.js: plotly's script, loaded once and late, and figures as files.
-const CHART = SETUP;  // {script, config} from plot.py
+const CHART = PAGE.plotly;  // {script, config} from plot.py
 
 let loading = null;  // one promise for the whole page
 

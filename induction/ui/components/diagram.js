@@ -50,7 +50,7 @@ function choose(event) {
   if (!mark) return;
   if (mark.dataset.edge) { trigger('edge', { edge: mark.dataset.edge }); return; }
   const [layer, head] = mark.dataset.head.split('.').map(Number);
-  trigger('pick', { layer, head });
+  pickHead(trigger, layer, head);
 }
 holder.addEventListener('mouseover', explain);
 holder.addEventListener('focusin', explain);

@@ -1,12 +1,14 @@
-// Downloads made on the server when asked for: props.value holds the arguments, server.export_text answers with a
-// text, or with a figure of plotly that becomes a file here.
+// Downloads made on the server when asked for: props.value holds the arguments, to which the selected head is added,
+// and is null where there is nothing to download; server.export_text answers with a text, or with a figure of plotly
+// that becomes a file here.
+const tools = element.querySelector('.ih-tools');
 const note = element.querySelector('[role=status]');
 element.addEventListener('click', async (event) => {
   const kind = event.target.dataset && event.target.dataset.kind;
   if (!kind || !props.value) return;
   note.textContent = 'Preparing the file…';
   try {
-    const made = await server.export_text({ ...props.value, kind: kind === 'png' ? 'svg' : kind });
+    const made = await server.export_text({ head: selectedHead(), ...props.value, kind: kind === 'png' ? 'svg' : kind });
     if (made.error) { note.textContent = made.error; return; }
     const name = kind === 'png' ? made.name.replace(/svg$/, 'png') : made.name;
     if (made.figure) await saveFigure(name, kind, made.figure);
@@ -17,3 +19,9 @@ element.addEventListener('click', async (event) => {
     note.textContent = 'The server did not answer; try again.';
   }
 });
+function draw() {
+  tools.hidden = !props.value;
+  note.textContent = '';
+}
+watch('value', draw);
+draw();

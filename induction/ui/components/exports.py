@@ -21,7 +21,7 @@ TYPES = {"json": "application/json", "csv": "text/csv", "svg": "image/svg+xml"}
 
 def exports(
     make: Callable[[str, dict[str, Any]], tuple[str, str | Figure]],
-    value: dict[str, Any],
+    value: dict[str, Any] | None,
     *,
     figures: bool = True,
     **options: Any,
@@ -31,7 +31,8 @@ def exports(
     Args:
         make: ``(kind, arguments) -> (file name, text or figure)`` for kinds of :data:`TYPES`, a figure for ``svg``
             alone; its :class:`InputError` is shown as it stands. The arguments come from a browser: check them.
-        value: the arguments, as a dictionary of texts; update the component with new ones.
+        value: the arguments, as a dictionary of texts, to which the browser adds the selected ``head``; None where
+            there is nothing to download. Update the component with new ones.
         figures: whether there is a figure to download.
     """
 

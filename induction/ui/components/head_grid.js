@@ -69,6 +69,8 @@ function rove(layer, head) {  // exactly one cell is in the tab order
 function mark(selected) {
   cells.flat().forEach((cell) =>
     cell.setAttribute('aria-selected', String(`${cell.dataset.l}.${cell.dataset.h}` === selected)));
+  const [layer, head] = selected.split('.').map(Number);
+  if (cells.length) rove(clamp(layer || 0, 0, cells.length - 1), clamp(head || 0, 0, cells[0].length - 1));
 }
 
 function drawLegend(spec) {  // the scale with its ends, and where chance lies
@@ -120,9 +122,7 @@ function draw() {
     cell.setAttribute('aria-label', words(layer, head, spec).join(', '));
   }
   drawLegend(spec);
-  mark(spec.selected);
-  const [layer, head] = (spec.selected || '0.0').split('.').map(Number);
-  rove(clamp(layer || 0, 0, spec.n_layers - 1), clamp(head || 0, 0, spec.n_heads - 1));
+  mark(selectedHead());
 }
 
 function show(cell) {
@@ -143,9 +143,7 @@ root.addEventListener('click', (event) => {
   const cell = cellOf(event);
   if (!cell) return;
   const [layer, head] = [Number(cell.dataset.l), Number(cell.dataset.h)];
-  mark(`${layer}.${head}`);
-  rove(layer, head);
-  trigger('pick', { layer, head });
+  pickHead(trigger, layer, head);
 });
 root.addEventListener('keydown', (event) => {
   const cell = cellOf(event);
@@ -164,5 +162,6 @@ root.addEventListener('keydown', (event) => {
   rove(toLayer, toHead);
   cells[toLayer][toHead].focus();
 });
+onHead(element, mark);
 watch('value', draw);
 draw();

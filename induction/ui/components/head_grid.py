@@ -29,7 +29,6 @@ def grid_value(
     values: Grid | None,
     *,
     title: str,
-    selected: str = "",
     low: Grid | None = None,
     high: Grid | None = None,
     std: Grid | None = None,
@@ -45,7 +44,6 @@ def grid_value(
     Args:
         values: ``[layer][head]``; None entries are drawn as not measured. None: an empty grid that says ``missing``.
         title: name of the figure, for tooltips and screen readers.
-        selected: the one selected head, ``"5.1"``.
         low, high: 95 % interval per head; ``std`` is shown where there is no interval.
         chance: level of uniform attention.
         scale: ``sequential`` for 0..limit, ``diverging`` for -limit..limit.
@@ -63,7 +61,6 @@ def grid_value(
         "std": std,
         "chance": chance,
         "title": title,
-        "selected": selected,
         "scale": scale,
         "limit": limit,
         "marked": marked or [],

@@ -25,7 +25,8 @@ function draw() {
   rows.slice(0, all ? rows.length : FIRST).forEach((row, index) => {
     const line = body.insertRow();
     const name = `${row.layer}.${row.head}`;
-    line.setAttribute('aria-selected', String(name === spec.selected));
+    line.setAttribute('aria-selected', String(name === selectedHead()));
+    line.dataset.name = name;
     line.insertCell().textContent = String(index + 1);
     const button = make('button', 'ih-name', name);
     button.type = 'button';
@@ -50,7 +51,9 @@ function draw() {
 more.addEventListener('click', () => { all = !all; draw(); });
 table.addEventListener('click', (event) => {
   const button = event.target.closest('button');
-  if (button) trigger('pick', { layer: Number(button.dataset.l), head: Number(button.dataset.h) });
+  if (button) pickHead(trigger, Number(button.dataset.l), Number(button.dataset.h));
 });
+onHead(element, (head) => table.querySelectorAll('[data-name]').forEach((line) =>
+  line.setAttribute('aria-selected', String(line.dataset.name === head))));
 watch('value', draw);
 draw();

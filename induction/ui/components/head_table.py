@@ -23,7 +23,7 @@ def head_table(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
     return component(value, _HTML, "head_table", "pick", elem_classes=["ih-table-block"], **options)
 
 
-def table_value(scan: Scan | None, score: str, selected: str) -> dict[str, Any]:
+def table_value(scan: Scan | None, score: str) -> dict[str, Any]:
     """All heads, highest first, with the score chosen and up to three others that were measured."""
     if scan is None or score not in scan.scores:
         return {"missing": "This score was not measured."}
@@ -42,6 +42,5 @@ def table_value(scan: Scan | None, score: str, selected: str) -> dict[str, Any]:
         "rows": rows,
         "columns": titles,
         "spread": "± over runs" if scan.scores[score].std else "95 % interval",
-        "selected": selected,
         "title": f"Heads of {scan.model} by {titles[0]} score",
     }

@@ -63,6 +63,14 @@ function show() {
   if (inView) draw();
 }
 
+const nameOf = (datum) => [].concat(datum)[0];
+function outline(trace, style) {  // the selected head among marks that are heads
+  if (trace.meta?.pick !== 'head') return;
+  const selected = trace.customdata.map((datum) => nameOf(datum) === selectedHead());
+  const line = { color: style.getPropertyValue('--ih-selected').trim(), width: selected.map((is) => (is ? 2.5 : 0)) };
+  trace.marker = { ...trace.marker, line };
+}
+
 async function draw() {
   pending = false;
   const mine = ++turn;
@@ -78,6 +86,7 @@ async function draw() {
   if (mine !== turn) return;
   const style = getComputedStyle(element);
   const { data, layout } = coloured(inPage(spec.figure), style);
+  data.forEach((trace) => outline(trace, style));
   layout.paper_bgcolor = 'rgba(0,0,0,0)';  // on the panel's own ground, as are the buttons
   layout.modebar = { ...layout.modebar, bgcolor: 'rgba(0,0,0,0)' };
   layout.font = { ...layout.font, family: style.fontFamily };
@@ -100,16 +109,16 @@ function listen() {
   holder.on('plotly_click', (event) => {
     const point = nearest(event);
     if (!point) return;
-    const [chosen] = [].concat(point.customdata);
+    const chosen = nameOf(point.customdata);
     if (point.data.meta.pick === 'checkpoint') trigger('checkpoint', { index: Number(chosen) });
     else {
       const [layer, head] = chosen.split('.').map(Number);
-      trigger('pick', { layer, head });
+      pickHead(trigger, layer, head);
     }
   });
   holder.on('plotly_selected', (event) => {
     const points = (event && event.points) || [];
-    const heads = points.filter((point) => point.data.meta?.pick === 'head').map((point) => [].concat(point.customdata)[0]);
+    const heads = points.filter((point) => point.data.meta?.pick === 'head').map((point) => nameOf(point.customdata));
     if (heads.length) trigger('chosen', { heads: [...new Set(heads)] });
   });
   holder.on('plotly_hover', (event) => holder.classList.toggle('ih-picks', Boolean(nearest(event))));
@@ -127,5 +136,6 @@ new ResizeObserver(() => {  // plotly itself follows the window alone
   if (listening && holder.clientWidth && holder.clientWidth !== width) window.Plotly.Plots.resize(holder);
   width = holder.clientWidth;
 }).observe(holder);
+onHead(element, () => { pending = true; if (inView) draw(); });
 watch('value', show);
 show();

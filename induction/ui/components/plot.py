@@ -26,7 +26,7 @@ from induction.viz.frame import CONFIG
 SCRIPT = f"/gradio_api/plotly-{plotly.__version__}.min.js"
 _FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 #: What the scripts that draw have to know; plot.js sees to the size.
-SETUP = {"script": SCRIPT, "config": {**CONFIG, "displayModeBar": True, "responsive": False}}
+PLOTLY: dict[str, Any] = {"script": SCRIPT, "config": {**CONFIG, "displayModeBar": True, "responsive": False}}
 _HTML = (
     '<div class="ih-plot" role="figure" hidden></div><p class="ih-caption"></p>'
     '<p class="ih-empty" hidden></p>'

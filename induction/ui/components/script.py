@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 FOLDER = Path(__file__).parent
-SHARED = ("scale.js", "chart.js")  # what the others call
+SHARED = ("scale.js", "heads.js", "chart.js")  # what the others call
 
 
 def component(value: Any, template: str, name: str, *events: str, **options: Any) -> gr.HTML:
@@ -30,14 +30,16 @@ def head(setup: dict[str, Any]) -> str:
     """The page's head: every component's script as a function of ``window.ih``.
 
     Args:
-        setup: what ``chart.js`` has to know, in place of its word SETUP.
+        setup: what scripts have to know, which is their ``PAGE``: ``plotly`` and the ``head`` selected at first.
     """
-    shared = "".join(_read(FOLDER / name) for name in SHARED).replace("SETUP", json.dumps(setup), 1)
+    shared = "".join(_read(FOLDER / name) for name in SHARED)
     own = [path for path in sorted(FOLDER.glob("*.js")) if path.name not in SHARED]
     functions = ",\n".join(
         f"{path.stem}(element, props, trigger, watch, server) {{\n{_read(path)}}}" for path in own
     )
-    return f"<script>\nwindow.ih = (() => {{\n{shared}return {{\n{functions}\n}};\n}})();\n</script>"
+    given = f"const PAGE = {json.dumps(setup)};\n"
+    offered = f"selectHead, selectedHead,\n{functions}"  # to events of the page, and to components
+    return f"<script>\nwindow.ih = (() => {{\n{given}{shared}return {{\n{offered}\n}};\n}})();\n</script>"
 
 
 def _read(path: Path) -> str:

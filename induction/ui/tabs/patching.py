@@ -104,7 +104,7 @@ def draw(model: str, head: str, metric: str, *given: Any) -> list[Any]:
         cards.prompts(result),
         plot_value(
             f"{name}-patched",
-            lambda: figures.bars(_needed(result, missing), metric, palette=PAGE, selected=head),
+            lambda: figures.bars(_needed(result, missing), metric, palette=PAGE),
         ),
         cards.sets_headline(sets, metric, no_sets),
         plot_value(f"{name}-sets", lambda: _sets_figure(_needed(sets, no_sets), metric, PAGE)),
@@ -148,7 +148,6 @@ def _grid(result: Patching | None, metric: str, head: str, heads: str, missing: 
     return grid_value(
         by_head(values),
         title="Estimated effect" if result.method == "estimate" else "Effect",
-        selected=head,
         low=by_head(effect.low),
         high=by_head(effect.high),
         scale="diverging",

@@ -36,27 +36,26 @@ NO_SECOND = ""  # nothing to compare with
 # -- what the tab shows, each a function of (model, live, score, head) ---------------------------------------
 
 
-def draw(model: str, live: str, score: str, head: str, heads: str = "") -> list[Any]:
-    """Everything above the live controls, in the order of ``build``."""
+def draw(model: str, live: str, score: str, heads: str = "") -> list[Any]:
+    """What does not depend on the selected head, in the order of ``build``."""
     scan = runs.shown("scan", model, live)
     name = short_name(model)
     return [
         definition(scan, score),
         " ".join(reading.remarks(scan, score, "induction")) if scan else "",
         title(model, live, scan),
-        scan_grid(scan, score, head),
+        scan_grid(scan, score),
         back_visible("scan", model, live),
-        head_card(scan, score, head),
         plot_value(
             f"{name}-induction-vs-previous",
             lambda: figures.induction_vs_previous(
-                _needed(scan), palette=PAGE, selected=head, marked=(heads or "").split(",")
+                _needed(scan), palette=PAGE, marked=(heads or "").split(",")
             ),
         ),
         str(reading.selection(scan, score)) if scan and score in scan.scores else "",
-        table_value(scan, score, head),
+        table_value(scan, score),
         plot_value(f"{name}-loss", lambda: figures.loss_curve(_needed(scan), palette=PAGE)),
-        {"model": model, "live": live, "score": score, "head": head},
+        {"model": model, "live": live, "score": score},
     ]
 
 
@@ -86,7 +85,7 @@ def definition(scan: Scan | None, score: str) -> str:
     return f"{declared.meaning}{read_against} Source: {declared.source}."
 
 
-def scan_grid(scan: Scan | None, score: str, selected: str) -> dict[str, Any]:
+def scan_grid(scan: Scan | None, score: str) -> dict[str, Any]:
     """The value of a grid of heads for one score of a scan."""
     title = SCORES[score].title
     if scan is None:
@@ -103,8 +102,11 @@ def scan_grid(scan: Scan | None, score: str, selected: str) -> dict[str, Any]:
         high=values.high,
         std=values.std,
         chance=values.chance,
-        selected=selected,
     )
+
+
+def draw_head(model: str, live: str, score: str, head: str) -> str:
+    return head_card(runs.shown("scan", model, live), score, head)
 
 
 def head_card(scan: Scan | None, score: str, head: str) -> str:
@@ -148,7 +150,7 @@ def export(kind: str, asked: dict[str, Any]) -> tuple[str, Any]:
     )
 
 
-def compared(model: str, live: str, score: str, head: str, second: str) -> list[Any]:
+def compared(model: str, live: str, score: str, second: str) -> list[Any]:
     """Two models side by side: the one on show and a bundled one."""
     other = SCANS.find(second)
     if other is None:
@@ -157,9 +159,9 @@ def compared(model: str, live: str, score: str, head: str, second: str) -> list[
     return [
         gr.Row(visible=True),
         _heading(model, first),
-        scan_grid(first, score, head),
+        scan_grid(first, score),
         _heading(second, other),
-        scan_grid(other, score, ""),
+        scan_grid(other, score),
     ]
 
 
@@ -191,7 +193,7 @@ def offline_choice() -> str:
 
 def build(page: Page) -> None:
     model, head, live = page.model, page.head, page.live
-    first = draw(model.value, "", "induction", head.value)  # in the page before anything is asked for
+    first = draw(model.value, "", "induction")  # in the page before anything is asked for
     text, offline_button = need(model.value)
     with page.tab("scan", "Scan"):
         score = gr.Radio(
@@ -207,19 +209,19 @@ def build(page: Page) -> None:
                 grid = head_grid(first[3], elem_id="scan-grid")
                 back = back_button("put-back")
             with gr.Column(scale=2, min_width=300, elem_classes=["ih-panel"]):
-                card = html(first[5], elem_id="head-card")
+                card = html(draw_head(model.value, "", "induction", head.value), elem_id="head-card")
                 attention = gr.Button("Open this head in Attention", elem_id="open-attention")
                 html("<h2>Two kinds of head</h2>")
-                scatter = plot(first[6], elem_id="scatter")
+                scatter = plot(first[5], elem_id="scatter")
         with gr.Row(elem_classes=["ih-panels"]):
             with gr.Column(scale=3, min_width=320, elem_classes=["ih-panel"]):
                 html("<h2>Ranking</h2>")
-                picked, table = note(first[7], elem_id="selection"), head_table(first[8], elem_id="ranking")
+                picked, table = note(first[6], elem_id="selection"), head_table(first[7], elem_id="ranking")
             with gr.Column(scale=2, min_width=300, elem_classes=["ih-panel"]):
                 html("<h2>Does the model use it?</h2>")
-                loss = plot(first[9], elem_id="loss")
+                loss = plot(first[8], elem_id="loss")
                 html("<h2>Export this scan</h2>")
-                files = exports(export, first[10], elem_id="export")
+                files = exports(export, first[9], elem_id="export")
         with gr.Column(elem_classes=["ih-panel"], elem_id="live"):
             html("<h2>Measure it yourself</h2>")
             needs = note(text, elem_id="needs")
@@ -228,9 +230,10 @@ def build(page: Page) -> None:
         compare = _compare_area(page)
 
     page.link(links.choice("score", "induction", SCORES), score)
-    shared = [model, live, score, head]
-    shown = [meaning, warned, heading, grid, back, card, scatter, picked, table, loss, files]
+    shared = [model, live, score]
+    shown = [meaning, warned, heading, grid, back, scatter, picked, table, loss, files]
     page.show("scan", draw, [*shared, page.heads], shown)
+    page.show("scan", draw_head, [*shared, head], [card])
     compare(shared)
     page.show("scan", need, [model], [needs, offline])
     for component in (grid, table, scatter):

@@ -53,7 +53,7 @@ def draw(run: str, against: str, checkpoint: float, head: str) -> list[Any]:
             lambda: figures.scores(history, at=index, selected=head, palette=PAGE),
         ),
         place(history, index),
-        *(grid_value(getattr(point, name), title=SCORES[name].title, selected=head) for name in MEASURED),
+        *(grid_value(getattr(point, name), title=SCORES[name].title) for name in MEASURED),
         {"run": run, "checkpoint": str(index + 1), "head": head},
     ]
 
