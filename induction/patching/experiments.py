@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
+from induction.analysis.reading import passing
 from induction.analysis.result import Scan
 from induction.base import Head, InputError, Progress, parse_heads
 from induction.data_gen.prompts import TOKENS
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from induction.data_gen.pairs import PromptPair
     from induction.patching.heads import NamedSet
 
-BUNDLED, OWN = "bundled", "own"
+BUNDLED, OWN, IOI = "bundled", "own", "ioi"
 LARGEST_SET = 64  # heads that a visitor asks for together
+LONGEST_CURVE, WITHOUT_INDUCTION = 20, 5  # heads of a curve: at most, and where no head is an induction head
 
 #: Where the prompts come from.
 FORMS: dict[str, Declaration] = by_name(
@@ -38,6 +40,12 @@ FORMS: dict[str, Declaration] = by_name(
         "target",
         "B replaced",
         "Generated: … A B … A. The corrupted twin has another word in place of the first B.",
+    ),
+    Declaration(
+        IOI,
+        "Indirect object",
+        "Another task: When John and Mary went to the shops, John gave the bag to … Mary. Eight such prompts; "
+        "corrupted, the names are swapped.",
     ),
     Declaration(OWN, "Own texts", "Two texts with the same number of tokens, scored at their end."),
 )
@@ -86,10 +94,9 @@ class PairSettings(Settings):
 
     def key(self) -> Self:
         """Texts of generated prompts do not count, nor do numbers of texts."""
-        unused = (
-            ("vocab", "n_pairs", "seed")
-            if self.form == OWN
-            else ("clean", "corrupted", "answer", "distractor")
+        texts, numbers = ("clean", "corrupted", "answer", "distractor"), ("vocab", "n_pairs")
+        unused = {OWN: (*numbers, "seed"), BUNDLED: (*texts, *numbers), IOI: (*texts, *numbers)}.get(
+            self.form, texts
         )
         fields = type(self).model_fields
         return self.model_copy(update={name: fields[name].default for name in unused})
@@ -109,10 +116,10 @@ class PairSettings(Settings):
             InputError: texts that do not make a pair, or a token set that does not suit the model.
         """
         from induction.data_gen.pairs import pair_from_texts, pairs
-        from induction.patching.bundled import prompts_of
+        from induction.patching.bundled import ioi_pairs, prompts_of
 
-        if self.form == BUNDLED:
-            return prompts_of(model)
+        if self.form in (BUNDLED, IOI):
+            return prompts_of(model) if self.form == BUNDLED else ioi_pairs(model)
         if self.form != OWN:
             return pairs(model, self.n_pairs, form=self.form, vocab=self.vocab, seed=self.seed)
         return [
@@ -163,7 +170,15 @@ class SetSettings(Settings):
 
 
 class TogetherSettings(SetSettings, CopySettings):
-    top_k: int = setting(5, "k", "Curve over the first 1, 2, … k heads", low=1, high=20, link="k", flag="top")
+    top_k: int = setting(
+        0,
+        "k",
+        "Curve over the first 1, 2, … k heads; 0: as many as the model has induction heads",
+        low=0,
+        high=LONGEST_CURVE,
+        link="k",
+        flag="top",
+    )
 
     def key(self) -> Self:
         return super().key().model_copy(update={"top_k": 1} if self.heads else {})
@@ -207,7 +222,7 @@ def run_together(
 def _first_heads(
     model: TransformerBridge, k: int, scan: Scan | None
 ) -> Generator[Progress[Any], None, list[NamedSet]]:
-    """The first 1, 2, … k heads by induction score; a model without scores is scanned first."""
+    """The first 1, 2, … k heads by induction score (:func:`curve_length`); a model without scores is scanned first."""
     from induction.analysis.scanning import iter_scan
     from induction.patching.heads import top_k_sets
 
@@ -217,7 +232,14 @@ def _first_heads(
             yield Progress(step.done, step.total, f"induction scores: {step.label}")
     assert scan is not None  # the last step carries it
     ranked = scan.ranked("induction")
-    return top_k_sets(ranked, min(k, len(ranked)))
+    return top_k_sets(ranked, curve_length(k, scan))
+
+
+def curve_length(k: int, scan: Scan | None) -> int:
+    """How many heads a curve has: ``k``, or for 0 as many as a scan found induction heads, within what there is."""
+    found = len(passing(scan)) if scan else 0
+    length = k or min(found, LONGEST_CURVE) or WITHOUT_INDUCTION
+    return min(length, scan.n_layers * scan.n_heads) if scan else length
 
 
 def run_ablation(model: TransformerBridge, settings: AblationSettings) -> Iterator[Progress[HeadSets]]:
