@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 BUNDLED, OWN, IOI = "bundled", "own", "ioi"
 LARGEST_SET = 64  # heads that a visitor asks for together
 LONGEST_CURVE, WITHOUT_INDUCTION = 20, 5  # heads of a curve: at most, and where no head is an induction head
+# For estimates of work: prompts of a fixed form, a prompt of generated pairs, two copies of repeated tokens, and the
+# share of the model that runs again where a head in the middle of it was changed.
+FIXED, TOKENS_OF_PAIR, TOKENS_OF_REPEAT, REPEATS, SHARE = {BUNDLED: 20, IOI: 8}, 13, 100, 5, 0.6
 
 #: Where the prompts come from.
 FORMS: dict[str, Declaration] = by_name(
@@ -64,10 +67,22 @@ class PairSettings(Settings):
 
     form: str = setting(BUNDLED, "Prompts", "Where the prompts come from", choices=FORMS, link="prompts")
     vocab: str = setting(
-        "random", "Token set", "Words suit a language model", choices=TOKEN_SETS, link="patch_vocab"
+        "random",
+        "Token set",
+        "Words suit a language model",
+        choices=TOKEN_SETS,
+        link="patch_vocab",
+        said="token set {}",
     )
     n_pairs: int = setting(
-        10, "Prompt pairs", "Of generated prompts", low=1, high=50, link="pairs", flag="prompts"
+        10,
+        "Prompt pairs",
+        "Of generated prompts",
+        low=1,
+        high=50,
+        link="pairs",
+        flag="prompts",
+        said="{} pairs",
     )
     seed: int = seed_setting(link="patch_seed")
     clean: str = setting(
@@ -92,14 +107,18 @@ class PairSettings(Settings):
         link="distractor",
     )
 
-    def key(self) -> Self:
+    def unused(self) -> tuple[str, ...]:
         """Texts of generated prompts do not count, nor do numbers of texts."""
-        texts, numbers = ("clean", "corrupted", "answer", "distractor"), ("vocab", "n_pairs")
-        unused = {OWN: (*numbers, "seed"), BUNDLED: (*texts, *numbers), IOI: (*texts, *numbers)}.get(
-            self.form, texts
-        )
-        fields = type(self).model_fields
-        return self.model_copy(update={name: fields[name].default for name in unused})
+        if self.form == OWN:
+            return "vocab", "n_pairs", "seed"
+        texts = ("clean", "corrupted", "answer", "distractor")
+        return (*texts, "vocab", "n_pairs") if self.form in FIXED else texts
+
+    def work(self, rows: float) -> float:
+        """Tokens through the model for so many variants of each prompt."""
+        own = len(self.clean) / 4
+        tokens = own if self.form == OWN else TOKENS_OF_PAIR * FIXED.get(self.form, self.n_pairs)
+        return tokens * (2 + rows * SHARE)
 
     def check_served(self, model: TransformerBridge) -> None:
         """Raises InputError where a text is longer than a page runs for its visitors."""
@@ -154,6 +173,7 @@ class SetSettings(Settings):
         high=100,
         link="random_sets",
         flag="random-sets",
+        said="{} random sets for each",
     )
 
     def check(self) -> None:
@@ -178,10 +198,11 @@ class TogetherSettings(SetSettings, CopySettings):
         high=LONGEST_CURVE,
         link="k",
         flag="top",
+        said="first {} heads",
     )
 
-    def key(self) -> Self:
-        return super().key().model_copy(update={"top_k": 1} if self.heads else {})
+    def unused(self) -> tuple[str, ...]:
+        return (*super().unused(), *(["top_k"] if self.heads else []))
 
 
 class AblationSettings(SetSettings, PairSettings):
@@ -252,6 +273,19 @@ def run_ablation(model: TransformerBridge, settings: AblationSettings) -> Iterat
     yield from iter_ablate(model, sets, kind=settings.ablation, pairs=settings.prompts(model), **random)
 
 
+def heads_work(n_layers: int, n_heads: int, settings: HeadsSettings) -> float:
+    return settings.work(6 if settings.method == "estimate" else n_layers * n_heads)
+
+
+def together_work(n_layers: int, n_heads: int, settings: TogetherSettings) -> float:
+    return settings.work((1 if settings.heads else settings.top_k) * (1 + settings.n_random))
+
+
+def ablation_work(n_layers: int, n_heads: int, settings: AblationSettings) -> float:
+    rows = 1 + settings.n_random if settings.heads else n_layers * n_heads
+    return settings.work(rows) + REPEATS * TOKENS_OF_REPEAT * (2 + rows * SHARE)
+
+
 EXPERIMENTS = (
     Experiment(
         name="heads",
@@ -260,6 +294,7 @@ EXPERIMENTS = (
         settings=HeadsSettings,
         result=Patching,
         run=run_heads,
+        work=heads_work,
     ),
     Experiment(
         name="together",
@@ -268,6 +303,7 @@ EXPERIMENTS = (
         settings=TogetherSettings,
         result=HeadSets,
         run=run_together,
+        work=together_work,
         known=("scan",),
     ),
     Experiment(
@@ -277,5 +313,6 @@ EXPERIMENTS = (
         settings=AblationSettings,
         result=HeadSets,
         run=run_ablation,
+        work=ablation_work,
     ),
 )
