@@ -39,8 +39,7 @@ def head(setup: dict[str, Any]) -> str:
     )
     given = f"const PAGE = {json.dumps(setup)};\n"
     names = "selectHead, selectedHead, pickAdds, toggled, address"  # for events of the page, as are the components
-    offered = f"{names},
-{functions}"
+    offered = f"{names},\n{functions}"
     return f"<script>\nwindow.ih = (() => {{\n{given}{shared}return {{\n{offered}\n}};\n}})();\n</script>"
 
 
