@@ -53,7 +53,9 @@ def drawn(model, before="", state=IDLE, metric="logit_difference", sets=False, *
     """What the tab shows of heads one by one, or together, by name."""
     function, names = (tab.draw_sets, OF_SETS) if sets else (tab.draw, DRAWN)
     shown = function(model, metric, *given_values(**changed), "", before, state)
-    return dict(zip(names, shown, strict=False))
+    by_name = dict(zip(names, shown, strict=False))
+    noted = by_name["status"]
+    return by_name | {"status": json.loads(noted) if isinstance(noted, str) else noted}
 
 
 def skipped(update):
@@ -162,7 +164,7 @@ def test_texts_of_visitors_are_escaped():
     drawn = tab.draw(MINI, "probability", *values, "", "", IDLE)
     rendered = [part for part in drawn if isinstance(part, str)]
     assert json.loads(rendered.pop())["asked"]["clean"] == f"{HOSTILE} one"  # remembered, and no HTML
-    assert len(rendered) == 3
+    assert len(rendered) == 4
     assert not any("<img" in part for part in rendered)
     name, settings = tab.alone(dict(zip(tab.NAMES, values, strict=True)))
     assert "ip-differs" in cards.prompts(runs.shown(name, MINI, settings))
