@@ -13,7 +13,7 @@ import numpy as np
 
 from induction.analysis.kinds import STRIPE
 from induction.analysis.scores import SCORES
-from induction.base import expected_passes, mean_interval
+from induction.base import Head, expected_passes, mean_interval
 
 if TYPE_CHECKING:
     from induction.analysis.result import HeadScores, Scan
@@ -83,6 +83,13 @@ def selection(scan: Scan, score: str = "induction", threshold: float = STRIPE) -
             expected = expected_passes(values, measured.chance, mark)
     passed = sum(value >= mark for _, _, value in ranked)
     return Selection(score, layer, head, mean, len(ranked), mark, passed, low, high, expected)
+
+
+def passing(scan: Scan, score: str = "induction") -> list[Head]:
+    """The heads that reach the threshold of a score, highest first; none where it was not measured."""
+    if score not in scan.scores:
+        return []
+    return [(layer, head) for layer, head, _ in scan.ranked(score)[: selection(scan, score).passed]]
 
 
 def verdict(scan: Scan, threshold: float = STRIPE) -> str:

@@ -34,10 +34,3 @@ window.addEventListener('popstate', () => {
   setTimeout(() => { restoring = null; }, 3000);  // an address that the page writes differently
   document.dispatchEvent(new Event('ih:back'));
 });
-
-// Gradio reports the streams that a browser cuts off when the page is left as errors, to nobody who could act on it.
-const { error } = console;
-['beforeunload', 'pagehide'].forEach((name) => window.addEventListener(name, () => {
-  console.error = () => {};
-  setTimeout(() => { console.error = error; }, 3000);  // the visitor stayed
-}, { capture: true }));  // before Gradio's own

@@ -143,7 +143,7 @@ root.addEventListener('click', (event) => {
   const cell = cellOf(event);
   if (!cell) return;
   const [layer, head] = [Number(cell.dataset.l), Number(cell.dataset.h)];
-  pickHead(trigger, layer, head);
+  pickHead(trigger, layer, head, event.shiftKey || event.ctrlKey || event.metaKey);
 });
 root.addEventListener('keydown', (event) => {
   const cell = cellOf(event);
