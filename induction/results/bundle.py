@@ -2,8 +2,8 @@
 
 Per model, in ``induction/results``: the scan (``<model>.json``), the sweep over all heads
 (``patching/<model>.json``), the curve of the first k heads by induction score against random sets
-(``patching/<model>-top-k.json``), and what feeds its induction heads (``circuits/<model>.json``). Same machine, same
-numbers. What is computed here replaces published figures of the same model.
+(``patching/<model>-top-k.json``), what feeds its induction heads (``circuits/<model>.json``), and its
+attention on the usual prompt (``examples/<model>.json``). Same machine, same numbers. What is computed here replaces published figures of the same model.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from induction.analysis.example import example
 from induction.analysis.scanning import scan
 from induction.analysis.scores import SCORES
 from induction.base import InputError, Result, finish
@@ -45,6 +46,7 @@ def bundle(name: str) -> None:
     vocab = vocab_of(name)
     traced = circuit(model, n_receivers=RECEIVERS, n_pairs=CIRCUIT_PAIRS, vocab=vocab, seed=SEED)
     _write(f"circuits/{file}", traced)
+    _write(f"examples/{file}", example(model))
 
 
 def _write(file: str, result: Result) -> None:
