@@ -183,10 +183,10 @@ def without_first(patterns: NDArray[np.float32]) -> NDArray[np.float32]:
 class Written:
     """What one head adds to the logits at every position, in logits above the mean over the vocabulary.
 
-    ``n_vocab`` is how many tokens there are. ``promoted`` and ``suppressed`` are ``[pos][rank]`` pairs of token label and logits, strongest first.
-    ``following`` is, per position, what the head adds to the token that does come next and that token's
-    rank among all (1 = most promoted). At the last position it is the token that induction would continue
-    with, the one after the latest earlier copy, and None where there is no earlier copy.
+    ``n_vocab`` is how many tokens there are. ``promoted`` and ``suppressed`` are ``[pos][rank]`` pairs of token label
+    and logits, strongest first. ``following`` is, per position, what the head adds to the token that does come next
+    and that token's rank among all (1 = most promoted). At the last position it is the token that induction would
+    continue with, the one after the latest earlier copy, and None where there is no earlier copy.
     """
 
     layer: int

@@ -2,8 +2,9 @@
 
 Per model, in ``induction/results``: the scan (``<model>.json``), the sweep over all heads
 (``patching/<model>.json``), the curve of the first k heads by induction score against random sets
-(``patching/<model>-top-k.json``), what feeds its induction heads (``circuits/<model>.json``), and its
-attention on the usual prompt (``examples/<model>.json``). Same machine, same numbers. What is computed here replaces published figures of the same model.
+(``patching/<model>-top-k.json``), what feeds its induction heads (``circuits/<model>.json``), and its attention on the
+usual prompt (``examples/<model>.json``). Same machine, same numbers. What is computed here replaces published figures
+of the same model.
 """
 
 from __future__ import annotations
