@@ -4,7 +4,8 @@ const $ = (selector) => element.querySelector(selector);
 const [missing, body, text, matrix, base, marks, thumbs, chips, add, tip] =
   ['.ia-missing', '.ia-body', '.ia-text', '.ia-matrix', '.ia-base', '.ia-over', '.ia-thumbs', '.ia-chips', '.ia-add', '.ih-tip'].map($);
 const TELL_AFTER = 150;  // ms of rest before the server hears of a head or token: arrow keys run ahead of it
-const THUMBS = 8;        // heads of a layer beside each other, at most
+const THUMB = 52;        // smallest picture of a head of the layer, in CSS pixels: a finger hits it
+const OUTLINED = 3;      // smallest cell in CSS pixels whose outline leaves its colour in sight
 const LABEL = 8;         // smallest letters on the matrix, in CSS pixels
 const ROLES = ['accent', 'selected', 'second', 'ink'];  // colours of heads laid over each other, in their order
 const DEEPEST = 32;      // zoom
@@ -110,7 +111,7 @@ function measure() {
   context.font = `10px ${palette.mono}`;
   const widest = Math.max(...data.tokens.map((words) => context.measureText(words).width));
   const margin = clamp(Math.ceil(widest) + 10, 30, Math.min(72, width / 4));
-  const tall = window.matchMedia('(min-width: 901px)').matches ? Math.max(300, window.innerHeight - 400) : width;
+  const tall = window.matchMedia('(min-width: 901px)').matches ? Math.max(300, window.innerHeight - 380) : width;
   let cell = Math.min((Math.min(width, tall) - margin - 1) / n, 24);
   if (cell >= 4) cell = Math.floor(cell);
   const side = n * cell;
@@ -158,12 +159,9 @@ function drawMatrix() {
   clipped(context, () => {
     context.drawImage(picture(onShow()), toX(0), toY(0), n * cell, n * cell);
     if (cell >= 6) drawHairlines(context);
-    if ($('.ia-outline').checked) drawTargets(context);
+    if ($('.ia-outline').checked && cell >= OUTLINED) drawTargets(context);
   });
-  const every = Math.ceil((LABEL + 3) / cell);
-  for (let position = 0; position < n; position += every) {
-    for (const where of ['left', 'top']) label(context, position, palette.muted, false, where);
-  }
+  $('.ia-target-words').textContent = cell >= OUTLINED ? 'induction target' : 'induction targets, closer up';
   matrix.classList.toggle('ia-zoomed', sight.zoom > 1);
   drawMarks();
 }
@@ -207,16 +205,17 @@ function drawMarks() {  // the token on show, and what the pointer is on
     context.lineWidth = 1;
     context.strokeRect(toX(hover.key) - 0.5, toY(hover.query) - 0.5, cell + 1, cell + 1);
   });
-  const marked = [[here, palette.selected, view.from ? 'left' : 'top']];
-  if (hover) marked.push([hover.query, palette.ink, 'left'], [hover.key, palette.ink, 'top']);
-  for (const [position, colour, where] of marked) {
-    // The base may carry this label or a neighbour's: clear the strip first.
-    context.fillStyle = getComputedStyle(matrix).backgroundColor;
-    const strip = Math.max(cell, LABEL + 3);
-    if (!inSight(position, where === 'left' ? sight.y : sight.x)) continue;
-    if (where === 'left') context.fillRect(0, toY(position + 0.5) - strip / 2, left - 3, strip);
-    else context.fillRect(toX(position + 0.5) - strip / 2, 0, strip, top - 3);
-    label(context, position, colour, true, where);
+  const marked = { left: new Map(), top: new Map() };
+  marked[view.from ? 'left' : 'top'].set(here, palette.selected);
+  if (hover) {
+    marked.left.set(hover.query, palette.ink);
+    marked.top.set(hover.key, palette.ink);
+  }
+  const every = Math.ceil((LABEL + 3) / cell);
+  for (const [where, bold] of Object.entries(marked)) {  // no label so near another one that they collide
+    const near = (position) => [...bold.keys()].some((other) => Math.abs(other - position) * cell < LABEL + 3);
+    for (let position = 0; position < n; position += every) if (!near(position)) label(context, position, palette.muted, false, where);
+    bold.forEach((colour, position) => label(context, position, colour, true, where));
   }
 }
 
@@ -364,17 +363,17 @@ function buildText() {
 function drawText() {
   const heads = onShow();
   const several = beside.length > 0;
-  text.classList.toggle('ia-several', several);
+  body.classList.toggle('ia-several', several);
   text.style.setProperty('--ia-bars', heads.length);
   for (const span of text.children) {
     const position = Number(span.dataset.position);
     const [query, key] = cellOf(position);
     const figures = heads.map(({ of }) => weight(of, query, key));
     const bars = heads.map(({ role }, i) => `color-mix(in srgb, var(--ih-${role}) ${Math.round(100 * figures[i])}%, transparent)`);
-    span.style.background = sees(position) && !several && heads.length ? colour(figures[0], {}) : '';
+    span.style.backgroundColor = sees(position) && !several && heads.length ? colour(figures[0], {}) : '';
+    span.style.backgroundImage = several ? bars.map((bar) => `linear-gradient(${bar} 0 0)`).join() : '';
     if (several) {
-      span.style.backgroundImage = bars.map((bar) => `linear-gradient(${bar} 0 0)`).join();
-      span.style.backgroundPosition = bars.map((_, i) => `0 calc(100% - ${5 * (bars.length - 1 - i)}px)`).join();
+      span.style.backgroundPosition = bars.map((_, i) => `0 calc(100% - ${4 * (bars.length - 1 - i) + 1}px)`).join();
     }
     const set = (kind, is) => span.classList.toggle(kind, is);
     set('ih-strong', !several && sees(position) && figures[0] >= 0.6);
@@ -389,7 +388,7 @@ function drawText() {
   }
 }
 
-function most(of) {  // the strongest three looks from the token on show, or at it, in words
+function looks(of) {  // the strongest three looks from the token on show, or at it, in words
   const value = (position) => weight(of, ...cellOf(position));
   const order = Array.from({ length: n }, (_, position) => position).filter((position) => sees(position) && value(position) >= 0.01);
   order.sort((a, b) => value(b) - value(a));
@@ -398,11 +397,11 @@ function most(of) {  // the strongest three looks from the token on show, or at 
 }
 
 function drawReading() {
-  const heads = onShow().map(({ head, of }) => [head, most(of)]);
+  const heads = onShow().map(({ head, of }) => [head, looks(of)]);
   const nothing = view.from && view.hideFirst ? 'at nothing but the first token' : view.from ? 'at no token above .01' : 'from no token above .01';
   const said = ([head, words]) => {
-    const looks = words ? (view.from ? `looks most at ${words}` : `looks at it most from ${words}`) : `looks ${view.from ? '' : 'at it '}${nothing}`;
-    return `${beside.length ? head : 'the head'} ${looks}`;
+    const looked = words ? (view.from ? `looks most at ${words}` : `looks at it most from ${words}`) : `looks ${view.from ? '' : 'at it '}${nothing}`;
+    return `${beside.length ? head : 'the head'} ${looked}`;
   };
   $('.ia-reading').textContent = heads.length
     ? `${view.from ? 'From' : 'At'} token ${token(at())}: ${heads.map(said).join('; ')}.`
@@ -410,6 +409,11 @@ function drawReading() {
   $('.ia-hint').textContent = view.kept
     ? `Token ${view.row} is kept: Escape, or another click on it, lets go.`
     : 'Point at a token, here or in the matrix; click to keep it.';
+}
+
+function reveal() {  // the token on show, where the text scrolls
+  const [box, span] = [text, text.children[at()]].map((node) => node.getBoundingClientRect());
+  if (span.top < box.top || span.bottom > box.bottom) text.scrollTop += span.top - box.top - text.clientHeight / 2;
 }
 
 function drawToken() {  // all that follows the token on show
@@ -441,6 +445,7 @@ function keep(position, always = false) {  // a click on the one that is kept le
   Object.assign(view, { row, kept: true });
   over = null;
   drawToken();
+  reveal();
   tellState();
 }
 
@@ -538,6 +543,7 @@ async function paint() {
   drawChips();
   drawMatrix();
   drawToken();
+  reveal();
   drawCells();
   if (!written.has(name())) askWritten();
   element.dataset.painted = `${name()}${view.hideFirst ? ' without first' : ''}`;
@@ -656,7 +662,8 @@ async function drawThumbs() {
   $('.ia-heads').textContent = all ? `All ${data.n_layers} × ${count} heads` : `Heads of layer ${layer}`;
   $('.ia-all').textContent = all ? 'This layer only' : 'All layers';
   thumbs.classList.toggle('ia-many', all);
-  const columns = Math.ceil(count / Math.ceil(count / THUMBS));
+  const most = Math.max(1, Math.floor(thumbs.clientWidth / THUMB));
+  const columns = Math.ceil(count / Math.ceil(count / most));
   thumbs.style.setProperty('--ia-heads', count);
   thumbs.style.setProperty('--ia-columns', columns);
   thumbs.replaceChildren();

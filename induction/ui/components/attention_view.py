@@ -55,7 +55,8 @@ _HTML = """
         aria-describedby="ia-keys"><canvas class="ia-base"></canvas><canvas class="ia-over"></canvas></div>
       <div class="ih-legend ia-legend">
         <span class="ia-scale"><span>0</span><span class="ih-scale" data-scale="sequential"></span><span>1</span></span>
-        <label class="ia-key"><input type="checkbox" class="ia-outline" checked> induction target</label>
+        <label class="ia-key"><input type="checkbox" class="ia-outline" checked>
+          <span class="ia-target-words"></span></label>
         <span class="ia-zooms"><button type="button" class="ih-more" data-zoom="0.5" aria-label="Zoom out">−</button>
         <button type="button" class="ih-more" data-zoom="2" aria-label="Zoom in">+</button>
         <button type="button" class="ih-more" data-zoom="0">Whole</button></span>
