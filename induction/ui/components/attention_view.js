@@ -261,6 +261,15 @@ function zoom(factor, x, y) {  // about a point of the square, in CSS pixels
   drawMatrix();
 }
 
+function strongestCell() {  // of the token on show, in the square in CSS pixels; its middle where that is out of sight
+  const of = cells.get(name());
+  const positions = [...data.tokens.keys()].filter(sees);
+  const best = positions.reduce((a, b) => (weight(of, ...cellOf(b)) > weight(of, ...cellOf(a)) ? b : a));
+  const [query, key] = cellOf(best);
+  const place = [toX(key + 0.5) - plot.left, toY(query + 0.5) - plot.top];
+  return place.every((x) => x >= 0 && x <= plot.side) ? place : [plot.side / 2, plot.side / 2];
+}
+
 function pan(x, y) {
   sight.x -= x / plot.cell;
   sight.y -= y / plot.cell;
@@ -316,8 +325,7 @@ matrix.addEventListener('click', (event) => {
 $('.ia-zooms').addEventListener('click', (event) => {
   const factor = Number(event.target.dataset.zoom);
   if (!plot || Number.isNaN(factor)) return;
-  if (factor) zoom(factor, plot.side / 2, plot.side / 2);
-  else zoom(0, 0, 0);
+  zoom(factor, ...strongestCell());
 });
 
 // -- keys ----------------------------------------------------------------------------------------------------
@@ -343,7 +351,7 @@ matrix.addEventListener('keydown', (event) => {
   if (!data || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key in rows) keep(rows[event.key], true);
   else if (event.key in heads) choose(0, heads[event.key]);
-  else if (event.key in zooms) zoom(zooms[event.key], plot.side / 2, plot.side / 2);
+  else if (event.key in zooms) zoom(zooms[event.key], ...strongestCell());
   else return;
   event.preventDefault();
 });
