@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from html import escape
 
 from induction.base import Result
+from induction.ui.terms import explained
 
 
 def headline(
@@ -28,16 +29,16 @@ def headline(
         notes: sentences that a reader has to know.
     """
     if result is None:
-        return f"<h2>{escape(title)}</h2><p class='ih-verdict'>{escape(verdict)}</p>"
+        return f"<h2>{escape(title)}</h2><p class='ih-verdict'>{explained(verdict)}</p>"
     kind = getattr(result, "kind", "computed")
     word = "Measured live" if live else "Published by others" if kind == "published" else "Bundled"
     if live and getattr(result, "method", "") == "estimate":
         word = "Estimated live"
     badge = f"<span class='ih-badge' data-kind='{'live' if live else kind}'>{word}</span>"
-    items = "".join(f"<li>{escape(f'{what}: {how}' if what else how)}</li>" for what, how in protocols)
-    warned = "".join(f"<p class='ih-note'>{escape(note)}</p>" for note in notes)
+    items = "".join(f"<li>{explained(f'{what}: {how}' if what else how)}</li>" for what, how in protocols)
+    warned = "".join(f"<p class='ih-note'>{explained(note)}</p>" for note in notes)
     return (
-        f"<h2>{escape(title)} {badge}</h2><p class='ih-verdict'>{escape(verdict)}</p>{warned}"
+        f"<h2>{escape(title)} {badge}</h2><p class='ih-verdict'>{explained(verdict)}</p>{warned}"
         f"<details><summary>How this was measured</summary><p>{escape(result.provenance())}</p><ul>{items}</ul>"
         "</details>"
     )
@@ -45,7 +46,7 @@ def headline(
 
 def table(headings: Iterable[str], rows: Iterable[Iterable[str]], caption: str) -> str:
     """A table of escaped texts, the first cell of each row its heading; it scrolls where it is too wide."""
-    head = "".join(f"<th scope='col'>{escape(heading)}</th>" for heading in headings)
+    head = "".join(f"<th scope='col'>{explained(heading)}</th>" for heading in headings)
     lines = []
     for first, *rest in rows:
         cells = "".join(f"<td>{escape(cell)}</td>" for cell in rest)

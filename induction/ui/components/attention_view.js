@@ -499,7 +499,8 @@ function drawWritten() {
   const found = written.get(name());
   const row = at();
   $('.ia-where').textContent = `What head ${name()} writes at token ${token(row)}`;
-  if (!found || found.error || found.unread) {
+  $('.ia-how').hidden = !found?.following;
+  if (!found?.following) {
     const words = make('p', 'ih-note', found ? found.error || 'The example that comes with the model has this of its strongest heads only.' : 'Reading what the head writes…');
     place.replaceChildren(words);
     if (!found || found.error) return;
@@ -511,8 +512,7 @@ function drawWritten() {
   const next = found.following[row];
   const lists = make('div', 'ia-lists');
   lists.append(list('Promoted', found.promoted[row], next ? next[1] - 1 : -1), list('Suppressed', found.suppressed[row], -1));
-  const how = 'Logits above the mean of the vocabulary, by the direct path alone: head output through the norms on its way and the unembedding.';
-  place.replaceChildren(make('p', 'ia-follow', followed(found, row)), lists, make('p', 'ih-caption', how));
+  place.replaceChildren(make('p', 'ia-follow', followed(found, row)), lists);
 }
 $('.ia-written').addEventListener('click', (event) => { if (event.target.closest('.ia-read')) trigger('run', {}); });
 

@@ -25,11 +25,16 @@ from induction.analysis.example import as_png
 from induction.analysis.kinds import STRIPE
 from induction.analysis.scores import SCORES
 from induction.ui.components.script import component
+from induction.ui.terms import explained
 
 OVERVIEW_CELLS = 150_000  # of all heads together: the overview stays below 200 KB whatever the model
 AT_ONCE = 40_000  # bytes of all layers together, below which they come with the view
 
-_HTML = """
+HOW = (
+    "Logits above the mean of the vocabulary, by the direct path alone: head output through the norms on its way and "
+    "the unembedding."
+)
+_HTML = f"""
 <p class="ih-empty ia-missing" role="status"></p>
 <div class="ia-body" hidden>
   <p class="ia-old" role="status" hidden>Still the prompt before, until the new one is read.</p>
@@ -71,6 +76,7 @@ _HTML = """
     <section class="ia-writes">
       <h3 class="ia-where"></h3>
       <div class="ia-written"></div>
+      <p class="ih-caption ia-how">{explained(HOW)}</p>
     </section>
   </div>
   <details class="ia-cells"><summary>The strongest cells as a table</summary><div class="ih-scroll" tabindex="0"></div>

@@ -268,7 +268,7 @@ def _compare_area(page: Page) -> Callable[[list[Any]], None]:
                 right_title, right = html(""), head_grid(None, elem_id="compare-right")
 
     def wire(shared: list[Any]) -> None:
-        page.link(links.choice("compare", NO_SECOND, SCANS.names), second)
+        page.link(links.choice("compare", NO_SECOND, SCANS.names), second, at="compare-left")
         page.show("scan", compared, [*shared, second], [pair, left_title, left, right_title, right])
         page.selects_head(left)
         page.chooses_model(cards.pick, picked_model)
