@@ -263,6 +263,7 @@ function zoom(factor, x, y) {  // about a point of the square, in CSS pixels
 
 function strongestCell() {  // of the token on show, in the square in CSS pixels; its middle where that is out of sight
   const of = cells.get(name());
+  if (!of) return [plot.side / 2, plot.side / 2];
   const positions = [...data.tokens.keys()].filter(sees);
   const best = positions.reduce((a, b) => (weight(of, ...cellOf(b)) > weight(of, ...cellOf(a)) ? b : a));
   const [query, key] = cellOf(best);
@@ -495,6 +496,7 @@ function followed(found, row) {  // what the head does for the token that comes 
 }
 
 function drawWritten() {
+  if (!cells.has(name())) return;  // its weights are on their way
   const place = $('.ia-written');
   const found = written.get(name());
   const row = at();
@@ -802,6 +804,7 @@ onHead(element, (head) => {  // another head was selected elsewhere
 });
 watch('value', receive);
 new ResizeObserver(() => { if (data) drawMatrix(); }).observe(matrix);
+window.addEventListener('resize', () => { if (data) drawMatrix(); });  // its height counts, too
 new MutationObserver(() => {  // light and dark
   if (!data || !cells.has(name())) return;
   readPalette();
