@@ -37,11 +37,14 @@ from induction.ui import jobs, links, runs
 from induction.ui.components.plot import chosen_heads
 from induction.ui.names import checked_model, known_models, short_name
 
-# What changes within a moment counts as one change: its pulses are the same value.
-_PULSE = """() => (window.ihPulse ??= new Promise((resolve) => setTimeout(() => {
-  window.ihPulse = null;
-  resolve(String(Math.random()));
-}, 20)))"""
+# What changes within a moment counts as one change: its pulses are the same value. A tab that is not open gets none.
+_PULSE = """(current, pulse) => {
+  if (TAB && current !== TAB) return pulse;
+  return window.ihPulse ??= new Promise((resolve) => setTimeout(() => {
+    window.ihPulse = null;
+    resolve(String(Math.random()));
+  }, 20));
+}"""
 
 
 @dataclass
@@ -102,7 +105,7 @@ class Page:
         be cheap or cached. With ``model`` it runs in the model queue, and no other work on a model meanwhile.
         """
         safe = jobs.on_model(function) if model else jobs.plain_errors(function)
-        self.changed([self.current_tab, *inputs])(
+        self.changed([self.current_tab, *inputs], tab)(
             _only_when_open(tab, safe, len(outputs)),
             [self.current_tab, *inputs, *also],
             list(outputs),
@@ -110,8 +113,8 @@ class Page:
             **(jobs.MODEL if model else jobs.QUICK),
         )
 
-    def changed(self, components: Sequence[Any]) -> Callable[..., Any]:
-        """One event for a change of any of these components, with one listener.
+    def changed(self, components: Sequence[Any], tab: str = "") -> Callable[..., Any]:
+        """One event for a change of any of these components, with one listener; of a tab, while that is open.
 
         Gradio repeats a postponed ``always_last`` run by firing its whole event again. Where two components that
         change together have several listeners in common, these postpone and repeat each other for ever; with an
@@ -122,9 +125,9 @@ class Page:
         gr.on(
             [component.change for component in components],
             None,
-            None,
+            [self.current_tab, pulse],
             pulse,
-            js=_PULSE,
+            js=_PULSE.replace("TAB", json.dumps(tab)),
             show_progress="hidden",
             api_visibility="private",
         )

@@ -8,7 +8,13 @@ function arrive(places) {  // once: a link opens where it points
   arrived = true;
   const asked = new URLSearchParams(window.location.search);
   const place = Object.keys(places).find((name) => asked.get(name));
-  if (place) setTimeout(() => document.getElementById(places[place])?.scrollIntoView({ block: 'center' }), 300);
+  if (place) scrollThere(places[place], 20);
+}
+
+function scrollThere(id, tries) {  // what a link points at may still be on its way
+  const there = document.getElementById(id);
+  if (there && there.offsetHeight > 20) there.scrollIntoView({ block: 'center' });
+  else if (tries) setTimeout(scrollThere, 200, id, tries - 1);
 }
 
 function address(search, now) {
@@ -28,3 +34,10 @@ window.addEventListener('popstate', () => {
   setTimeout(() => { restoring = null; }, 3000);  // an address that the page writes differently
   document.dispatchEvent(new Event('ih:back'));
 });
+
+// Gradio reports the streams that a browser cuts off when the page is left as errors, to nobody who could act on it.
+const { error } = console;
+['beforeunload', 'pagehide'].forEach((name) => window.addEventListener(name, () => {
+  console.error = () => {};
+  setTimeout(() => { console.error = error; }, 3000);  // the visitor stayed
+}, { capture: true }));  // before Gradio's own
