@@ -329,6 +329,7 @@ def test_hostile_text_is_shown_as_text_and_comes_back_from_its_link(visit):
     page.wait_for_url("**prompt=own*")
     again = visit("?" + urlsplit(page.url).query, ready=PAINTED)
     expect(again.locator(".ia-text")).to_have_text(text.text_content())
+    open_settings(again, "attention")
     expect(again.locator("#own-text textarea")).to_have_value(HOSTILE)
     assert again.locator("img[src=x]").count() == 0
 
