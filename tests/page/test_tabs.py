@@ -18,11 +18,13 @@ from induction.patching.interventions import DIRECTIONS, METRICS
 from induction.patching.results import Effect, Intervention
 from induction.results import ABLATIONS, CIRCUITS, HISTORIES, PATCHING, published_circuit
 from induction.ui import runs
+from induction.ui.tabs import about
 from induction.ui.tabs import circuit as circuit_tab
 from induction.ui.tabs import circuit_cards as paths
 from induction.ui.tabs import patching as tab
 from induction.ui.tabs import patching_cards as cards
 from induction.ui.tabs import training as training_tab
+from induction.ui.terms import explained
 
 MINI, SMOLLM2 = "mini-2l", "HuggingFaceTB/SmolLM2-135M-Instruct"
 HOSTILE = '<img src=x onerror="alert(1)"> ${alert(1)} مرحبا 🙂'
@@ -322,9 +324,10 @@ def test_what_a_browser_remembers_is_not_believed(before):
 def test_every_model_with_a_circuit_draws_for_every_input(model):
     head = runs.shown("circuit", model).receivers[0].name
     for through in "kqv":
-        shown = circuit_tab.draw(model, "", "", head, "", through, "attention")
-        assert "svg" in shown[1]
-    assert f"Head {head}" in shown[3]
+        title, drawing, *_ = circuit_tab.draw(model, "", through, "attention", "", "")
+        assert "svg" in drawing
+        assert explained(runs.shown("circuit", model).finding(through, "attention")) in title
+    assert f"Head {head}" in circuit_tab.draw_head(model, "", "k", "attention", head, "", "")[0]
 
 
 def test_the_card_of_a_path_has_the_numbers_of_the_result():
@@ -343,7 +346,8 @@ def test_what_is_no_path_has_no_card(edge):
 
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_text_from_outside_is_escaped(model, head):
-    shown = circuit_tab.draw(f"<i>{model}", "", "", head, head, "k", "attention")
+    shown = circuit_tab.draw(f"<i>{model}", "", "k", "attention", head, "")
+    shown += circuit_tab.draw_head(f"<i>{model}", "", "k", "attention", head, head, "")
     assert not any("<i>" in part for part in shown if isinstance(part, str))
 
 
@@ -373,13 +377,34 @@ def test_exports_answer_or_say_why_not():
 
 
 def test_a_checkpoint_outside_of_the_run_is_clamped():
-    history, index = training_tab.chosen(MINI, 10_000)
+    history, index = training_tab.chosen(MINI, "", 10_000)
     assert index == len(history.checkpoints) - 1
-    assert training_tab.chosen(MINI, -3)[1] == 0
+    assert training_tab.chosen(MINI, "", -3)[1] == 0
     with pytest.raises(InputError, match="there are"):
-        training_tab.chosen("../etc", 1)
+        training_tab.chosen(MINI, "../etc", 1)
 
 
 def test_the_training_tab_tells_the_order():
     words = training_tab.title(HISTORIES.get(MINI))
     assert words.index("first previous-token head") < words.index("first induction head")
+
+
+def test_a_model_without_a_history_is_told_so():
+    history, _ = training_tab.chosen("gpt2", "", 0)
+    assert "No training history comes with gpt2" in training_tab.missing("gpt2", "", history)
+    assert training_tab.missing(history.model, "", history) == ""
+    assert training_tab.missing("gpt2", history.model, history) == ""  # asked for
+
+
+def test_all_checkpoints_are_sent_at_once():
+    history, index = training_tab.chosen(MINI, "", 5)
+    sent = training_tab.frames(history, index)
+    assert (sent["at"], len(sent["grids"])) == (4, len(history.checkpoints))
+    assert sent["grids"][7][1]["values"] == history.checkpoints[7].induction
+    assert sent["said"][7].startswith("Checkpoint 8 of")
+
+
+def test_sources_are_plain_links():
+    text = about.sources()
+    assert text.count("<a href='https://") == len(about.SOURCES)
+    assert text.count("rel='noopener noreferrer'") == text.count("target='_blank'") == len(about.SOURCES)

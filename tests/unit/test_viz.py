@@ -377,3 +377,14 @@ def test_what_was_not_measured_is_refused_with_what_there_is():
         scan.grid(SCAN, "none")
     with pytest.raises(InputError, match="no metric 'none'"):
         patching.bars(SWEEP, "none")
+
+
+def test_a_first_copy_loss_that_rises_is_explained_with_its_own_numbers():
+    run = HISTORIES.get("mini-2l")
+    (note,) = (note for note in training.losses(run).layout.annotations if note.name == "rise")
+    first, last = run.checkpoints[0].first_copy_loss, run.checkpoints[-1].first_copy_loss
+    assert f"{first:.2f} to {last:.2f}" in note.text
+    assert last > first + training.RISEN
+    flat = [point.model_copy(update={"first_copy_loss": first}) for point in run.checkpoints]
+    level = training.losses(run.model_copy(update={"checkpoints": flat}))
+    assert not [note for note in level.layout.annotations if note.name == "rise"]

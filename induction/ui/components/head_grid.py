@@ -14,7 +14,7 @@ from induction.ui.components.script import component
 
 Grid = list[list[float]] | list[list[float | None]]
 
-_HTML = (
+GRID = (
     '<div class="ih-grid"></div><div class="ih-legend" hidden></div>'
     '<div class="ih-tip" role="tooltip" hidden></div>'
 )
@@ -22,7 +22,7 @@ _HTML = (
 
 def head_grid(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
     """A grid of real buttons with arrow keys and tooltips; its value comes from :func:`grid_value`."""
-    return component(value, _HTML, "head_grid", "pick", elem_classes=["ih-grid-block"], **options)
+    return component(value, GRID, "head_grid", "pick", elem_classes=["ih-grid-block"], **options)
 
 
 def grid_value(
