@@ -9,7 +9,8 @@ from typing import Any
 import gradio as gr
 
 FOLDER = Path(__file__).parent
-SHARED = ("scale.js", "heads.js", "address.js", "keys.js", "terms.js", "chart.js")  # what the others call
+#: What the others call.
+SHARED = ("scale.js", "heads.js", "address.js", "keys.js", "terms.js", "pictures.js", "chart.js")
 
 
 def component(value: Any, template: str, name: str, *events: str, **options: Any) -> gr.HTML:
