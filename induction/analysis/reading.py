@@ -13,12 +13,14 @@ import numpy as np
 
 from induction.analysis.kinds import STRIPE
 from induction.analysis.scores import SCORES
-from induction.base import expected_passes, mean_interval
+from induction.base import expected_passes, head_name, mean_interval
 
 if TYPE_CHECKING:
     from induction.analysis.result import HeadScores, Scan
 
 FALLS = 0.5  # nats of in-context gain from which on the loss is said to fall
+#: Where a head could look instead, by the score that measures it.
+BESIDE = {"duplicate_token": "that copy itself", "previous_token": "the token before"}
 SHOWN = 0.005  # what two decimals show: less than that is no difference worth a sentence
 
 
@@ -91,19 +93,59 @@ def verdict(scan: Scan, threshold: float = STRIPE) -> str:
     Args:
         threshold: share of the ceiling from which on a head counts.
     """
-    parts = []
-    if "induction" in scan.scores:
-        parts += _found(scan, selection(scan, "induction", threshold))
-    if scan.loss:
-        change = "falls" if scan.loss.gain > FALLS else "goes"
-        parts.append(
-            f"loss {change} from {scan.loss.first_mean:.2f} nats on the first copy "
-            f"to {scan.loss.second_mean:.2f} on the second"
-        )
-    if not parts:
-        parts = [f"measured: {', '.join(SCORES[name].title for name in scan.scores)}"]
+    parts = _found(scan, selection(scan, "induction", threshold)) if "induction" in scan.scores else []
+    return _sentence([*parts, *_used(scan)] or _measured(scan))
+
+
+def found(scan: Scan) -> str:
+    """Only how many heads do it, against which chance."""
+    return _sentence(_found(scan, selection(scan)) if "induction" in scan.scores else _measured(scan))
+
+
+def used(scan: Scan) -> str:
+    """Only whether the model uses it; empty where no loss was measured."""
+    return _sentence(_used(scan))
+
+
+def looks(scan: Scan) -> str:
+    """Where the strongest induction head looks, beside the places that it could be mistaken for; empty without one."""
+    if "induction" not in scan.scores:
+        return ""
+    layer, head, value = scan.ranked()[0]
+    beside = [
+        f"{scan.scores[name].mean[layer][head]:.2f} on {place}"
+        for name, place in BESIDE.items()
+        if name in scan.scores
+    ]
+    text = f"head {layer}.{head} puts {value:.2f} of its attention on the token after the earlier copy"
+    return _sentence([f"{text}, against {' and '.join(beside)}" if beside else text])
+
+
+def induction_heads(scan: Scan) -> list[str]:
+    """Names of the heads that count as induction heads, the strongest first."""
+    if "induction" not in scan.scores:
+        return []
+    mark = selection(scan).threshold
+    return [head_name((layer, head)) for layer, head, value in scan.ranked() if value >= mark]
+
+
+def _sentence(parts: Sequence[str]) -> str:
     text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}."
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _measured(scan: Scan) -> list[str]:
+    return [f"measured: {', '.join(SCORES[name].title for name in scan.scores)}"]
+
+
+def _used(scan: Scan) -> list[str]:
+    if scan.loss is None:
+        return []
+    change = "falls" if scan.loss.gain > FALLS else "goes"
+    return [
+        f"loss {change} from {scan.loss.first_mean:.2f} nats on the first copy "
+        f"to {scan.loss.second_mean:.2f} on the second"
+    ]
 
 
 def _found(scan: Scan, picked: Selection) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 FOLDER = Path(__file__).parent
-SHARED = ("scale.js", "heads.js", "chart.js")  # what the others call
+SHARED = ("scale.js", "heads.js", "rove.js", "chart.js")  # what the others call
 
 
 def component(value: Any, template: str, name: str, *events: str, **options: Any) -> gr.HTML:
