@@ -13,14 +13,19 @@ import numpy as np
 
 from induction.analysis.kinds import STRIPE
 from induction.analysis.scores import SCORES
-from induction.base import expected_passes, head_name, mean_interval
+from induction.base import Head, expected_passes, head_name, mean_interval
 
 if TYPE_CHECKING:
     from induction.analysis.result import HeadScores, Scan
 
 FALLS = 0.5  # nats of in-context gain from which on the loss is said to fall
-#: Where a head could look instead, by the score that measures it.
-BESIDE = {"duplicate_token": "that copy itself", "previous_token": "the token before"}
+#: Where a head looks, by the score that measures it.
+TARGETS = {
+    "induction": "the token after the earlier copy",
+    "duplicate_token": "that copy itself",
+    "previous_token": "the token before",
+    "first_token": "the first token",
+}
 SHOWN = 0.005  # what two decimals show: less than that is no difference worth a sentence
 
 
@@ -87,6 +92,13 @@ def selection(scan: Scan, score: str = "induction", threshold: float = STRIPE) -
     return Selection(score, layer, head, mean, len(ranked), mark, passed, low, high, expected)
 
 
+def passing(scan: Scan, score: str = "induction") -> list[Head]:
+    """The heads that reach the threshold of a score, highest first; none where it was not measured."""
+    if score not in scan.scores:
+        return []
+    return [(layer, head) for layer, head, _ in scan.ranked(score)[: selection(scan, score).passed]]
+
+
 def verdict(scan: Scan, threshold: float = STRIPE) -> str:
     """The scan in one sentence: how many heads do it, against which chance, and whether the model uses it.
 
@@ -108,25 +120,23 @@ def used(scan: Scan) -> str:
 
 
 def looks(scan: Scan) -> str:
-    """Where the strongest induction head looks, beside the places that it could be mistaken for; empty without one."""
+    """Where the strongest induction head looks, against attention that is spread evenly; empty without scores."""
     if "induction" not in scan.scores:
         return ""
     layer, head, value = scan.ranked()[0]
-    beside = [
-        f"{scan.scores[name].mean[layer][head]:.2f} on {place}"
-        for name, place in BESIDE.items()
-        if name in scan.scores
-    ]
-    text = f"head {layer}.{head} puts {value:.2f} of its attention on the token after the earlier copy"
-    return _sentence([f"{text}, against {' and '.join(beside)}" if beside else text])
+    chance = scan.scores["induction"].chance
+    even = "" if chance is None else f"; spread evenly it were {chance:.3f}"
+    text = f"head {head_name((layer, head))} puts {value:.2f} of its attention on {TARGETS['induction']}"
+    return _sentence([f"{text}, averaged over the second copy{even}"])
 
 
-def induction_heads(scan: Scan) -> list[str]:
-    """Names of the heads that count as induction heads, the strongest first."""
+def targets(scan: Scan) -> list[tuple[str, float]]:
+    """Where the strongest induction head looks and could look instead: the place and the share of its attention."""
     if "induction" not in scan.scores:
         return []
-    mark = selection(scan).threshold
-    return [head_name((layer, head)) for layer, head, value in scan.ranked() if value >= mark]
+    layer, head, _ = scan.ranked()[0]
+    there = {name: place for name, place in TARGETS.items() if name in scan.scores}
+    return [(place, scan.scores[name].mean[layer][head]) for name, place in there.items()]
 
 
 def _sentence(parts: Sequence[str]) -> str:

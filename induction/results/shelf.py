@@ -15,7 +15,8 @@ from induction.analysis.result import Scan
 from induction.base import InputError, Result
 from induction.circuit.results import Circuit, Composition, Receiver
 from induction.experiment import Settings
-from induction.patching.experiments import BUNDLED, HeadsSettings, TogetherSettings
+from induction.patching.experiments import BUNDLED, AblationSettings, HeadsSettings, TogetherSettings
+from induction.patching.knockouts import Knockouts
 from induction.patching.results import Attribution, HeadSets, Intervention, Patching
 from induction.training.history import History
 
@@ -74,6 +75,7 @@ def _read(shelf: Shelf[R]) -> dict[str, R]:
 PUBLISHED = Shelf(Scan, "published scan", (FOLDER / "published",))
 SCANS = Shelf(Scan, "bundled scan", (FOLDER / "published", FOLDER))  # computed here replaces published
 PATCHING = Shelf(Intervention, "bundled patching result", (FOLDER / "patching",), by_file=True)
+ABLATIONS = Shelf(Knockouts, "bundled ablation", (FOLDER / "ablations",))
 CIRCUITS = Shelf(Circuit, "bundled circuit", (FOLDER / "circuits",))
 HISTORIES = Shelf(History, "training history", (FOLDER / "histories",))
 
@@ -125,6 +127,14 @@ def _together(model: str, asked: TogetherSettings | None) -> HeadSets | None:
     return result.model_copy(update={"sets": result.sets[: asked.top_k]})
 
 
+def _ablation(model: str, asked: AblationSettings | None) -> HeadSets | None:
+    asked = asked or AblationSettings()
+    found = ABLATIONS.find(model)
+    if found is None or asked.form != BUNDLED or asked.ablation != found.intervention:
+        return None
+    return found.of(asked.named(1000, 1000)) if asked.heads.strip() else found.each()
+
+
 def _circuit(model: str, asked: Settings | None) -> Circuit | None:
     return CIRCUITS.find(model) or (
         published_circuit(model) if model in published_composition_names() else None
@@ -135,6 +145,7 @@ _FINDERS: dict[str, Callable[[str, Any], Result | None]] = {
     "scan": lambda model, asked: SCANS.find(model),
     "heads": _heads,
     "together": _together,
+    "ablation": _ablation,
     "circuit": _circuit,
     "training": lambda model, asked: HISTORIES.find(model),
 }

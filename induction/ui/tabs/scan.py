@@ -159,7 +159,7 @@ def export(kind: str, asked: dict[str, Any]) -> tuple[str, Any]:
 
 
 def compared(model: str, live: str, score: str, second: str) -> list[Any]:
-    """Two models side by side, the one on show and a bundled one, in rows of which equally high ones are equally deep."""
+    """Two models side by side, the one on show and a bundled one, on one axis of depth."""
     first, other = runs.shown("scan", model, live), SCANS.find(second)
     if first is None or other is None:
         return [gr.Column(visible=False), gr.skip(), gr.skip(), gr.skip(), gr.skip()]
@@ -213,16 +213,16 @@ def build(page: Page) -> None:
     with page.tab("scan", "Scan"):
         cards = gallery(model.value, elem_id="gallery")
         heading = html(first[0], elem_id="headline")
+        score = gr.Radio(
+            [(declared.title, declared.name) for declared in SCORES.values()],
+            value="induction",
+            label="Score",
+            show_label=False,
+            container=False,
+            elem_id="score",
+        )
         with gr.Row(elem_classes=["ih-panels"]):
             with gr.Column(scale=3, min_width=320, elem_classes=["ih-panel"]):
-                score = gr.Radio(
-                    [(declared.title, declared.name) for declared in SCORES.values()],
-                    value="induction",
-                    label="Score",
-                    show_label=False,
-                    container=False,
-                    elem_id="score",
-                )
                 grid = head_grid(first[1], elem_id="scan-grid")
                 meaning, warned = html(first[2], elem_id="meaning"), note(first[3], elem_id="remarks")
                 back = back_button("put-back")

@@ -12,15 +12,16 @@ from statistics import fmean
 from urllib.parse import urlencode
 
 from induction.analysis import reading
+from induction.analysis.reading import selection
 from induction.analysis.result import Scan
-from induction.base import head_name
+from induction.base import Head, head_name
 from induction.patching.experiments import AblationSettings
 from induction.patching.results import HeadSets, Measure
 from induction.ui import runs
-from induction.ui.names import has, short_name
+from induction.ui.names import short_name
 
 AFTER = "second_copy_loss"
-NAMED = 4  # heads of a set that are named
+LOSS = "Loss on the second copy, in nats"
 SMALL = 0.1  # share of what a set does up to which a head of it seems to do nothing
 TITLES = ("Found", "Looks", "Needed")
 
@@ -61,62 +62,69 @@ def removal(model: str, heads: Sequence[str]) -> Removal | None:
     return Removal(tuple(heads), found.sets[0].measures[AFTER])
 
 
+def names(heads: Sequence[Head]) -> list[str]:
+    return [head_name(head) for head in heads]
+
+
 def _count(n: int) -> str:
     return f"{n} random head{'s' * (n > 1)}"
 
 
-def in_words(heads: Sequence[str]) -> str:
-    """``1.7``, or ``1.7, 1.2 and 1.6``, or how many."""
-    if len(heads) > NAMED:
-        return f"these {len(heads)} heads"
-    return " and ".join(filter(None, [", ".join(heads[:-1]), heads[-1]]))
-
-
 def needed(scan: Scan, together: Removal | None, alone: Removal | None) -> str:
     """The third step in words: the loss without the induction heads, against random heads and one of them alone."""
-    heads = reading.induction_heads(scan)
-    if not heads:
+    n = selection(scan).passed if "induction" in scan.scores else 0
+    if not n:
         return f"There is no induction head to remove. {reading.used(scan)}".strip()
+    these = "this head" if n == 1 else f"these {n} heads"
     if together is None:
-        return (
-            f"Not measured for {short_name(scan.model)}: Patching removes {in_words(heads)} together, and as many "
-            f"random heads of the same layers ({has(scan.model)})."
-        )
+        controls = f"against {_count(n)} of the same layer{'s' * (n > 1)}"
+        return f"Not measured for {short_name(scan.model)} yet. Patching removes {these}, {controls}."
     one = together.measure
-    text = f"Without {in_words(heads)} the loss on the second copy goes from {one.baseline:.2f} to {one.edited:.2f} nats"
+    text = (
+        f"Without {these} the loss on the second copy goes from {one.baseline:.2f} to {one.edited:.2f} nats"
+    )
     if together.random is not None:
-        text += f", without {_count(len(heads))} of the same layers to {together.random:.2f}"
-    if alone is not None and len(heads) > 1:
-        text += f"; without {heads[0]} alone to {alone.measure.edited:.2f}"
+        text += f", without {_count(n)} to {together.random:.2f}"
+    if alone is not None and n > 1:
+        text += f"; without {alone.heads[0]} alone to {alone.measure.edited:.2f}"
         text += ", as the others do its work" * together.hides(alone)
     return f"{text}."
 
 
 def knocked_out(scan: Scan | None, model: str, head: str) -> str:
     """What the head card says of a model without the head, alone and with the other induction heads."""
-    others = [] if scan is None else [name for name in reading.induction_heads(scan) if name != head]
-    alone, together = removal(model, [head]), removal(model, [head, *others])
-    if alone is None and together is None:
-        said = f"Not measured for this head; Patching measures it ({has(model)})."
-        return _knocked_out(f"<p>{escape(said)}</p>", model, [head])
-    rows = [("intact", (alone or together).measure.baseline)]  # type: ignore[union-attr]
-    rows += alone.bars(head) if alone else []
-    if together and others:
-        rows += together.bars(f"it and {_others(len(others))}")
+    heads = [] if scan is None else names(reading.passing(scan))
+    alone, together = (
+        removal(model, [head]),
+        removal(model, [*heads, *({head} - {*heads})]) if heads else None,
+    )
+    rows = [("intact", one.measure.baseline) for one in (alone, together) if one][:1]
+    if alone:
+        rows += alone.bars(head)
+    if together and len(together.heads) > 1:
+        rows += _beside(model, head, heads, together)
     said = ""
-    if alone and together and together.hides(alone):
+    if not rows:
+        said = "Not measured for this head; Patching removes it, alone or in a set, against random heads."
+    elif alone and together and head in heads and together.hides(alone):
         said = f"Alone, {head} seems useless: the other induction heads do its work until they are gone too."
-    table = bars(rows, f"Loss on the second copy, in nats, without head {head}")
-    return _knocked_out(f"{table}<p>{escape(said)}</p>", model, [head, *others])
+    table = bars(rows, LOSS)
+    link = go(
+        "In Patching", model, tab="patching", together="ablate", heads=",".join([head, *heads]), head=head
+    )
+    return (
+        f"<div class='ih-knock'><div class='ih-bar-line'><h3>Knock it out</h3>{link}</div>"
+        f"{table}<p>{escape(said)}</p></div>"
+    )
 
 
-def _others(n: int) -> str:
-    return f"{n} other induction head{'s' * (n > 1)}" if n > 1 else "the other induction head"
-
-
-def _knocked_out(body: str, model: str, heads: Sequence[str]) -> str:
-    link = go("In Patching", model, tab="patching", together="ablate", heads=",".join(heads), head=heads[0])
-    return f"<div class='ih-knock'><div class='ih-bar-line'><h3>Knock it out</h3>{link}</div>{body}</div>"
+def _beside(model: str, head: str, heads: list[str], together: Removal) -> list[tuple[str, float]]:
+    """The rows of a head that is removed with all induction heads; one that is none is held against these alone."""
+    if head in heads:
+        return together.bars(f"all {len(heads)} induction heads")
+    without = removal(model, heads)
+    all_heads = f"{len(heads)} induction head{'s' * (len(heads) > 1)}"
+    return [*(without.bars(all_heads)[:1] if without else []), *together.bars(f"these and {head}")]
 
 
 # -- the three steps -----------------------------------------------------------------------------------------
@@ -124,45 +132,67 @@ def _knocked_out(body: str, model: str, heads: Sequence[str]) -> str:
 
 def steps(scan: Scan) -> str:
     """Found, looks, needed: each a sentence with its number and what it is held against, and the way to its proof."""
-    heads, model = reading.induction_heads(scan), scan.model
+    heads, model = names(reading.passing(scan)), scan.model
     together, alone = removal(model, heads), removal(model, heads[:1])
-    layer, head, _ = scan.ranked(next(iter(scan.scores)) if "induction" not in scan.scores else "induction")[
-        0
-    ]
-    leader = head_name((layer, head))
-    proof = "In Patching" if together else "Measure it"
+    leader = names(
+        [scan.ranked("induction" if "induction" in scan.scores else next(iter(scan.scores)))[0][:2]]
+    )[0]
+    proof = "In Patching" if together else "Measure it in Patching"
     ways = (
-        "<a class='ih-go' href='#ranking'>Ranking</a>",
+        "<a class='ih-go' href='#ranking' >Ranking</a>",
         go("In Attention", model, tab="attention", head=leader),
         go(proof, model, tab="patching", together="ablate", heads=",".join(heads), head=leader)
         if heads
         else "",
     )
     texts = (reading.found(scan), reading.looks(scan), needed(scan, together, alone))
-    figures = ("", "", _needed_bars(together, alone))
+    drawn = (
+        _strip(scan),
+        bars(reading.targets(scan), "Share of attention", most=1.0),
+        _needed(together, alone),
+    )
     found = "".join(
         f"<section class='ih-step'><div class='ih-bar-line'><h3>{number}. {title}</h3>{way}</div>"
         f"<p>{escape(text)}</p>{figure}</section>"
-        for number, (title, way, text, figure) in enumerate(zip(TITLES, ways, texts, figures, strict=True), 1)
+        for number, (title, way, text, figure) in enumerate(zip(TITLES, ways, texts, drawn, strict=True), 1)
     )
     return (
         f"<div class='ih-steps ih-rove' role='toolbar' aria-label='The evidence in three steps'>{found}</div>"
     )
 
 
-def _needed_bars(together: Removal | None, alone: Removal | None) -> str:
+def _needed(together: Removal | None, alone: Removal | None) -> str:
     if together is None:
         return ""
     rows = [("intact", together.measure.baseline)]
     if alone is not None and len(together.heads) > 1:
-        rows.append((f"without {alone.heads[0]}", alone.measure.edited))
-    label = f"all {len(together.heads)}" if len(together.heads) > 1 else together.heads[0]
-    return bars([*rows, *together.bars(label)], "Loss on the second copy, in nats")
+        rows += alone.bars(alone.heads[0])[:1]
+    n = len(together.heads)
+    return bars([*rows, *together.bars(f"all {n}" if n > 1 else together.heads[0])], LOSS)
 
 
-def bars(rows: Sequence[tuple[str, float]], caption: str) -> str:
-    """Numbers as bars from 0 to the largest, in a table."""
-    most = max(value for _, value in rows) or 1.0
+def _strip(scan: Scan) -> str:
+    """All heads on one line from 0 to 1, with the threshold and chance."""
+    if "induction" not in scan.scores:
+        return ""
+    picked, chance = selection(scan), scan.scores["induction"].chance
+    places = sorted({round(100 * min(max(value, 0), 1)) for _, _, value in scan.ranked()})
+    heads = "".join(f"<i style='left:{place}%'></i>" for place in places)
+    marks = f"<b style='left:{picked.threshold:.1%}'></b>" + (
+        "" if chance is None else f"<b style='left:{chance:.1%}'></b>"
+    )
+    words = f"Induction score of all {picked.n_heads} heads, 0 to 1; lines at {picked.threshold:.2g}"
+    words += "" if chance is None else " and at chance"
+    return (
+        f"<div class='ih-caption'>{words}</div><div class='ih-strip' aria-hidden='true'>{heads}{marks}</div>"
+    )
+
+
+def bars(rows: Sequence[tuple[str, float]], caption: str, most: float = 0.0) -> str:
+    """Numbers as bars from 0 to ``most``, by default the largest, in a table; nothing for none."""
+    if not rows:
+        return ""
+    most = most or max(value for _, value in rows) or 1.0
     lines = "".join(
         f"<tr><th scope='row'>{escape(label)}</th><td class='ih-bar-cell'><span class='ih-track'>"
         f"<span class='ih-bar' style='width:{max(value, 0) / most:.1%}'></span></span></td><td>{value:.2f}</td></tr>"
