@@ -48,6 +48,7 @@ def setting(
     choices: Mapping[str, Any] | None = None,
     link: str = "",
     flag: str = "",
+    said: str | None = None,
 ) -> Any:
     """A field of :class:`Settings`.
 
@@ -58,14 +59,15 @@ def setting(
         choices: names to choose from, with their declarations (``title``, ``meaning``) or titles.
         link: its parameter in links, where it has one of its own; else all fields share the experiment's.
         flag: on the command line, where it is not the field's name.
+        said: how :meth:`Settings.words` says a value, as in ``"{} pairs"``; empty: not at all.
     """
-    ours = {"high": high, "choices": choices, "link": link, "flag": flag}
+    ours = {"high": high, "choices": choices, "link": link, "flag": flag, "said": said}
     return Field(default, title=title, description=help, ge=low, json_schema_extra=ours)
 
 
 def seed_setting(help: str = "Same seed, same prompts", **more: Any) -> Any:
     """The seed, which every experiment has."""
-    return setting(0, "Seed", help, low=0, high=LARGEST_SEED, **more)
+    return setting(0, "Seed", help, low=0, high=LARGEST_SEED, **{"said": "seed {}"} | more)
 
 
 class Settings(BaseModel):
@@ -118,9 +120,20 @@ class Settings(BaseModel):
                 raise InputError(f"{field.title}: at most {high:,} here, not {value:,}.")
         return self
 
+    def unused(self) -> tuple[str, ...]:
+        """Names of the fields that do not count beside the others; for settings to override."""
+        return ()
+
     def key(self) -> Self:
-        """The same without what does not count, so that equal keys mean equal results; for settings to override."""
-        return self
+        """The same without what does not count, so that equal keys mean equal results."""
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in self.unused()})
+
+    def words(self) -> str:
+        """What is asked in one line, as in ``20 pairs · A replaced · denoising``."""
+        fields = {name: field for name, field in type(self).model_fields.items() if name not in self.unused()}
+        said = (_said(field, getattr(self, name)) for name, field in fields.items())
+        return " · ".join(part for part in said if part)
 
     def __str__(self) -> str:
         values = (getattr(self, name) for name in type(self).model_fields)
@@ -154,6 +167,22 @@ def title_of(choices: Mapping[str, Any], name: str) -> str:
     return choices[name] if isinstance(choices[name], str) else choices[name].title
 
 
+def _said(field: FieldInfo, value: Any) -> str:
+    declared = ours(field)
+    form, choices = declared["said"], declared["choices"]
+    if form == "" or value in ("", False):
+        return ""
+    if choices is not None:
+        title = title_of(choices, value) if not isinstance(choices[value], str) else value
+        plain = title[:1].lower() + title[1:] if title[1:2].islower() else title  # but "A replaced"
+        return (form or "{}").format(plain)
+    if field.title == "Seed" and value == field.default:
+        return ""
+    if isinstance(value, str):
+        return (form or f"{field.title}: {{}}").format(value if len(value) <= 40 else f"{value[:39]}…")
+    return field.title if value is True else (form or f"{{}} {field.title.lower()}").format(f"{value:,}")
+
+
 def _wrong_setting(settings: type[Settings], error: Any) -> str:
     name = str(error["loc"][0]) if error["loc"] else ""
     if name not in settings.model_fields:
@@ -184,6 +213,8 @@ class Experiment:
         known: names of experiments whose bundled results save ``run`` work when they are handed over.
         link: its parameter in links, by default its name.
         reads: whether it only reads what is bundled: ``run`` then is handed the model's name.
+        work: of a model of so many layers and heads per layer and of settings, roughly how many tokens pass through
+            the whole model; for estimates of time.
     """
 
     name: str
@@ -195,6 +226,7 @@ class Experiment:
     known: tuple[str, ...] = ()
     link: str = ""
     reads: bool = False
+    work: Callable[[int, int, Any], float] | None = None
 
     @property
     def parameter(self) -> str:

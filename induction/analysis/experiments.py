@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from induction.analysis.attention import HeadAttention
 from induction.analysis.result import Scan
-from induction.analysis.scores import SCORES
+from induction.analysis.scores import OLSSON_LENGTH, SCORES
 from induction.base import InputError, Progress, parse_heads
 from induction.data_gen.prompts import DEFAULTS, Prompt
 from induction.data_gen.sequences import DEFAULT_LENGTH, TOKEN_SETS
@@ -19,15 +19,24 @@ if TYPE_CHECKING:
 
 
 class ScanSettings(Settings):
-    n_prompts: int = setting(10, "Prompts", "Number of prompts", low=1, high=64, flag="prompts")
+    n_prompts: int = setting(
+        10, "Prompts", "Number of prompts", low=1, high=64, flag="prompts", said="{} prompts"
+    )
     length: int = setting(
         DEFAULT_LENGTH,
         "Tokens per copy",
         "Mean length of one copy, varied by a fifth; the default is less where token set or context are small",
         low=2,
         high=256,
+        said="about {} tokens per copy",
     )
-    vocab: str = setting("random", "Token set", "What the repeated tokens are drawn from", choices=TOKEN_SETS)
+    vocab: str = setting(
+        "random",
+        "Token set",
+        "What the repeated tokens are drawn from",
+        choices=TOKEN_SETS,
+        said="token set {}",
+    )
     seed: int = seed_setting()
 
     @classmethod
@@ -45,6 +54,12 @@ def run_scan(
     asked = settings.model_dump(exclude={"length"})
     length = None if settings.length == DEFAULT_LENGTH else settings.length  # None: as much of it as fits
     yield from iter_scan(model, scores=scores, length=length, **asked)
+
+
+def scan_work(n_layers: int, n_heads: int, settings: ScanSettings) -> float:
+    repeats = 2 * settings.length
+    olsson = sum({score.sequences for score in SCORES.values() if score.copies == 4}) * 4 * OLSSON_LENGTH
+    return settings.n_prompts * (repeats + olsson)
 
 
 class AttentionSettings(Settings):
@@ -94,6 +109,7 @@ EXPERIMENTS = (
         result=Scan,
         run=run_scan,
         link="live",
+        work=scan_work,
     ),
     Experiment(
         name="attention",

@@ -24,7 +24,6 @@ TARGETS = {
     "induction": "the token after the earlier copy",
     "duplicate_token": "that copy itself",
     "previous_token": "the token before",
-    "first_token": "the first token",
 }
 SHOWN = 0.005  # what two decimals show: less than that is no difference worth a sentence
 
@@ -125,9 +124,9 @@ def looks(scan: Scan) -> str:
         return ""
     layer, head, value = scan.ranked()[0]
     chance = scan.scores["induction"].chance
-    even = "" if chance is None else f"; spread evenly it were {chance:.3f}"
+    even = "" if chance is None else f"; chance {chance:.3f}"
     text = f"head {head_name((layer, head))} puts {value:.2f} of its attention on {TARGETS['induction']}"
-    return _sentence([f"{text}, averaged over the second copy{even}"])
+    return _sentence([f"{text}{even}"])
 
 
 def targets(scan: Scan) -> list[tuple[str, float]]:

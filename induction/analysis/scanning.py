@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from induction.analysis.result import DIGITS, HeadScores, RepeatLoss, Scan
-from induction.analysis.scores import SCORES, Cells, Score, cells
+from induction.analysis.scores import OLSSON_LENGTH, SCORES, Cells, Score, cells
 from induction.base import InputError, Progress, check_choice, finished, mean_interval
 from induction.data_gen.sequences import Batch, Passage, RepeatedSequence, passage, repeated_batch
 from induction.model import provenance
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 DEFAULT_SCORES = tuple(name for name, score in SCORES.items() if score.copies == 2)
-OLSSON_LENGTH = 25
 BATCH_BYTES = 1 << 30  # attention of one layer and logits, with their copies, that a batch may hold
 BATCH_FLOP = 2e11  # about a second on two cores: progress moves and a cancel is heard
 

@@ -78,6 +78,7 @@ class Score:
         return self.copies == 2 and not self.by_position
 
 
+OLSSON_LENGTH = 25  # tokens, repeated four times
 SCORES: dict[str, Score] = {
     score.name: score
     for score in (

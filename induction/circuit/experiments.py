@@ -10,6 +10,7 @@ from induction.base import InputError, Progress, parse_heads
 from induction.circuit.results import MLPS, Circuit
 from induction.data_gen.sequences import TOKEN_SETS
 from induction.experiment import Experiment, Settings, seed_setting, setting
+from induction.patching.experiments import SHARE, TOKENS_OF_PAIR
 from induction.patching.interventions import DIRECTIONS
 
 if TYPE_CHECKING:
@@ -20,12 +21,17 @@ AUTO = "auto"  # the strongest induction heads
 
 class CircuitSettings(Settings):
     n_pairs: int = setting(
-        10, "Prompt pairs", "Clean prompts and their twins", low=1, high=20, flag="prompts"
+        10, "Prompt pairs", "Clean prompts and their twins", low=1, high=20, flag="prompts", said="{} pairs"
     )
-    vocab: str = setting("random", "Token set", "Words suit a language model", choices=TOKEN_SETS)
+    vocab: str = setting(
+        "random", "Token set", "Words suit a language model", choices=TOKEN_SETS, said="token set {}"
+    )
     seed: int = seed_setting()
     head: str = setting(
-        AUTO, "Head", "layer.head of the head that is fed; auto: the strongest induction heads"
+        AUTO,
+        "Head",
+        "layer.head of the head that is fed; auto: the strongest induction heads",
+        said="fed head: {}",
     )
     mlps: str = setting(
         "frozen",
@@ -52,6 +58,12 @@ def run_circuit(
     yield from iter_circuit(model, head, scan=scan if scan and scan.kind == "computed" else None, **asked)
 
 
+def work(n_layers: int, n_heads: int, settings: CircuitSettings) -> float:
+    receivers = 3 if settings.head == AUTO else 1
+    rows = receivers * 3 * n_layers * n_heads / 2  # each earlier head into each of three inputs
+    return settings.n_pairs * TOKENS_OF_PAIR * (4 + rows * SHARE)
+
+
 EXPERIMENTS = (
     Experiment(
         name="circuit",
@@ -60,6 +72,7 @@ EXPERIMENTS = (
         settings=CircuitSettings,
         result=Circuit,
         run=run_circuit,
+        work=work,
         known=("scan",),
     ),
 )

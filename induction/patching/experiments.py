@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 BUNDLED, OWN = "bundled", "own"
 LARGEST_SET = 64  # heads that a visitor asks for together
+# For estimates of work: a prompt of generated pairs, two copies of repeated tokens, and the share of the model that
+# runs again where a head in the middle of it was changed.
+TOKENS_OF_PAIR, TOKENS_OF_REPEAT, REPEATS, SHARE = 13, 100, 5, 0.6
 
 #: Where the prompts come from.
 FORMS: dict[str, Declaration] = by_name(
@@ -56,10 +59,22 @@ class PairSettings(Settings):
 
     form: str = setting(BUNDLED, "Prompts", "Where the prompts come from", choices=FORMS, link="prompts")
     vocab: str = setting(
-        "random", "Token set", "Words suit a language model", choices=TOKEN_SETS, link="patch_vocab"
+        "random",
+        "Token set",
+        "Words suit a language model",
+        choices=TOKEN_SETS,
+        link="patch_vocab",
+        said="token set {}",
     )
     n_pairs: int = setting(
-        10, "Prompt pairs", "Of generated prompts", low=1, high=50, link="pairs", flag="prompts"
+        10,
+        "Prompt pairs",
+        "Of generated prompts",
+        low=1,
+        high=50,
+        link="pairs",
+        flag="prompts",
+        said="{} pairs",
     )
     seed: int = seed_setting(link="patch_seed")
     clean: str = setting(
@@ -84,15 +99,18 @@ class PairSettings(Settings):
         link="distractor",
     )
 
-    def key(self) -> Self:
+    def unused(self) -> tuple[str, ...]:
         """Texts of generated prompts do not count, nor do numbers of texts."""
-        unused = (
-            ("vocab", "n_pairs", "seed")
-            if self.form == OWN
-            else ("clean", "corrupted", "answer", "distractor")
-        )
-        fields = type(self).model_fields
-        return self.model_copy(update={name: fields[name].default for name in unused})
+        if self.form == OWN:
+            return "vocab", "n_pairs", "seed"
+        texts = ("clean", "corrupted", "answer", "distractor")
+        return (*texts, "vocab", "n_pairs") if self.form == BUNDLED else texts
+
+    def work(self, rows: float) -> float:
+        """Tokens through the model for so many variants of each prompt."""
+        own = len(self.clean) / 4
+        tokens = own if self.form == OWN else TOKENS_OF_PAIR * (20 if self.form == BUNDLED else self.n_pairs)
+        return tokens * (2 + rows * SHARE)
 
     def check_served(self, model: TransformerBridge) -> None:
         """Raises InputError where a text is longer than a page runs for its visitors."""
@@ -147,6 +165,7 @@ class SetSettings(Settings):
         high=100,
         link="random_sets",
         flag="random-sets",
+        said="{} random sets for each",
     )
 
     def check(self) -> None:
@@ -163,10 +182,19 @@ class SetSettings(Settings):
 
 
 class TogetherSettings(SetSettings, CopySettings):
-    top_k: int = setting(5, "k", "Curve over the first 1, 2, … k heads", low=1, high=20, link="k", flag="top")
+    top_k: int = setting(
+        5,
+        "k",
+        "Curve over the first 1, 2, … k heads",
+        low=1,
+        high=20,
+        link="k",
+        flag="top",
+        said="first {} heads",
+    )
 
-    def key(self) -> Self:
-        return super().key().model_copy(update={"top_k": 1} if self.heads else {})
+    def unused(self) -> tuple[str, ...]:
+        return (*super().unused(), *(["top_k"] if self.heads else []))
 
 
 class AblationSettings(SetSettings, PairSettings):
@@ -230,6 +258,19 @@ def run_ablation(model: TransformerBridge, settings: AblationSettings) -> Iterat
     yield from iter_ablate(model, sets, kind=settings.ablation, pairs=settings.prompts(model), **random)
 
 
+def heads_work(n_layers: int, n_heads: int, settings: HeadsSettings) -> float:
+    return settings.work(6 if settings.method == "estimate" else n_layers * n_heads)
+
+
+def together_work(n_layers: int, n_heads: int, settings: TogetherSettings) -> float:
+    return settings.work((1 if settings.heads else settings.top_k) * (1 + settings.n_random))
+
+
+def ablation_work(n_layers: int, n_heads: int, settings: AblationSettings) -> float:
+    rows = 1 + settings.n_random if settings.heads else n_layers * n_heads
+    return settings.work(rows) + REPEATS * TOKENS_OF_REPEAT * (2 + rows * SHARE)
+
+
 EXPERIMENTS = (
     Experiment(
         name="heads",
@@ -238,6 +279,7 @@ EXPERIMENTS = (
         settings=HeadsSettings,
         result=Patching,
         run=run_heads,
+        work=heads_work,
     ),
     Experiment(
         name="together",
@@ -246,6 +288,7 @@ EXPERIMENTS = (
         settings=TogetherSettings,
         result=HeadSets,
         run=run_together,
+        work=together_work,
         known=("scan",),
     ),
     Experiment(
@@ -255,5 +298,6 @@ EXPERIMENTS = (
         settings=AblationSettings,
         result=HeadSets,
         run=run_ablation,
+        work=ablation_work,
     ),
 )

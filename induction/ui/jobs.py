@@ -13,6 +13,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import gradio as gr
@@ -135,13 +136,13 @@ def plain_errors(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def long_run(
-    run: gr.Button | Callable[..., Any],
+    run: gr.Button | Callable[..., Any] | Sequence[Callable[..., Any]],
     cancel: gr.Button,
     function: Callable[..., Iterator[Any]],
     inputs: Sequence[Any],
     outputs: Sequence[Any],
 ) -> None:
-    """Wire a generator that works on a model to its two buttons; ``run`` may be another component's event.
+    """Wire a generator that works on a model to its two buttons; ``run`` may be events of other components.
 
     ``outputs[0]`` is a :func:`induction.ui.components.status.status`; the function's steps keep it up to date, and
     here it says what they cannot: that the run waits for its turn, was cancelled, or did not come through.
@@ -151,7 +152,8 @@ def long_run(
     full = status.stopped("error", "Too many runs are waiting; try again in a moment.")
     cancelled = status.stopped("cancelled", "Cancelled. What is shown is unchanged.")
     event = run.click if isinstance(run, gr.Button) else run
-    asked = event(lambda: waiting, None, state, **QUICK)
+    on = partial(gr.on, event) if isinstance(event, Sequence) else event
+    asked = on(lambda: waiting, None, state, **QUICK)
     # A cancelled run ends with its current step; "multiple" lets the next one queue up behind it.
     started = asked.then(
         _told(on_model(function), len(outputs)), list(inputs), list(outputs), trigger_mode="multiple", **MODEL

@@ -1,12 +1,20 @@
-"""The part of a tab that runs an experiment: controls, Run and Cancel, where it stands, the link that names it."""
+"""The part of a tab that runs an experiment: its settings as one line of words that opens to the controls, Run and
+Cancel beside it, where it stands, the link that names it. It may stand at the top of a tab, above the results.
+
+Containers of results have the class ``ih-results``: they are greyed while the settings ask for something else than
+what is on show, which is said beside the button.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 import gradio as gr
 
+from induction.base import InputError
 from induction.experiment import Settings, experiments
 from induction.results import bundled
 from induction.ui import jobs, links, runs
@@ -34,16 +42,13 @@ class Panel:
         special: dict[str, Callable[[], gr.components.Component]] | None = None,
     ) -> None:
         self.experiment, self.button = experiments()[name], button
-        special = special or {}
-        with gr.Row():
+        special, settings = special or {}, self.experiment.settings
+        with Asks(name, button, settings().words()) as asks:
             self.controls = {
-                field: special[field]() if field in special else control(self.experiment.settings, field)
-                for field in self.experiment.settings.model_fields
+                field: special[field]() if field in special else control(settings, field)
+                for field in settings.model_fields
             }
-        with gr.Row():
-            self.run = gr.Button(button, variant="primary", elem_id=f"run-{name}")
-            self.cancel = gr.Button("Cancel", elem_id=f"cancel-{name}")
-        self.state = status.status(status.stopped("idle", ""), elem_id=f"{name}-status")
+        self.line, self.run, self.cancel, self.state = asks.line, asks.run, asks.cancel, asks.state
 
     def wire(
         self,
@@ -62,20 +67,47 @@ class Panel:
         """
         experiment, names = self.experiment, list(self.controls)
 
-        def start(model: str, shown: str, *values: Any) -> Iterator[tuple[Any, Any]]:
+        def settings(values: Sequence[Any]) -> Settings:
             by_name = dict(zip(names, values, strict=False))
             wanted = read(by_name, *values[len(names) :]) if read else by_name
-            yield from runs.run(experiment, model, shown, lambda: asked(experiment.settings, wanted))
+            return asked(experiment.settings, wanted)
+
+        def start(model: str, shown: str, *values: Any) -> Iterator[tuple[Any, Any]]:
+            yield from runs.run(experiment, model, shown, lambda: settings(values))
+
+        def judge(changed: bool, state: dict[str, Any], model: str, shown: str, *values: Any) -> list[Any]:
+            """``[line, status, result on show, wish]`` after the settings, the model or the result changed."""
+            try:
+                wanted = settings(values)
+            except InputError as error:
+                return [gr.skip(), status.stopped("error", str(error)), gr.skip(), gr.skip()]
+            told, name, run = runs.judged(experiment, model, shown, wanted, self.button, changed=changed)
+            if state["state"] == "running" or (told["state"] == "idle" and state["state"] == "done"):
+                told = gr.skip()
+            line = gr.update(label=wanted.words())
+            return [line, told, gr.skip() if name is None else name, wishes() if run else gr.skip()]
 
         def again(model: str, shown: str) -> Iterator[tuple[Any, Any]]:
             yield from runs.rerun(experiment, model, shown, experiment.settings.parse(shown), self.button)
 
         page.link(links.of_experiment(experiment), on_show)
         inputs = [page.model, on_show, *self.controls.values(), *also]
-        jobs.long_run(self.run, self.cancel, start, inputs, [self.state, on_show])
+        with page.hidden:
+            wish = gr.Textbox("", visible=False)
+        jobs.long_run([self.run.click, wish.change], self.cancel, start, inputs, [self.state, on_show])
+        judged: dict[str, Any] = {
+            "inputs": [self.state, *inputs],
+            "outputs": [self.line, self.state, on_show, wish],
+        }
+        gr.on(changes(self.controls.values()), partial(judge, True), **judged, **jobs.QUICK)
+        page.changed([page.model, on_show])(
+            partial(judge, False), **judged, trigger_mode="always_last", **jobs.QUICK
+        )
         page.when_opened(again, [page.model, on_show], [self.state, on_show], model=True)
-        idle = status.stopped("idle", "The bundled result is back.")
-        back.click(lambda: ("", idle), None, [on_show, self.state], **jobs.QUICK)
+        back.click(lambda: ["", *self._defaults()], None, [on_show, *self.controls.values()], **jobs.QUICK)
+
+    def _defaults(self) -> list[Any]:
+        return [component.value for component in self.controls.values()]
 
     def follow(self, on_show: gr.Textbox, names: Sequence[str]) -> None:
         """These controls take the settings of the result on show, where it names some."""
@@ -85,6 +117,45 @@ class Panel:
             return [gr.skip() if settings is None else getattr(settings, name) for name in names]
 
         on_show.change(fill, on_show, [self.controls[name] for name in names], **jobs.QUICK)
+
+
+class Asks:
+    """The row above results: one line of words that opens to the controls made within the block, Run and Cancel."""
+
+    def __init__(self, name: str, button: str, words: str) -> None:
+        self._column = gr.Column(elem_classes=["ih-asks"], elem_id=f"{name}-asks")
+        self._name, self._button, self._words = name, button, words
+
+    def __enter__(self) -> Self:
+        with self._column:
+            with gr.Row(elem_classes=["ih-asks-row"]):
+                self.line = gr.Accordion(self._words, open=False, elem_id=f"{self._name}-settings")
+                self.run = gr.Button(
+                    self._button, variant="primary", min_width=120, elem_id=f"run-{self._name}"
+                )
+                self.cancel = gr.Button(
+                    "Cancel", min_width=90, elem_classes=["ih-cancel"], elem_id=f"cancel-{self._name}"
+                )
+            self.state = status.status(status.stopped("idle", ""), elem_id=f"{self._name}-status")
+        self.line.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.line.__exit__(*error)
+
+
+def changes(components: Iterable[gr.components.Component]) -> list[Any]:
+    """Events of a visitor who has set a control; what is typed counts when it is done."""
+    events: list[Any] = []
+    for component in components:
+        typed = isinstance(component, (gr.Number, gr.Textbox))
+        events += [component.submit, component.blur] if typed else [component.input]
+    return events
+
+
+def wishes() -> str:
+    """A text that is new every time: a change that starts a run."""
+    return str(time.monotonic_ns())
 
 
 def back_button(elem_id: str) -> gr.Button:

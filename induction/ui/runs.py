@@ -11,12 +11,14 @@ from induction import model as models
 from induction.base import InputError, Progress, Result
 from induction.experiment import Experiment, Settings, experiments
 from induction.patching.experiments import PairSettings
-from induction.results import bundled
+from induction.results import bundled, estimate
 from induction.results.running import perform
 from induction.ui import jobs, zero_gpu
 from induction.ui.components import status
 from induction.ui.loading import loading
 from induction.ui.names import checked_model
+
+MOMENT = 3.0  # seconds that a run which nobody has pressed a button for may take
 
 kept: jobs.Cache[Result] = jobs.Cache(64)  # by (experiment, model, settings)
 
@@ -63,9 +65,11 @@ def run_steps(
     The last one names its result; an empty name says that none is on show until then, or that the run was refused.
     """
     seconds = None
+    fresh = True
     try:
         name = checked_model(model)
-        if kept.get((experiment.name, name, settings.key())) is None:
+        fresh = kept.get((experiment.name, name, settings.key())) is None
+        if fresh:
             # A link may already name this result: forgetting the name first makes its arrival a change.
             for state in loading(name):
                 yield state, "", None
@@ -75,6 +79,8 @@ def run_steps(
     except InputError as error:
         yield status.stopped("error", str(error)), "", None
         return
+    if fresh and seconds:
+        estimate.learn(experiment, name, settings, seconds)
     took = f" in {seconds:.1f} s" if seconds else ""
     yield status.stopped("done", f"Done{took}. The figures are from this run."), str(settings), None
 
@@ -103,13 +109,41 @@ def rerun(
     """What a link's settings need when it is opened: nothing, a cheap run at once, or the button."""
     if settings is None or live(experiment.name, model, settings) is not None:
         yield gr.skip(), gr.skip()
-    elif cheap(model):
+    elif cheap(experiment, model, settings):
         yield from run(experiment, model, on_show, lambda: settings)
     else:
         text = f"This link shows a live run that is no longer kept; press {button} to measure it again."
         yield status.stopped("idle", text), gr.skip()
 
 
-def cheap(model: str) -> bool:
-    """Whether a link may start runs of this model: it is small and at hand."""
-    return models.availability(model) == "bundled"
+def cheap(experiment: Experiment, model: str, settings: Settings) -> bool:
+    """Whether a run may start by itself: its model is at hand and it takes a moment."""
+    seconds = estimate.expected(experiment, model, settings)
+    return seconds is not None and seconds <= MOMENT and models.availability(model) != "download"
+
+
+def judged(
+    experiment: Experiment, model: str, on_show: str, wanted: Settings, button: str, *, changed: bool
+) -> tuple[dict[str, Any], str | None, bool]:
+    """What follows from settings beside a result: ``(status, other name of the result on show or None, run now)``.
+
+    Args:
+        on_show: name of the live result on show, empty for what is bundled.
+        changed: whether a visitor has just set them, so that what answers them may be shown or run.
+    """
+    fine, name = status.stopped("idle", ""), experiment.name
+    there, usual = experiment.settings.parse(on_show), experiment.settings()
+    if wanted == (usual if there is None else there):
+        return fine, None, False
+    if changed and wanted == usual and bundled(name, model):
+        return fine, "", False
+    if changed and live(name, model, wanted):
+        return fine, str(wanted), False
+    said = estimate.in_words(estimate.expected(experiment, model, wanted))
+    press = f"{button} ({said})" if said else button
+    if shown(name, model, on_show) is None:
+        told = status.stopped("idle", f"Not measured yet: press {press}.")
+    else:
+        what = there.words() if there and live(name, model, there) else "the bundled result"
+        told = status.stopped("stale", f"Shown is still {what}. {press} measures what is set here.")
+    return told, None, changed and cheap(experiment, model, wanted)

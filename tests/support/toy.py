@@ -59,6 +59,7 @@ EXPERIMENTS = (
         settings=ToySettings,
         result=ToyResult,
         run=run_toy,
+        work=lambda n_layers, n_heads, settings: 1,
     ),
 )
 

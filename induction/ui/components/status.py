@@ -9,7 +9,7 @@ import gradio as gr
 from induction.base import Progress
 from induction.ui.components.script import component
 
-State = Literal["idle", "running", "done", "cancelled", "error"]
+State = Literal["idle", "stale", "running", "done", "cancelled", "error"]
 
 _HTML = (
     '<div class="ih-status"><div class="ih-progress" role="progressbar" aria-label="Progress" '

@@ -217,7 +217,7 @@ def rerun(
     result, _ = found(model, ask, values)
     if tab != "patching" or not wanted or result is not None:
         yield gr.skip(), gr.skip(), gr.skip()
-    elif runs.cheap(model):
+    elif runs.cheap(experiments()[ask(values)[0]], model, ask(values)[1]):
         yield from run(ask, model, head, metric, *given)
     else:
         text = "The settings of this link are in place; press the button to run them."

@@ -33,7 +33,7 @@ def build(page: Page, experiment: Experiment) -> None:
             headline(f"{experiment.title}: {short_name(model)}", result, verdict, live=live),
             back_visible(name, model, shown),
             _table(result) if result else "",
-            {"model": model, "shown": shown},
+            {"model": model, "shown": shown} if result else None,
         ]
 
     def export(kind: str, asked: dict[str, Any]) -> tuple[str, Any]:
@@ -47,10 +47,10 @@ def build(page: Page, experiment: Experiment) -> None:
         note(experiment.help)
         with gr.Column(elem_classes=["ih-panel"]):
             panel = Panel(name, f"Run {experiment.title.lower()}")
-        with gr.Column(elem_classes=["ih-panel"]):
+        with gr.Column(elem_classes=["ih-panel", "ih-results"]):
             title, back = html("", elem_id=f"{name}-headline"), back_button(f"{name}-put-back")
             numbers = html("", elem_id=f"{name}-table")
-            files = exports(export, {}, figures=False, elem_id=f"{name}-export")
+            files = exports(export, None, figures=False, elem_id=f"{name}-export")
     panel.wire(page, on_show, back)
     panel.follow(on_show, list(panel.controls))
     page.show(name, draw, [page.model, on_show], [title, back, numbers, files])

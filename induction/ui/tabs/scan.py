@@ -212,7 +212,7 @@ def build(page: Page) -> None:
     text, offline_button = need(model.value)
     with page.tab("scan", "Scan"):
         cards = gallery(model.value, elem_id="gallery")
-        heading = html(first[0], elem_id="headline")
+        heading = html(first[0], elem_id="headline", elem_classes=["ih-results"])
         score = gr.Radio(
             [(declared.title, declared.name) for declared in SCORES.values()],
             value="induction",
@@ -221,7 +221,7 @@ def build(page: Page) -> None:
             container=False,
             elem_id="score",
         )
-        with gr.Row(elem_classes=["ih-panels"]):
+        with gr.Row(elem_classes=["ih-panels", "ih-results"]):
             with gr.Column(scale=3, min_width=320, elem_classes=["ih-panel"]):
                 grid = head_grid(first[1], elem_id="scan-grid")
                 meaning, warned = html(first[2], elem_id="meaning"), note(first[3], elem_id="remarks")
@@ -229,12 +229,10 @@ def build(page: Page) -> None:
             with gr.Column(scale=2, min_width=300, elem_classes=["ih-panel"]):
                 card = html(draw_head(model.value, "", "induction", head.value), elem_id="head-card")
                 attention = gr.Button("Open this head in Attention", size="sm", elem_id="open-attention")
+        panel = Panel("scan", "Run scan")
+        needs = note(text, elem_id="needs")
+        offline = gr.Button(size="sm", elem_id="offline", **_given(offline_button))
         measured, *figures_shown = _figures_area(first)
-        with gr.Column(elem_classes=["ih-panel"], elem_id="live"):
-            html("<h2>Measure it yourself</h2>")
-            needs = note(text, elem_id="needs")
-            offline = gr.Button(size="sm", elem_id="offline", **_given(offline_button))
-            panel = Panel("scan", "Run scan")
         compare = _compare_area(page)
 
     page.link(links.choice("score", "induction", SCORES), score)
@@ -263,7 +261,9 @@ def _given(update: dict[str, Any]) -> dict[str, Any]:
 
 def _figures_area(first: list[Any]) -> list[Any]:
     """What there is of a measured model besides grid and card; on a phone one beside the other, to be swiped."""
-    with gr.Row(elem_classes=["ih-panels", "ih-swipe"], visible=first[5]["visible"]) as measured:
+    with gr.Row(
+        elem_classes=["ih-panels", "ih-results", "ih-swipe"], visible=first[5]["visible"]
+    ) as measured:
         with gr.Column(min_width=320, elem_classes=["ih-panel"]):
             html("<h2>Ranking</h2>")
             picked, table = note(first[6], elem_id="selection"), head_table(first[7], elem_id="ranking")

@@ -48,9 +48,7 @@ class Removal:
 
     def bars(self, label: str) -> list[tuple[str, float]]:
         """Of the heads and of their controls: words and loss."""
-        control = (
-            [] if self.random is None else [(f"{_count(len(self.heads))} of the same layers", self.random)]
-        )
+        control = [] if self.random is None else [(f"without {_count(len(self.heads))}", self.random)]
         return [(f"without {label}", self.measure.edited), *control]
 
 
@@ -80,27 +78,22 @@ def needed(scan: Scan, together: Removal | None, alone: Removal | None) -> str:
         controls = f"against {_count(n)} of the same layer{'s' * (n > 1)}"
         return f"Not measured for {short_name(scan.model)} yet. Patching removes {these}, {controls}."
     one = together.measure
-    text = (
-        f"Without {these} the loss on the second copy goes from {one.baseline:.2f} to {one.edited:.2f} nats"
-    )
-    if together.random is not None:
-        text += f", without {_count(n)} to {together.random:.2f}"
+    text = f"Without {these} loss on the second copy goes from {one.baseline:.2f} to {one.edited:.2f} nats"
+    others = [] if together.random is None else [f"without {_count(n)} to {together.random:.2f}"]
     if alone is not None and n > 1:
-        text += f"; without {alone.heads[0]} alone to {alone.measure.edited:.2f}"
-        text += ", as the others do its work" * together.hides(alone)
-    return f"{text}."
+        others.append(f"without {alone.heads[0]} alone to {alone.measure.edited:.2f}")
+    told = f"{text}; {', '.join(others)}" if others else text
+    return f"{told}: the others do its work." if alone and together.hides(alone) else f"{told}."
 
 
 def knocked_out(scan: Scan | None, model: str, head: str) -> str:
     """What the head card says of a model without the head, alone and with the other induction heads."""
     heads = [] if scan is None else names(reading.passing(scan))
-    alone, together = (
-        removal(model, [head]),
-        removal(model, [*heads, *({head} - {*heads})]) if heads else None,
-    )
+    alone = removal(model, [head])
+    together = removal(model, [*heads, *({head} - {*heads})]) if heads else None
     rows = [("intact", one.measure.baseline) for one in (alone, together) if one][:1]
     if alone:
-        rows += alone.bars(head)
+        rows += alone.bars(f"{head} alone")
     if together and len(together.heads) > 1:
         rows += _beside(model, head, heads, together)
     said = ""
@@ -110,7 +103,12 @@ def knocked_out(scan: Scan | None, model: str, head: str) -> str:
         said = f"Alone, {head} seems useless: the other induction heads do its work until they are gone too."
     table = bars(rows, LOSS)
     link = go(
-        "In Patching", model, tab="patching", together="ablate", heads=",".join([head, *heads]), head=head
+        "Test it in Patching",
+        model,
+        tab="patching",
+        together="ablate",
+        heads=",".join([head, *heads]),
+        head=head,
     )
     return (
         f"<div class='ih-knock'><div class='ih-bar-line'><h3>Knock it out</h3>{link}</div>"
@@ -137,10 +135,10 @@ def steps(scan: Scan) -> str:
     leader = names(
         [scan.ranked("induction" if "induction" in scan.scores else next(iter(scan.scores)))[0][:2]]
     )[0]
-    proof = "In Patching" if together else "Measure it in Patching"
+    proof = "Test it in Patching" if together else "Measure it in Patching"
     ways = (
-        "<a class='ih-go' href='#ranking' >Ranking</a>",
-        go("In Attention", model, tab="attention", head=leader),
+        "<a class='ih-go' href='#ranking'>See the ranking</a>",
+        go("See it in Attention", model, tab="attention", head=leader),
         go(proof, model, tab="patching", together="ablate", heads=",".join(heads), head=leader)
         if heads
         else "",
@@ -166,7 +164,7 @@ def _needed(together: Removal | None, alone: Removal | None) -> str:
         return ""
     rows = [("intact", together.measure.baseline)]
     if alone is not None and len(together.heads) > 1:
-        rows += alone.bars(alone.heads[0])[:1]
+        rows += alone.bars(f"{alone.heads[0]} alone")[:1]
     n = len(together.heads)
     return bars([*rows, *together.bars(f"all {n}" if n > 1 else together.heads[0])], LOSS)
 
@@ -181,8 +179,8 @@ def _strip(scan: Scan) -> str:
     marks = f"<b style='left:{picked.threshold:.1%}'></b>" + (
         "" if chance is None else f"<b style='left:{chance:.1%}'></b>"
     )
-    words = f"Induction score of all {picked.n_heads} heads, 0 to 1; lines at {picked.threshold:.2g}"
-    words += "" if chance is None else " and at chance"
+    words = f"All {picked.n_heads} heads from 0 to 1; lines: {picked.threshold:.2g}"
+    words += "" if chance is None else " and chance"
     return (
         f"<div class='ih-caption'>{words}</div><div class='ih-strip' aria-hidden='true'>{heads}{marks}</div>"
     )
