@@ -52,7 +52,12 @@ def has(model: str) -> str:
     """What there is of a model before anything is run, and what a run needs, in a few words."""
     scan = results.SCANS.find(model)
     there = [] if scan is None else ["published" if scan.kind == "published" else "bundled"]
-    return ", ".join([*there, _weights(model, "works offline", "needs{}")])
+    return ", ".join([*there, needs(model)])
+
+
+def needs(model: str) -> str:
+    """What a run needs, in a few words."""
+    return _weights(model, "works offline", "needs{}")
 
 
 def labelled(model: str) -> str:
@@ -78,9 +83,7 @@ def facts(model: str, live: bool = False) -> str:
         parts.append(f"Scores: published by others, up to {runs} runs.")
     else:
         parts.append("Scores: computed by this project, bundled.")
-    return " ".join(
-        [*parts, _weights(model, "Works offline.", "Live runs need{} from the Hugging Face Hub.")]
-    )
+    return " ".join([*parts, _weights(model, "Works offline.", "Live runs download{}.")])
 
 
 def _weights(model: str, here: str, fetched: str) -> str:
@@ -88,4 +91,4 @@ def _weights(model: str, here: str, fetched: str) -> str:
     if models.availability(model) != "download":
         return here
     card = models.CATALOGUE.get(model)
-    return fetched.format(f" {card.download_mb} MB" if card else " a download")
+    return fetched.format(f" {card.download_mb} MB" if card else " its weights")

@@ -58,6 +58,7 @@ def draw(model: str, live: str, score: str, heads: str = "") -> list[Any]:
         ),
         reading.used(scan) if scan else "",
         plot_value(f"{name}-loss", lambda: figures.loss_curve(_needed(scan), palette=PAGE)),
+        loss_table(scan),
         {"model": model, "live": live, "score": score} if scan else None,
     ]
 
@@ -89,6 +90,18 @@ def definition(scan: Scan | None, score: str) -> str:
     read_against = f" {levels[:1].upper()}{levels[1:]}." if levels else ""
     text = f"{declared.meaning}{read_against} Source: {declared.source}."
     return f"<p class='ih-note'>{escape(text)}</p>{provenance(scan) if scan else ''}"
+
+
+def loss_table(scan: Scan | None) -> str:
+    """The curve of the loss as a table, to be opened."""
+    if scan is None or scan.loss is None:
+        return ""
+    rows = enumerate(zip(scan.loss.first, scan.loss.second, strict=True))
+    cells = [(str(at), "–" if one is None else f"{one:.2f}", f"{two:.2f}") for at, (one, two) in rows]
+    table = words.table(
+        ("Token", "first copy", "second copy"), cells, "Loss in nats by position within each copy"
+    )
+    return f"<details><summary>As a table</summary>{table}</details>"
 
 
 def scan_grid(scan: Scan | None, score: str, **look: Any) -> dict[str, Any]:
@@ -264,36 +277,36 @@ def _figures_area(first: list[Any]) -> list[Any]:
     with gr.Row(
         elem_classes=["ih-panels", "ih-results", "ih-swipe"], visible=first[5]["visible"]
     ) as measured:
-        with gr.Column(min_width=320, elem_classes=["ih-panel"]):
+        with gr.Column(scale=5, min_width=320, elem_classes=["ih-panel"]):
             html("<h2>Ranking</h2>")
             picked, table = note(first[6], elem_id="selection"), head_table(first[7], elem_id="ranking")
-        with gr.Column(min_width=320, elem_classes=["ih-panel"]):
+        with gr.Column(scale=4, min_width=320, elem_classes=["ih-panel"]):
             html("<h2>Two kinds of head</h2>")
             scatter = plot(first[8], elem_id="scatter")
-        with gr.Column(min_width=320, elem_classes=["ih-panel"]):
+        with gr.Column(scale=4, min_width=320, elem_classes=["ih-panel"]):
             html("<h2>Does the model use it?</h2>")
             used, loss = note(first[9], elem_id="used"), plot(first[10], elem_id="loss")
+            by_position = html(first[11], elem_id="loss-table")
             html("<h2>Export this scan</h2>")
-            files = exports(export, first[11], elem_id="export")
-    return [measured, picked, table, scatter, used, loss, files]
+            files = exports(export, first[12], elem_id="export")
+    return [measured, picked, table, scatter, used, loss, by_position, files]
 
 
 def _compare_area(page: Page) -> Callable[[list[Any]], None]:
     """Two models side by side; returns what wires it."""
-    with gr.Column(elem_classes=["ih-panel"], elem_id="compared"):
-        second = gr.Dropdown(
-            [("nothing", NO_SECOND), *((short_name(name), name) for name in SCANS.names())],
-            value=NO_SECOND,
-            label="Compare the model on show with",
-            elem_id="compare",
-        )
-        with gr.Column(visible=False) as pair:
-            note("Both grids run from the first layer to the last: what is equally high is equally deep.")
-            with gr.Row():
-                with gr.Column(min_width=320):
-                    left_title, left = html(""), head_grid(None, elem_id="compare-left")
-                with gr.Column(min_width=320):
-                    right_title, right = html(""), head_grid(None, elem_id="compare-right")
+    second = gr.Dropdown(
+        [("nothing", NO_SECOND), *((short_name(name), name) for name in SCANS.names())],
+        value=NO_SECOND,
+        label="Compare the model on show with",
+        elem_id="compare",
+    )
+    with gr.Column(visible=False, elem_classes=["ih-panel", "ih-results"]) as pair:
+        note("Both grids run from the first layer to the last: what is equally high is equally deep.")
+        with gr.Row(elem_classes=["ih-swipe"]):
+            with gr.Column(min_width=320):
+                left_title, left = html(""), head_grid(None, elem_id="compare-left")
+            with gr.Column(min_width=320):
+                right_title, right = html(""), head_grid(None, elem_id="compare-right")
 
     def wire(shared: list[Any]) -> None:
         page.link(links.choice("compare", NO_SECOND, SCANS.names), second)

@@ -18,7 +18,7 @@ from induction.base import Head, head_name
 from induction.patching.experiments import AblationSettings
 from induction.patching.results import HeadSets, Measure
 from induction.ui import runs
-from induction.ui.names import short_name
+from induction.ui.names import needs, short_name
 
 AFTER = "second_copy_loss"
 LOSS = "Loss on the second copy, in nats"
@@ -76,7 +76,8 @@ def needed(scan: Scan, together: Removal | None, alone: Removal | None) -> str:
     these = "this head" if n == 1 else f"these {n} heads"
     if together is None:
         controls = f"against {_count(n)} of the same layer{'s' * (n > 1)}"
-        return f"Not measured for {short_name(scan.model)} yet. Patching removes {these}, {controls}."
+        yet = f"Not measured yet for {short_name(scan.model)} ({needs(scan.model)})"
+        return f"{yet}: Patching removes {these}, {controls}."
     one = together.measure
     text = f"Without {these} loss on the second copy goes from {one.baseline:.2f} to {one.edited:.2f} nats"
     others = [] if together.random is None else [f"without {_count(n)} to {together.random:.2f}"]
@@ -90,7 +91,8 @@ def knocked_out(scan: Scan | None, model: str, head: str) -> str:
     """What the head card says of a model without the head, alone and with the other induction heads."""
     heads = [] if scan is None else names(reading.passing(scan))
     alone = removal(model, [head])
-    together = removal(model, [*heads, *({head} - {*heads})]) if heads else None
+    wanted = [*heads, head] if head not in heads else heads
+    together = removal(model, wanted)
     rows = [("intact", one.measure.baseline) for one in (alone, together) if one][:1]
     if alone:
         rows += alone.bars(f"{head} alone")
@@ -98,7 +100,7 @@ def knocked_out(scan: Scan | None, model: str, head: str) -> str:
         rows += _beside(model, head, heads, together)
     said = ""
     if not rows:
-        said = "Not measured for this head; Patching removes it, alone or in a set, against random heads."
+        said = f"Not measured yet ({needs(model)}): Patching removes it, alone or in a set, against random heads."
     elif alone and together and head in heads and together.hides(alone):
         said = f"Alone, {head} seems useless: the other induction heads do its work until they are gone too."
     table = bars(rows, LOSS)
