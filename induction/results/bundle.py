@@ -3,7 +3,8 @@
 Per model, in ``induction/results``: the scan (``<model>.json``), the sweep over all heads
 (``patching/<model>.json``), the curve of the first k heads by induction score against random sets
 (``patching/<model>-top-k.json``), what is lost without its heads (``ablations/<model>.json``), and what feeds its
-induction heads (``circuits/<model>.json``). Same machine, same numbers. What is computed here replaces published
+induction heads (``circuits/<model>.json``); for some models also the sweep over indirect-object prompts
+(``patching/<model>-ioi.json``). Same machine, same numbers. What is computed here replaces published
 figures of the same model.
 """
 
@@ -22,7 +23,8 @@ from induction.circuit.trace import circuit
 from induction.data_gen.pairs import PromptPair
 from induction.model import SMOLLM2, load_model, resolve
 from induction.patching.ablation import ablate, single_heads
-from induction.patching.bundled import SEED, VOCAB, prompts_of, vocab_of
+from induction.patching.bundled import SEED, VOCAB, WITH_IOI, ioi_pairs, prompts_of, vocab_of
+from induction.patching.experiments import curve_length
 from induction.patching.heads import NamedSet, iter_patch_sets, patch_heads, top_k_sets
 from induction.patching.knockouts import Knockouts, knockouts
 from induction.results.shelf import FOLDER, slug
@@ -47,8 +49,10 @@ def bundle(name: str) -> None:
     _write(file, measured)
     prompts = prompts_of(model)
     _write(f"patching/{file}", patch_heads(model, prompts, seed=SEED))
+    if name in WITH_IOI:
+        _write(f"patching/{slug(name)}-ioi.json", patch_heads(model, ioi_pairs(model), seed=SEED))
     ranked = measured.ranked("induction")
-    sets = top_k_sets(ranked, min(TOP_K, len(ranked)))
+    sets = top_k_sets(ranked, max(min(TOP_K, len(ranked)), curve_length(0, measured)))
     curve = finish(iter_patch_sets(model, prompts, sets, n_random=N_RANDOM, seed=SEED))
     _write(f"patching/{slug(name)}-top-k.json", curve)
     _write(f"ablations/{file}", ablations(model, passing(measured), prompts))

@@ -15,7 +15,14 @@ from induction.analysis.result import Scan
 from induction.base import InputError, Result
 from induction.circuit.results import Circuit, Composition, Receiver
 from induction.experiment import Settings
-from induction.patching.experiments import BUNDLED, AblationSettings, HeadsSettings, TogetherSettings
+from induction.patching.experiments import (
+    BUNDLED,
+    IOI,
+    AblationSettings,
+    HeadsSettings,
+    TogetherSettings,
+    curve_length,
+)
 from induction.patching.knockouts import Knockouts
 from induction.patching.results import Attribution, HeadSets, Intervention, Patching
 from induction.training.history import History
@@ -100,9 +107,11 @@ def bundled(experiment: str, model: str, settings: Settings | None = None) -> Re
 
 def _heads(model: str, asked: HeadsSettings | None) -> Patching | None:
     asked = asked or HeadsSettings()
-    if asked.form != BUNDLED or asked.method != "exact":
+    if asked.form not in (BUNDLED, IOI) or asked.method != "exact":
         return None
-    for name in (slug(model), f"{slug(model)}-ioi-{asked.component}"):  # computed here, else published
+    ioi = [f"{slug(model)}-ioi", f"{slug(model)}-ioi-{asked.component}"]  # computed here, else published
+    # What comes with a model is induction, and of GPT-2 what was published, which says what it is.
+    for name in ioi if asked.form == IOI else [slug(model), *ioi]:
         result = PATCHING.find(name)
         if isinstance(result, Patching) and (result.direction, result.component) == (
             asked.direction,
@@ -115,16 +124,12 @@ def _heads(model: str, asked: HeadsSettings | None) -> Patching | None:
 def _together(model: str, asked: TogetherSettings | None) -> HeadSets | None:
     asked = asked or TogetherSettings()
     result = PATCHING.find(f"{slug(model)}-top-k")
-    if (
-        asked.form != BUNDLED
-        or asked.heads
-        or not isinstance(result, HeadSets)
-        or asked.top_k > len(result.sets)
-    ):
+    if asked.form != BUNDLED or asked.heads or not isinstance(result, HeadSets):
         return None
-    if (result.intervention, result.component) != (asked.direction, asked.component):
+    k = curve_length(asked.top_k, SCANS.find(model))
+    if k > len(result.sets) or (result.intervention, result.component) != (asked.direction, asked.component):
         return None
-    return result.model_copy(update={"sets": result.sets[: asked.top_k]})
+    return result.model_copy(update={"sets": result.sets[:k]})
 
 
 def _ablation(model: str, asked: AblationSettings | None) -> HeadSets | None:

@@ -112,7 +112,7 @@ def test_the_curve_of_the_bundled_prompts_starts_like_the_bundled_one():
         ({"form": "own", "clean": "a " * 600, "corrupted": "b " * 600}, "256 tokens"),
         ({"form": "own", "clean": "a" * 5000, "corrupted": "b"}, "4,000 characters"),
         ({"n_random": 101}, "at most 100"),
-        ({"top_k": 0}, "1 to 20"),
+        ({"top_k": -1}, "0 to 20"),
         ({"action": "patch"}, "set is empty"),
         ({"action": "patch", "heads": "1.8"}, "heads from 0 to 7"),
         ({"action": "patch", "heads": "<b>"}, "is not a head"),

@@ -34,7 +34,7 @@ def test_order_of_heads_does_not_count_and_other_sets_are_not_there():
     assert found("1.7", ablation="zero") is None
     assert found("1.7", form="first_a") is None
     assert found("7.7") is None
-    assert bundled("ablation", "gpt2", AblationSettings(heads="5.5")) is None
+    assert bundled("ablation", "gpt2-medium", AblationSettings(heads="5.5")) is None
 
 
 def test_controls_of_one_head_are_the_others_of_its_layer():
