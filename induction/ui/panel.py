@@ -100,6 +100,7 @@ class Panel:
             "outputs": [self.line, self.state, on_show, wish],
         }
         gr.on(changes(self.controls.values()), partial(judge, True), **judged, **jobs.QUICK)
+        gr.on(leavings(self.controls.values()), partial(judge, False), **judged, **jobs.QUICK)
         page.changed([page.model, on_show])(
             partial(judge, False), **judged, trigger_mode="always_last", **jobs.QUICK
         )
@@ -145,12 +146,13 @@ class Asks:
 
 
 def changes(components: Iterable[gr.components.Component]) -> list[Any]:
-    """Events of a visitor who has set a control; what is typed counts when it is done."""
-    events: list[Any] = []
-    for component in components:
-        typed = isinstance(component, (gr.Number, gr.Textbox))
-        events += [component.submit, component.blur] if typed else [component.input]
-    return events
+    """Events of a visitor who has set a control; what is typed counts with Enter."""
+    return [one.submit if isinstance(one, (gr.Number, gr.Textbox)) else one.input for one in components]
+
+
+def leavings(components: Iterable[gr.components.Component]) -> list[Any]:
+    """Events of a visitor who has typed something and left it: perhaps for the button, so that nothing may start."""
+    return [one.blur for one in components if isinstance(one, (gr.Number, gr.Textbox))]
 
 
 def wishes() -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 from playwright.sync_api import expect
-from running import ROOT, address, running_app
+from running import ROOT, address, open_settings, running_app
 
 pytestmark = pytest.mark.browser
 
@@ -137,6 +137,7 @@ def test_a_live_scan_replaces_the_result_and_can_be_shared(visit, tiny_model):
     page = visit()
     open_model(page, tiny_model)
     expect(page.locator("#scan-grid .ih-empty")).to_be_visible()
+    open_settings(page, "scan")
     page.get_by_label("Prompts").fill("2")
     page.get_by_label("Tokens per copy").fill("8")
     page.locator("#run-scan").click()
@@ -161,6 +162,7 @@ def test_a_running_scan_can_be_cancelled(visit, slow_model):
     page = visit()
     open_model(page, slow_model)
     expect(page.locator("#scan-grid .ih-empty")).to_be_visible()
+    open_settings(page, "scan")
     page.get_by_label("Prompts").fill("64")
     page.get_by_label("Tokens per copy").fill("200")
     page.locator("#run-scan").click()
@@ -188,6 +190,7 @@ def test_two_visitors_do_not_see_each_other(visit):
 
 def test_bad_settings_are_refused_in_words(visit):
     page = visit("?model=gpt2")
+    open_settings(page, "scan")
     page.get_by_label("Prompts").fill("1000")
     page.locator("#run-scan").click()
     expect(page.locator("#scan-status")).to_contain_text("Prompts: at most 64")

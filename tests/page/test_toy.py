@@ -6,7 +6,7 @@ import pytest
 import toy
 from gradio_client import Client
 from playwright.sync_api import expect
-from running import restored
+from running import open_settings, restored
 
 from induction.base import finish
 from induction.model import load_model
@@ -62,6 +62,7 @@ def test_its_link_restores_it_and_its_run_can_be_cancelled(toy_url, browser, slo
     )
     expect(page.locator("#toy-table tbody tr")).to_have_count(4)
     assert page.locator("#tab-toy i").count() == 0 or page.locator("#toy-headline i").count() == 0
+    open_settings(page, "toy")
     expect(page.get_by_label("Count")).to_have_value("4")
     page.get_by_label("Count").fill("5")
     page.locator("#run-toy").click()

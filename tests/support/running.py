@@ -56,3 +56,10 @@ def address(page) -> dict[str, str]:
 def restored(page) -> None:
     """Waits until a page answers: its address is written once everything it asks for was put back."""
     page.wait_for_function("document.querySelector('#link textarea, #link input')?.value.includes('?')")
+
+
+def open_settings(page, name: str) -> None:
+    """Opens the line of an experiment's settings to its controls."""
+    line = page.locator(f"#{name}-settings > button")
+    if "open" not in (line.get_attribute("class") or "").split():
+        line.click()
