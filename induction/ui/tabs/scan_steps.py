@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from statistics import fmean
 from urllib.parse import urlencode
@@ -17,8 +18,10 @@ from induction.analysis.result import Scan
 from induction.base import Head, head_name
 from induction.patching.experiments import AblationSettings
 from induction.patching.results import HeadSets, Measure
+from induction.results import EXAMPLES
 from induction.ui import runs
 from induction.ui.names import needs, short_name
+from induction.viz.attention import picture
 
 AFTER = "second_copy_loss"
 LOSS = "Loss on the second copy, in nats"
@@ -148,7 +151,7 @@ def steps(scan: Scan) -> str:
     texts = (reading.found(scan), reading.looks(scan), needed(scan, together, alone))
     drawn = (
         _strip(scan),
-        bars(reading.targets(scan), "Share of attention", most=1.0),
+        _seen(scan, *scan.ranked()[0][:2]) if "induction" in scan.scores else "",
         _needed(together, alone),
     )
     found = "".join(
@@ -186,6 +189,23 @@ def _strip(scan: Scan) -> str:
     return (
         f"<div class='ih-caption'>{words}</div><div class='ih-strip' aria-hidden='true'>{heads}{marks}</div>"
     )
+
+
+def _seen(scan: Scan, layer: int, head: int) -> str:
+    """The stripe of a head where an example is bundled, and where else it looks."""
+    example = EXAMPLES.find(scan.model)
+    image = ""
+    if example is not None:
+        words = f"Attention of head {layer}.{head}, queries down, keys across. {example.protocol}"
+        image = (
+            f"<img src='{_stripe(scan.model, layer, head)}' alt='{escape(words)}' title='{escape(words)}'>"
+        )
+    return f"<div class='ih-seen'>{image}{bars(reading.targets(scan), 'Share of attention', most=1.0)}</div>"
+
+
+@cache
+def _stripe(model: str, layer: int, head: int) -> str:
+    return picture(EXAMPLES.get(model).attention().pattern(layer, head))
 
 
 def bars(rows: Sequence[tuple[str, float]], caption: str, most: float = 0.0) -> str:
