@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 FALLS = 0.5  # nats of in-context gain from which on the loss is said to fall
 #: Where a head looks, by the score that measures it.
 TARGETS = {
-    "induction": "the token after the earlier copy",
-    "duplicate_token": "that copy itself",
-    "previous_token": "the token before",
+    "induction": "token after the copy",
+    "duplicate_token": "the copy itself",
+    "previous_token": "token before",
 }
 SHOWN = 0.005  # what two decimals show: less than that is no difference worth a sentence
 
@@ -125,7 +125,7 @@ def looks(scan: Scan) -> str:
     layer, head, value = scan.ranked()[0]
     chance = scan.scores["induction"].chance
     even = "" if chance is None else f"; chance {chance:.3f}"
-    text = f"head {head_name((layer, head))} puts {value:.2f} of its attention on {TARGETS['induction']}"
+    text = f"head {head_name((layer, head))} puts {value:.2f} of its attention on the token after the earlier copy"
     return _sentence([f"{text}{even}"])
 
 

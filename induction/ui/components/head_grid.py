@@ -77,7 +77,7 @@ def grid_value(
 
 def natural_height(n_layers: int) -> float:
     """Of all layers together, in rem: rows that a finger hits, in a grid that fits a screen if it can."""
-    return n_layers * min(max(1.6, 28 / n_layers), 4.0)
+    return n_layers * min(max(1.5, 28 / n_layers), 4.0)
 
 
 def picked(event: gr.EventData) -> str:

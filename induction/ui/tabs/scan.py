@@ -287,8 +287,7 @@ def _figures_area(first: list[Any]) -> list[Any]:
             html("<h2>Does the model use it?</h2>")
             used, loss = note(first[9], elem_id="used"), plot(first[10], elem_id="loss")
             by_position = html(first[11], elem_id="loss-table")
-            html("<h2>Export this scan</h2>")
-            files = exports(export, first[12], elem_id="export")
+    files = exports(export, first[12], elem_id="export")
     return [measured, picked, table, scatter, used, loss, by_position, files]
 
 

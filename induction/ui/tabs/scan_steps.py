@@ -5,6 +5,7 @@ HTML of the project's own words and numbers; whatever else goes into it has pass
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,9 +22,10 @@ from induction.patching.results import HeadSets, Measure
 from induction.results import EXAMPLES
 from induction.ui import runs
 from induction.ui.names import needs, short_name
-from induction.viz.attention import picture
+from induction.viz.attention import largest, picture
 
 AFTER = "second_copy_loss"
+PIXELS = 40  # of the picture of an attention pattern, at most
 LOSS = "Loss on the second copy, in nats"
 SMALL = 0.1  # share of what a set does up to which a head of it seems to do nothing
 TITLES = ("Found", "Looks", "Needed")
@@ -82,7 +84,7 @@ def needed(scan: Scan, together: Removal | None, alone: Removal | None) -> str:
         yet = f"Not measured yet for {short_name(scan.model)} ({needs(scan.model)})"
         return f"{yet}: Patching removes {these}, {controls}."
     one = together.measure
-    text = f"Without {these} loss on the second copy goes from {one.baseline:.2f} to {one.edited:.2f} nats"
+    text = f"Without {these}, loss on the second copy goes from {one.baseline:.2f} to {one.edited:.2f} nats"
     others = [] if together.random is None else [f"without {_count(n)} to {together.random:.2f}"]
     if alone is not None and n > 1:
         others.append(f"without {alone.heads[0]} alone to {alone.measure.edited:.2f}")
@@ -193,19 +195,22 @@ def _strip(scan: Scan) -> str:
 
 def _seen(scan: Scan, layer: int, head: int) -> str:
     """The stripe of a head where an example is bundled, and where else it looks."""
-    example = EXAMPLES.find(scan.model)
     image = ""
-    if example is not None:
-        words = f"Attention of head {layer}.{head}, queries down, keys across. {example.protocol}"
-        image = (
-            f"<img src='{_stripe(scan.model, layer, head)}' alt='{escape(words)}' title='{escape(words)}'>"
-        )
+    if EXAMPLES.find(scan.model) is not None:
+        source, words = _stripe(scan.model, layer, head)
+        image = f"<img src='{source}' alt='{escape(words)}' title='{escape(words)}'>"
     return f"<div class='ih-seen'>{image}{bars(reading.targets(scan), 'Share of attention', most=1.0)}</div>"
 
 
 @cache
-def _stripe(model: str, layer: int, head: int) -> str:
-    return picture(EXAMPLES.get(model).attention().pattern(layer, head))
+def _stripe(model: str, layer: int, head: int) -> tuple[str, str]:
+    """The picture of a bundled pattern, small and yet visible, and what it shows."""
+    seen = EXAMPLES.get(model).attention()
+    size = math.ceil(seen.n_tokens / PIXELS)
+    words = f"Attention of head {layer}.{head}: {seen.protocol}; queries down, keys across"
+    if size > 1:
+        words += f", each pixel the largest of {size} × {size} weights"
+    return picture(largest(seen.pattern(layer, head), size)), f"{words}."
 
 
 def bars(rows: Sequence[tuple[str, float]], caption: str, most: float = 0.0) -> str:
