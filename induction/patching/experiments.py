@@ -65,7 +65,9 @@ METHODS: dict[str, Declaration] = by_name(
 class PairSettings(Settings):
     """Which prompt pairs."""
 
-    form: str = setting(BUNDLED, "Prompts", "Where the prompts come from", choices=FORMS, link="prompts")
+    form: str = setting(
+        BUNDLED, "Prompts", "Where the prompts come from", choices=FORMS, link="prompts", said="prompts: {}"
+    )
     vocab: str = setting(
         "random",
         "Token set",
@@ -204,6 +206,9 @@ class TogetherSettings(SetSettings, CopySettings):
     def unused(self) -> tuple[str, ...]:
         return (*super().unused(), *(["top_k"] if self.heads else []))
 
+    def words(self) -> str:
+        return super().words().replace("first 0 heads", "the induction heads, one more at a time")
+
 
 class AblationSettings(SetSettings, PairSettings):
     heads: str = setting("", "The set", "layer.head, …; empty: each head in turn", link="heads")
@@ -278,7 +283,8 @@ def heads_work(n_layers: int, n_heads: int, settings: HeadsSettings) -> float:
 
 
 def together_work(n_layers: int, n_heads: int, settings: TogetherSettings) -> float:
-    return settings.work((1 if settings.heads else settings.top_k) * (1 + settings.n_random))
+    sets = 1 if settings.heads else curve_length(settings.top_k, None)
+    return settings.work(sets * (1 + settings.n_random))
 
 
 def ablation_work(n_layers: int, n_heads: int, settings: AblationSettings) -> float:

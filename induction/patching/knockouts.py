@@ -17,6 +17,7 @@ from induction.patching.interventions import LOSSES, METRICS
 from induction.patching.results import HeadSet, HeadSets, Intervention, Measure
 
 DIGITS = 4
+LOSS = "second_copy_loss"  # what is lost without induction
 MEASURES = METRICS | LOSSES
 
 
@@ -99,6 +100,38 @@ class Knockouts(Intervention):
         shared = set(type(self).model_fields) & set(HeadSets.model_fields) - {"n_random", "seconds"}
         about = {name: getattr(self, name) for name in shared}
         return HeadSets(**about, component="z", sets=sets, n_random=n_random)
+
+    def without(self, head: Head) -> str:
+        """What is lost without one head: alone, against the others of its layer, and with the induction heads."""
+        own = self._found({head}, set())
+        if own is None:
+            return ""
+        alone = own.measures[LOSS]
+        text = (
+            f"Removed on its own: loss on the second copy {alone.baseline:.2f} → {alone.edited:.2f} nats "
+            f"(other heads of its layer: {alone.random_in_words(2)} on average)."
+        )
+        others = [tuple(one) for one in self.induction if tuple(one) != head]
+        more = self.of([*others, head]) if others else None
+        if more is None:
+            return text
+        with_them = (
+            f"With the {'other ' if list(head) in self.induction else ''}{len(others)} induction heads"
+        )
+        return f"{text} {with_them}: → {more.sets[0].measures[LOSS].edited:.2f}."
+
+    def redundancy(self, head: Head) -> str:
+        """That others stand in for an induction head; empty where its own effect is half an even share or more."""
+        n, whole = len(self.induction), self.together and self.together.measures[LOSS]
+        if list(head) not in self.induction or n < 2 or not whole or whole.low is None or whole.low <= 0:
+            return ""
+        own = self._alone(*head).measures[LOSS].effect
+        if own * n >= whole.effect / 2:
+            return ""
+        return (
+            f"Redundancy: without {head_name(head)} alone the loss changes by {own:+z.2f}, without all {n} induction "
+            f"heads by {whole.effect:+z.2f}. The others stand in for it, so little effect of its own says little."
+        )
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One row per head."""

@@ -461,14 +461,14 @@ class HeadSets(Intervention):
                 f"Without {heads} the loss on the second copy goes from {second.baseline:.2f} to "
                 f"{second.edited:.2f} nats, on the first from {first.baseline:.2f} to {first.edited:.2f}."
             )
-            compared, of = second, " change the second by"  # what the figure shows, whatever the metric
+            compared, of = second, ", change the second by "  # what the figure shows, whatever the metric
         else:
             share = "comes back" if self.intervention == "denoise" else "is lost"
             title = METRICS[metric].title.lower()
             text = f"With {heads} patched, {measure.effect:.2f} of the {title} {share}."
-            compared, of = measure, ":"
+            compared, of = measure, ": "
         if compared.random:
-            text += f" Random heads of the same layers, as many,{of} {compared.random_in_words(2)} on average"
+            text += f" Random heads of the same layers, as many{of}{compared.random_in_words(2)} on average"
             above = compared.percentile
             text += "." if above is None else f"; this set lies above {above:.0f} % of them."
         return self._of_the_task(f"{text} {caveats}".strip())

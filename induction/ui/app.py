@@ -54,7 +54,7 @@ def build() -> gr.Blocks:
         heads = control(
             TogetherSettings,
             "heads",
-            info="layer.head, …; or click heads in the map",
+            info="layer.head, …; or Shift-click heads in the map",
             elem_id="set-heads",
             max_lines=3,
             render=False,

@@ -25,6 +25,7 @@ function build(spec) {
   root.replaceChildren();
   cells = [];
   root.style.setProperty('--ih-heads', spec.n_heads);
+  root.style.setProperty('--ih-layers', spec.n_layers);
   const line = (role) => {
     const row = document.createElement('div');
     row.setAttribute('role', 'row');
@@ -145,7 +146,7 @@ root.addEventListener('click', (event) => {
   if (!cell) return;
   const [layer, head] = [Number(cell.dataset.l), Number(cell.dataset.h)];
   if (props.value.another) trigger('pick', { layer, head });
-  else pickHead(trigger, layer, head);
+  else pickHead(trigger, layer, head, event.shiftKey || event.ctrlKey || event.metaKey);
 });
 root.addEventListener('keydown', (event) => {
   const cell = cellOf(event);

@@ -38,7 +38,7 @@ def head(setup: dict[str, Any]) -> str:
         f"{path.stem}(element, props, trigger, watch, server) {{\n{_read(path)}}}" for path in own
     )
     given = f"const PAGE = {json.dumps(setup)};\n"
-    offered = f"selectHead, selectedHead,\n{functions}"  # to events of the page, and to components
+    offered = f"selectHead, selectedHead, pickAdds, toggled,\n{functions}"  # to events of the page, and to components
     return f"<script>\nwindow.ih = (() => {{\n{given}{shared}return {{\n{offered}\n}};\n}})();\n</script>"
 
 
