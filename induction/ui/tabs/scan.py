@@ -241,7 +241,7 @@ def build(page: Page) -> None:
                 back = back_button("put-back")
             with gr.Column(scale=2, min_width=300, elem_classes=["ih-panel"]):
                 card = html(draw_head(model.value, "", "induction", head.value), elem_id="head-card")
-                attention = gr.Button("Open this head in Attention", size="sm", elem_id="open-attention")
+                attention = gr.Button("See it in Attention", size="sm", elem_id="open-attention")
         panel = Panel("scan", "Run scan")
         needs = note(text, elem_id="needs")
         offline = gr.Button(size="sm", elem_id="offline", **_given(offline_button))

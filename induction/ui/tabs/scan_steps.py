@@ -114,7 +114,7 @@ def knocked_out(scan: Scan | None, model: str, head: str) -> str:
         model,
         tab="patching",
         together="ablate",
-        heads=",".join([head, *heads]),
+        heads=",".join(wanted),
         head=head,
     )
     return (
