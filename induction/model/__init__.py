@@ -3,6 +3,7 @@
 ``load_model`` returns a TransformerLens ``TransformerBridge`` with raw weights, fp32, eval mode, no gradient.
 """
 
+from induction.model.background import iter_load
 from induction.model.loading import (
     ALIASES,
     BUNDLED,

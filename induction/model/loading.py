@@ -179,6 +179,16 @@ def iter_fetch(name: str) -> Iterator[Progress[str]]:
         raise _explained(error, name, None) from error
 
 
+def is_loaded(name: str, device: str = "cpu") -> bool:
+    return (resolve(name), device, None) in _loaded
+
+
+class Stage:
+    """What the load that is under way is at, in words."""
+
+    now = ""
+
+
 _loaded: OrderedDict[tuple[str, str, str | None], TransformerBridge] = OrderedDict()
 _lock = threading.Lock()
 
@@ -205,7 +215,11 @@ def provenance(model: TransformerBridge) -> dict[str, Any]:
 
 
 def _load(name: str, device: str, revision: str | None) -> TransformerBridge:
+    Stage.now = "Importing the libraries"
     import torch
+    import transformer_lens  # noqa: F401  the longest of all imports, and part of this stage
+
+    Stage.now = "Reading the weights"
 
     try:
         torch.empty(0, device=device)
@@ -336,6 +350,7 @@ def _take_apart(
     source: str, hf_model: Any, tokenizer: Any, device: str, revision: str | None
 ) -> TransformerBridge:
     """The bridge around a model, after seeing that it computes what transformers computes."""
+    Stage.now = "Checking it against transformers"
     import torch
     from transformer_lens.model_bridge import TransformerBridge
 

@@ -16,11 +16,13 @@ from induction import model as models
 from induction.analysis.result import Scan
 from induction.experiment import LONGEST_TEXT, experiments
 from induction.patching.experiments import TogetherSettings
-from induction.ui import api, jobs, links, runs, theme
+from induction.ui import api, jobs, links, runs, theme, warm
 from induction.ui.components import script
+from induction.ui.components.history import history, query_of
 from induction.ui.components.note import html, note
 from induction.ui.components.plot import PLOTLY, script_route
 from induction.ui.controls import control
+from induction.ui.first_paint import FirstPaint
 from induction.ui.names import default_model, facts, hosted, known_models
 from induction.ui.page import Page, head_choices, model_choices, shape_of, top_head
 from induction.ui.tabs import about, attention, circuit, patching, plain, scan, training
@@ -30,6 +32,7 @@ TAGLINE = (
     "Find the attention heads that complete patterns (<code>A B … A → B</code>), look at them, "
     "and test whether the model needs them."
 )
+SKIP = '<a class="ih-skip" href="#tabs">Skip to the results</a>'
 FOLDER = Path(__file__).parent
 SESSIONS = 30  # whose state Gradio keeps, at some MB each: a program's session never ends by itself
 TABS = {"scan": scan, "attention": attention, "patching": patching, "circuit": circuit, "training": training}
@@ -59,7 +62,7 @@ def build() -> gr.Blocks:
             max_lines=3,
             render=False,
         )
-        with gr.Tabs(selected="scan", elem_id="tabs") as tabs:
+        with gr.Tabs(selected="scan", overflow_behavior="wrap", elem_id="tabs") as tabs:
             page = Page(demo, tabs, model, head, live, current_tab, wanted, hidden, heads)
             page.link(links.Parameter("model", start, _read_model(start), always=True), model)
             page.link(links.choice("tab", "scan", lambda: page.tab_names, always=True), current_tab)
@@ -79,7 +82,7 @@ def build() -> gr.Blocks:
 def _header(start: str, scan: Scan | None) -> tuple[gr.Dropdown, gr.Dropdown]:
     """Title, model picker and head picker."""
     with gr.Row(elem_id="header", equal_height=False):
-        html(f"<h1>{TITLE}</h1><p>{TAGLINE}</p>", elem_id="title")
+        html(f"{SKIP}<h1>{TITLE}</h1><p>{TAGLINE}</p>", elem_id="title")
         with gr.Row(elem_id="picker"):
             model_picker = gr.Dropdown(
                 model_choices(start),
@@ -156,11 +159,19 @@ def _share_and_restore(page: Page, notice: gr.HTML) -> None:
             label="Link to this view", interactive=False, max_lines=2, buttons=["copy"], elem_id="link"
         )
         share_note = note("", elem_id="link-note")
+        back = history()
 
-    def restore(request: gr.Request) -> list[Any]:
+    def opened(request: gr.Request) -> list[Any]:
+        warm.soon(default_model())
         query = dict(request.query_params)
         if not any(parameter.name in query for parameter in parameters):
             return [gr.skip()] * (len(components) + 2)
+        return restore(query)
+
+    def gone_back(event: gr.EventData) -> list[Any]:
+        return restore(query_of(event))
+
+    def restore(query: dict[str, str]) -> list[Any]:
         restored = links.read_query(query, parameters)
         values, notices = restored.values, restored.notices
         scan = runs.shown("scan", values["model"], values.get("live", ""))
@@ -186,7 +197,9 @@ def _share_and_restore(page: Page, notice: gr.HTML) -> None:
         "limit": LONGEST_TEXT,
     }
     address = (FOLDER / "page.js").read_text(encoding="utf-8").replace("SETUP", json.dumps(setup))
-    opened = page.demo.load(restore, None, [*components, page.tabs, notice], **jobs.QUICK)
+    outputs = [*components, page.tabs, notice]
+    loaded = page.demo.load(opened, None, outputs, **jobs.QUICK)
+    back.back(gone_back, None, outputs, **jobs.QUICK)
     wiring: dict[str, Any] = {
         "inputs": components,
         "outputs": [share, share_note],
@@ -194,9 +207,9 @@ def _share_and_restore(page: Page, notice: gr.HTML) -> None:
         "show_progress": "hidden",
         "api_visibility": "private",
     }
-    opened.then(None, **wiring)
+    loaded.then(None, **wiring)
     for function, inputs, outputs, uses_model in page.openings:
-        opened.then(function, inputs, outputs, **(jobs.MODEL if uses_model else jobs.QUICK))
+        loaded.then(function, inputs, outputs, **(jobs.MODEL if uses_model else jobs.QUICK))
     gr.on([component.change for component in components], None, **wiring)
 
 
@@ -214,5 +227,8 @@ def launch_options() -> dict[str, Any]:
         "run_history": False,
         "state_session_capacity": SESSIONS,
         "footer_links": ["api", "settings"],
-        "app_kwargs": {"middleware": [compression], "routes": [script_route()]},
+        "app_kwargs": {
+            "middleware": [compression, Middleware(FirstPaint, title=TITLE)],
+            "routes": [script_route()],
+        },
     }

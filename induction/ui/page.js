@@ -1,5 +1,6 @@
 // The address follows the page. Called with the values of all link components in order; returns the
-// canonical link for the share box and a note. page.py replaces SETUP by its own names and defaults as JSON.
+// canonical link for the share box and a note. app.py replaces SETUP by its own names and defaults as JSON.
+// Another model, tab or head is a new entry of the browser's history; all else replaces the current one.
 (...values) => {
   const written = (value) => {
     if (value === null || value === undefined) return '';
@@ -7,6 +8,7 @@
     return String(value);
   };
   const { names, defaults, base, limit } = SETUP;
+  const ENTRIES = ['model', 'tab', 'head'];
   const query = new URLSearchParams();
   let note = '';
   names.forEach((name, index) => {
@@ -19,7 +21,7 @@
   const current = new URLSearchParams(window.location.search);
   for (const name of ['__theme', '__sign']) if (current.has(name)) frame.set(name, current.get(name));
   const search = frame.toString() ? `?${frame}` : '';
-  window.history.replaceState(window.history.state, '', window.location.pathname + search);
+  window.ih.address(search, ENTRIES.map((name) => query.get(name)).join(' '));
   if (window.parent !== window) window.parent.postMessage({ queryString: query.toString() }, 'https://huggingface.co');
   const start = base || window.location.origin + window.location.pathname;
   return [query.toString() ? `${start}?${query}` : start, note];

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import gradio as gr
 from gradio.themes.utils.colors import Color
-from gradio.themes.utils.fonts import LocalFont
 
 from induction.viz.theme import DARK, LIGHT, MONO, SANS, css_variables
 
 FOLDER = Path(__file__).parent
-FONT_WEIGHTS = (400, 700)  # Gradio's SemiBold files lack most letters
 
 _TEAL = Color(
     name="teal",
@@ -44,17 +42,14 @@ _STONE = Color(
 
 
 def theme() -> gr.themes.Base:
-    """One identity, light and dark; fonts come with Gradio, nothing is fetched."""
+    """One identity, light and dark, in fonts of the visitor's system: none is fetched, no text moves when one comes."""
     return gr.themes.Base(
         primary_hue=_TEAL,
         secondary_hue=_TEAL,
         neutral_hue=_STONE,
         radius_size="sm",
-        font=[LocalFont("IBM Plex Sans", weights=FONT_WEIGHTS), *(name.strip() for name in SANS.split(","))],
-        font_mono=[
-            LocalFont("IBM Plex Mono", weights=FONT_WEIGHTS),
-            *(name.strip() for name in MONO.split(",")),
-        ],
+        font=[name.strip() for name in SANS.split(",")],
+        font_mono=[name.strip() for name in MONO.split(",")],
     ).set(
         body_background_fill=LIGHT.raised,
         body_background_fill_dark=DARK.paper,

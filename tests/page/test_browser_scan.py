@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
-from running import address, restored
+from running import address
 
 pytestmark = pytest.mark.browser
 
@@ -33,15 +34,18 @@ def test_removing_it_breaks_it_is_on_the_first_screen_above_the_grid(visit):
     assert last["y"] + last["height"] < 800
 
 
-def test_the_third_step_leads_to_its_proof(visit):
+def test_the_third_step_leads_to_its_proof_and_back_leads_home(visit):
     page = visit(MINI)
-    page.get_by_role("link", name="Test it in Patching").first.click()
-    page.wait_for_selector(
-        "#tab-patching-button[aria-selected=true], [role=tab][aria-selected=true]:text('Patching')"
-    )
-    restored(page)
-    assert address(page) | {"together": "ablate", "heads": "1.7,1.2,1.6,1.4"} == address(page)
+    page.evaluate("window.same = true")
+    link = page.locator(".ih-step").get_by_role("link", name="Test it in Patching")
+    wanted = link.get_attribute("href")
+    link.click()
     expect(page.locator("#sets-headline")).to_contain_text("Without these 4 heads")
+    assert urlsplit(page.url).query == wanted[1:], "written as the page writes it"
+    assert address(page) | {"together": "ablate", "heads": "1.7,1.2,1.6,1.4"} == address(page)
+    page.go_back()
+    expect(page.locator(".ih-step").first).to_be_visible()
+    assert page.evaluate("window.same"), "nothing was loaded anew"
 
 
 def test_the_strip_marks_the_model_on_show_whatever_chose_it(visit):

@@ -198,11 +198,3 @@ def test_a_head_of_the_second_model_brings_that_model():
     assert tab.swapped(Picked(layer=5, head=1), "someone/other", "gpt2")[3] == tab.NO_SECOND
     for event, second in ((Picked(layer="x", head=1), "gpt2"), (Picked(layer=0, head=0), "../x")):
         assert all("skip" in str(value) or value["__type__"] for value in tab.swapped(event, MINI, second))
-
-
-def test_the_loss_is_there_as_a_table():
-    scan = SCANS.get(MINI)
-    text = tab.loss_table(scan)
-    assert text.count("<tr>") == 1 + len(scan.loss.second)
-    assert f"<td>{scan.loss.second[3]:.2f}</td>" in text
-    assert tab.loss_table(SCANS.get("distilgpt2")) == ""

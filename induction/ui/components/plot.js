@@ -3,6 +3,7 @@
 // Plotly reads no CSS variables, so a change of theme draws again; 'react' keeps the node, and zoom with it.
 const holder = element.querySelector('.ih-plot');
 const caption = element.querySelector('.ih-caption');
+const details = element.querySelector('.ih-as-table');
 const empty = element.querySelector('.ih-empty');
 let inView = false;
 let pending = true;  // there is something to draw as soon as the figure is in view
@@ -51,6 +52,8 @@ function show() {
   const figure = spec && spec.figure;
   holder.hidden = !figure;
   empty.hidden = Boolean(figure);
+  details.hidden = !figure;
+  if (details.open && figure) tabulate();
   caption.textContent = figure ? figure.layout.meta.protocol : '';
   if (!figure) {
     turn += 1;
@@ -125,11 +128,36 @@ function listen() {
   holder.on('plotly_unhover', () => holder.classList.remove('ih-picks'));
 }
 
+details.addEventListener('toggle', () => { if (details.open) tabulate(); });
+function tabulate() {  // the numbers of the figure, a line for each mark
+  const { data, layout } = props.value.figure;
+  const named = (axis, without) => layout[axis]?.title?.text || without;
+  const table = make('table', 'ih-table');
+  table.append(make('caption', 'ih-hidden', layout.meta.title));
+  const line = (cells, tag) => {
+    const row = table.insertRow();
+    cells.forEach((cell) => row.append(make(tag, '', cell)));
+  };
+  const written = (value) => (typeof value === 'number' ? String(+value.toPrecision(4)) : String(value ?? '–'));
+  line(['', named('xaxis', 'x'), named('yaxis', 'y')], 'th');
+  data.filter((trace) => trace.x && trace.y && trace.visible !== false).forEach((trace) => {
+    [...trace.x].forEach((x, at) => {
+      const head = trace.meta?.pick && trace.customdata ? nameOf(trace.customdata[at]) : '';
+      const name = [trace.name, head].filter(Boolean).join(' ');
+      line([name, written(x), written(trace.y[at])], 'td');
+    });
+  });
+  const scroll = make('div', 'ih-scroll');
+  scroll.tabIndex = 0;
+  scroll.append(table);
+  details.replaceChildren(details.firstElementChild, scroll);
+}
+
 const drawSoon = window.requestIdleCallback || setTimeout;  // after the first paint of the page
 new IntersectionObserver((entries) => {
   inView = entries[entries.length - 1].isIntersecting;
   if (inView && pending) drawSoon(() => { if (pending) draw(); }, { timeout: 1000 });
-}, { rootMargin: '50%' }).observe(holder);
+}).observe(holder);
 new MutationObserver(show).observe(document.body, { attributeFilter: ['class'] });
 let width = 0;
 new ResizeObserver(() => {  // plotly itself follows the window alone

@@ -29,7 +29,7 @@ _FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 PLOTLY: dict[str, Any] = {"script": SCRIPT, "config": {**CONFIG, "displayModeBar": True, "responsive": False}}
 _HTML = (
     '<div class="ih-plot" role="figure" hidden></div><p class="ih-caption"></p>'
-    '<p class="ih-empty" hidden></p>'
+    '<details class="ih-as-table" hidden><summary>As a table</summary></details><p class="ih-empty" hidden></p>'
 )
 
 

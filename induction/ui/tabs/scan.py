@@ -58,7 +58,6 @@ def draw(model: str, live: str, score: str, heads: str = "") -> list[Any]:
         ),
         reading.used(scan) if scan else "",
         plot_value(f"{name}-loss", lambda: figures.loss_curve(_needed(scan), palette=PAGE)),
-        loss_table(scan),
         {"model": model, "live": live, "score": score} if scan else None,
     ]
 
@@ -90,18 +89,6 @@ def definition(scan: Scan | None, score: str) -> str:
     read_against = f" {levels[:1].upper()}{levels[1:]}." if levels else ""
     text = f"{declared.meaning}{read_against} Source: {declared.source}."
     return f"<p class='ih-note'>{escape(text)}</p>{provenance(scan) if scan else ''}"
-
-
-def loss_table(scan: Scan | None) -> str:
-    """The curve of the loss as a table, to be opened."""
-    if scan is None or scan.loss is None:
-        return ""
-    rows = enumerate(zip(scan.loss.first, scan.loss.second, strict=True))
-    cells = [(str(at), "–" if one is None else f"{one:.2f}", f"{two:.2f}") for at, (one, two) in rows]
-    table = words.table(
-        ("Token", "first copy", "second copy"), cells, "Loss in nats by position within each copy"
-    )
-    return f"<details><summary>As a table</summary>{table}</details>"
 
 
 def scan_grid(scan: Scan | None, score: str, **look: Any) -> dict[str, Any]:
@@ -286,9 +273,8 @@ def _figures_area(first: list[Any]) -> list[Any]:
         with gr.Column(scale=4, min_width=320, elem_classes=["ih-panel"]):
             html("<h2>Does the model use it?</h2>")
             used, loss = note(first[9], elem_id="used"), plot(first[10], elem_id="loss")
-            by_position = html(first[11], elem_id="loss-table")
-    files = exports(export, first[12], elem_id="export")
-    return [measured, picked, table, scatter, used, loss, by_position, files]
+    files = exports(export, first[11], elem_id="export")
+    return [measured, picked, table, scatter, used, loss, files]
 
 
 def _compare_area(page: Page) -> Callable[[list[Any]], None]:

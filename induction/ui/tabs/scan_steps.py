@@ -228,6 +228,7 @@ def bars(rows: Sequence[tuple[str, float]], caption: str, most: float = 0.0) -> 
     )
 
 
-def go(text: str, model: str, **view: str) -> str:
-    """A link to a view of the page."""
-    return f"<a class='ih-go' href='?{escape(urlencode({'model': model, **view}, safe=',/'))}'>{escape(text)}</a>"
+def go(text: str, model: str, tab: str, head: str, **view: str) -> str:
+    """A link to a view of the page, written as the page writes its address."""
+    query = urlencode({"model": model, "tab": tab, "head": head, **view})
+    return f"<a class='ih-go' href='?{escape(query)}'>{escape(text)}</a>"

@@ -1,0 +1,33 @@
+// Shared: the browser's history. Back and forward have the page restored from the address, by the component 'history'.
+let entry = null;  // model, tab and head of the current one
+let restoring = null;  // the address that Back or Forward asked for, until the page has it
+
+function address(search, now) {
+  const path = window.location.pathname;
+  if (restoring !== null) {  // values arrive one after the other
+    if (search !== restoring) return;
+    restoring = null;
+  } else if (search !== window.location.search) {
+    const changed = entry !== null && entry !== now;
+    window.history[changed ? 'pushState' : 'replaceState'](window.history.state, '', path + search);
+  }
+  entry = now;
+}
+
+window.addEventListener('popstate', () => {
+  restoring = window.location.search;
+  setTimeout(() => { restoring = null; }, 3000);  // an address that the page writes differently
+  document.dispatchEvent(new Event('ih:back'));
+});
+
+document.addEventListener('click', (event) => {  // a link to another view of the page: an entry, without loading anew
+  const link = event.target.closest?.('a.ih-go[href^="?"]');
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const query = new URLSearchParams(link.getAttribute('href'));
+  const current = new URLSearchParams(window.location.search);
+  for (const name of ['__theme', '__sign']) if (current.has(name)) query.set(name, current.get(name));
+  window.history.pushState(window.history.state, '', `${window.location.pathname}?${query}`);
+  window.dispatchEvent(new PopStateEvent('popstate'));
+  window.scrollTo({ top: 0 });
+});
