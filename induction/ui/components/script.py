@@ -38,8 +38,9 @@ def head(setup: dict[str, Any]) -> str:
         f"{path.stem}(element, props, trigger, watch, server) {{\n{_read(path)}}}" for path in own
     )
     given = f"const PAGE = {json.dumps(setup)};\n"
-    offered = f"selectHead, selectedHead, pickAdds, toggled, address,
-{functions}"  # to events of the page, and components
+    offered = (
+        f"selectHead, selectedHead, pickAdds, toggled, address,\n{functions}"  # to events and components
+    )
     return f"<script>\nwindow.ih = (() => {{\n{given}{shared}return {{\n{offered}\n}};\n}})();\n</script>"
 
 
