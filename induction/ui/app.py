@@ -195,6 +195,7 @@ def _share_and_restore(page: Page, notice: gr.HTML) -> None:
         ],
         "base": f"https://huggingface.co/spaces/{os.environ['SPACE_ID']}" if hosted() else "",
         "limit": LONGEST_TEXT,
+        "places": page.places,
     }
     address = (FOLDER / "page.js").read_text(encoding="utf-8").replace("SETUP", json.dumps(setup))
     outputs = [*components, page.tabs, notice]

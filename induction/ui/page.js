@@ -7,7 +7,7 @@
     if (typeof value === 'boolean') return value ? '1' : '0';
     return String(value);
   };
-  const { names, defaults, base, limit } = SETUP;
+  const { names, defaults, base, limit, places } = SETUP;
   const ENTRIES = ['model', 'tab', 'head'];
   const query = new URLSearchParams();
   let note = '';
@@ -21,6 +21,7 @@
   const current = new URLSearchParams(window.location.search);
   for (const name of ['__theme', '__sign']) if (current.has(name)) frame.set(name, current.get(name));
   const search = frame.toString() ? `?${frame}` : '';
+  window.ih.arrive(places);
   window.ih.address(search, ENTRIES.map((name) => query.get(name)).join(' '));
   if (window.parent !== window) window.parent.postMessage({ queryString: query.toString() }, 'https://huggingface.co');
   const start = base || window.location.origin + window.location.pathname;

@@ -58,6 +58,7 @@ class Page:
     hidden: gr.Column  # for boxes that are never shown
     heads: gr.Textbox  # the set of the Patching tab, which lays it out
     linked: list[tuple[links.Parameter, gr.components.Component]] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)  # ids to scroll to, by parameter
     tab_names: list[str] = field(default_factory=list)
     openings: list[tuple[Callable[..., Any], list[Any], list[Any], bool]] = field(default_factory=list)
 
@@ -70,11 +71,17 @@ class Page:
         )  # fires for a visitor's click as well as for gr.Tabs(selected=...)
         return tab
 
-    def link(self, parameter: links.Parameter, component: gr.components.Component) -> None:
-        """Put a component's value into the address and restore it from there."""
+    def link(self, parameter: links.Parameter, component: gr.components.Component, at: str = "") -> None:
+        """Put a component's value into the address and restore it from there.
+
+        Args:
+            at: id of the element that a link which has this parameter scrolls to.
+        """
         if parameter.name in {known.name for known, _ in self.linked}:
             raise ValueError(f"two tabs declare the link parameter '{parameter.name}'")
         self.linked.append((parameter, component))
+        if at:
+            self.places[parameter.name] = at
 
     def is_linked(self, component: gr.components.Component) -> bool:
         return any(known is component for _, known in self.linked)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from html import escape
 
 from induction.base import Result
+from induction.ui.terms import explained
 
 
 def headline(
@@ -27,9 +28,9 @@ def headline(
         protocols: ``(of what, protocol)``; what stands for all has no name.
         notes: sentences that a reader has to know.
     """
-    warned = "".join(f"<p class='ih-note'>{escape(note)}</p>" for note in notes if result)
+    warned = "".join(f"<p class='ih-note'>{explained(note)}</p>" for note in notes if result)
     how = measured(result, protocols) if result else ""
-    return f"{heading(title, result, live=live)}<p class='ih-verdict'>{escape(verdict)}</p>{warned}{how}"
+    return f"{heading(title, result, live=live)}<p class='ih-verdict'>{explained(verdict)}</p>{warned}{how}"
 
 
 def heading(title: str, result: Result | None, *, live: bool = False) -> str:
@@ -45,7 +46,7 @@ def heading(title: str, result: Result | None, *, live: bool = False) -> str:
 
 def measured(result: Result, protocols: Iterable[tuple[str, str]] = ()) -> str:
     """How the figures were made, to be opened; ``protocols`` as of :func:`headline`."""
-    items = "".join(f"<li>{escape(f'{what}: {how}' if what else how)}</li>" for what, how in protocols)
+    items = "".join(f"<li>{explained(f'{what}: {how}' if what else how)}</li>" for what, how in protocols)
     return (
         f"<details><summary>How this was measured</summary><p>{escape(result.provenance())}</p><ul>{items}</ul>"
         "</details>"
@@ -54,7 +55,7 @@ def measured(result: Result, protocols: Iterable[tuple[str, str]] = ()) -> str:
 
 def table(headings: Iterable[str], rows: Iterable[Iterable[str]], caption: str) -> str:
     """A table of escaped texts, the first cell of each row its heading; it scrolls where it is too wide."""
-    head = "".join(f"<th scope='col'>{escape(heading)}</th>" for heading in headings)
+    head = "".join(f"<th scope='col'>{explained(heading)}</th>" for heading in headings)
     lines = []
     for first, *rest in rows:
         cells = "".join(f"<td>{escape(cell)}</td>" for cell in rest)

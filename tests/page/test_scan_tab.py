@@ -28,7 +28,7 @@ def sections(html: str) -> list[str]:
 
 
 def sentence(section: str) -> str:
-    return unescape(re.search(r"<p>(.*?)</p>", section)[1])
+    return unescape(re.sub(r"</?dfn.*?>", "", re.search(r"<p>(.*?)</p>", section)[1]))
 
 
 def bars(html: str) -> dict[str, float]:

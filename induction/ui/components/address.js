@@ -2,6 +2,15 @@
 let entry = null;  // model, tab and head of the current one
 let restoring = null;  // the address that Back or Forward asked for, until the page has it
 
+let arrived = false;
+function arrive(places) {  // once: a link opens where it points
+  if (arrived) return;
+  arrived = true;
+  const asked = new URLSearchParams(window.location.search);
+  const place = Object.keys(places).find((name) => asked.get(name));
+  if (place) setTimeout(() => document.getElementById(places[place])?.scrollIntoView({ block: 'center' }), 300);
+}
+
 function address(search, now) {
   const path = window.location.pathname;
   if (restoring !== null) {  // values arrive one after the other

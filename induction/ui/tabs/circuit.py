@@ -165,7 +165,7 @@ def build(page: Page) -> None:
 
     page.link(links.choice("through", "k", INPUTS), through)
     page.link(links.choice("effect", "attention", MEASURES), measure)
-    page.link(_edge_parameter(), edge)
+    page.link(_edge_parameter(), edge, at="circuit-edge")
 
     page.show(
         "circuit",

@@ -24,6 +24,7 @@ from induction.ui.components.plot import plot, plot_value
 from induction.ui.names import short_name
 from induction.ui.panel import Panel, back_button, back_visible
 from induction.ui.tabs.scan_steps import knocked_out, steps
+from induction.ui.terms import explained
 from induction.viz import scan as figures
 from induction.viz.theme import LIGHT, PAGE
 
@@ -88,7 +89,7 @@ def definition(scan: Scan | None, score: str) -> str:
     levels = scan.scores[score].levels if scan and score in scan.scores else ""
     read_against = f" {levels[:1].upper()}{levels[1:]}." if levels else ""
     text = f"{declared.meaning}{read_against} Source: {declared.source}."
-    return f"<p class='ih-note'>{escape(text)}</p>{provenance(scan) if scan else ''}"
+    return f"<p class='ih-note'>{explained(text)}</p>{provenance(scan) if scan else ''}"
 
 
 def scan_grid(scan: Scan | None, score: str, **look: Any) -> dict[str, Any]:
@@ -213,14 +214,6 @@ def build(page: Page) -> None:
     with page.tab("scan", "Scan"):
         cards = gallery(model.value, elem_id="gallery")
         heading = html(first[0], elem_id="headline", elem_classes=["ih-results"])
-        score = gr.Radio(
-            [(declared.title, declared.name) for declared in SCORES.values()],
-            value="induction",
-            label="Score",
-            show_label=False,
-            container=False,
-            elem_id="score",
-        )
         with gr.Row(elem_classes=["ih-panels", "ih-results"]):
             with gr.Column(scale=3, min_width=320, elem_classes=["ih-panel"]):
                 grid = head_grid(first[1], elem_id="scan-grid")
@@ -229,6 +222,15 @@ def build(page: Page) -> None:
             with gr.Column(scale=2, min_width=300, elem_classes=["ih-panel"]):
                 card = html(draw_head(model.value, "", "induction", head.value), elem_id="head-card")
                 attention = gr.Button("See it in Attention", size="sm", elem_id="open-attention")
+        # The style sheet shows it above the grid, which the Tab key reaches first.
+        score = gr.Radio(
+            [(declared.title, declared.name) for declared in SCORES.values()],
+            value="induction",
+            label="Score",
+            show_label=False,
+            container=False,
+            elem_id="score",
+        )
         panel = Panel("scan", "Run scan")
         needs = note(text, elem_id="needs")
         offline = gr.Button(size="sm", elem_id="offline", **_given(offline_button))
@@ -294,7 +296,7 @@ def _compare_area(page: Page) -> Callable[[list[Any]], None]:
                 right_title, right = html(""), head_grid(None, elem_id="compare-right")
 
     def wire(shared: list[Any]) -> None:
-        page.link(links.choice("compare", NO_SECOND, SCANS.names), second)
+        page.link(links.choice("compare", NO_SECOND, SCANS.names), second, at="compare-left")
         page.show("scan", compared, [*shared, second], [pair, left_title, left, right_title, right])
         page.selects_head(left)
         right.pick(swapped, [page.model, second], [page.model, page.head, page.live, second], **jobs.QUICK)

@@ -22,6 +22,7 @@ from induction.patching.results import HeadSets, Measure
 from induction.results import EXAMPLES
 from induction.ui import runs
 from induction.ui.names import needs, short_name
+from induction.ui.terms import explained
 from induction.viz.attention import largest, picture
 
 AFTER = "second_copy_loss"
@@ -158,7 +159,7 @@ def steps(scan: Scan) -> str:
     )
     found = "".join(
         f"<section class='ih-step'><div class='ih-bar-line'><h3>{number}. {title}</h3>{way}</div>"
-        f"<p>{escape(text)}</p>{figure}</section>"
+        f"<p>{explained(text)}</p>{figure}</section>"
         for number, (title, way, text, figure) in enumerate(zip(TITLES, ways, texts, drawn, strict=True), 1)
     )
     return (
