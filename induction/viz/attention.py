@@ -87,8 +87,8 @@ def picture(pattern: NDArray[np.floating], *, palette: Palette = LIGHT) -> str:
 
 
 def largest(pattern: NDArray[np.floating], size: int) -> NDArray[np.floating]:
-    """The pattern ``[query, key]`` in squares of ``size`` tokens, each with its largest weight: a stripe of single cells
-    stays visible in a small :func:`picture`."""
+    """The pattern ``[query, key]`` in squares of ``size`` tokens, each with its largest weight: a stripe of single
+    cells stays visible in a small :func:`picture`."""
     short = -len(pattern) % size
     squares = np.pad(pattern, (0, short)).reshape(-(-len(pattern) // size), size, -1, size)
     return squares.max((1, 3))

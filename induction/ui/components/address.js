@@ -2,13 +2,21 @@
 let entry = null;  // model, tab and head of the current one
 let restoring = null;  // the address that Back or Forward asked for, until the page has it
 
+function lookFor(id, tries) {  // a tab may still be drawing it
+  setTimeout(() => {
+    const node = document.getElementById(id);
+    if (node?.offsetHeight) node.scrollIntoView({ block: 'center' });
+    else if (tries) lookFor(id, tries - 1);
+  }, 300);
+}
+
 let arrived = false;
 function arrive(places) {  // once: a link opens where it points
   if (arrived) return;
   arrived = true;
   const asked = new URLSearchParams(window.location.search);
   const place = Object.keys(places).find((name) => asked.get(name));
-  if (place) setTimeout(() => document.getElementById(places[place])?.scrollIntoView({ block: 'center' }), 300);
+  if (place) lookFor(places[place], 30);
 }
 
 function address(search, now) {
