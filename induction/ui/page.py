@@ -102,7 +102,7 @@ class Page:
         be cheap or cached. With ``model`` it runs in the model queue, and no other work on a model meanwhile.
         """
         safe = jobs.on_model(function) if model else jobs.plain_errors(function)
-        self.changed([self.current_tab, *inputs])(
+        self.changed([self.current_tab, *inputs], tab)(
             _only_when_open(tab, safe, len(outputs)),
             [self.current_tab, *inputs, *also],
             list(outputs),
@@ -110,8 +110,8 @@ class Page:
             **(jobs.MODEL if model else jobs.QUICK),
         )
 
-    def changed(self, components: Sequence[Any]) -> Callable[..., Any]:
-        """One event for a change of any of these components, with one listener.
+    def changed(self, components: Sequence[Any], tab: str = "") -> Callable[..., Any]:
+        """One event for a change of any of these components, with one listener; only while ``tab`` is open.
 
         Gradio repeats a postponed ``always_last`` run by firing its whole event again. Where two components that
         change together have several listeners in common, these postpone and repeat each other for ever; with an
@@ -119,12 +119,13 @@ class Page:
         """
         with self.hidden:
             pulse = gr.Textbox(visible=False)
+        when_open = f"(tab, last) => (tab === {json.dumps(tab)} ? ({_PULSE})() : last)"
         gr.on(
             [component.change for component in components],
             None,
-            None,
+            [self.current_tab, pulse] if tab else None,
             pulse,
-            js=_PULSE,
+            js=when_open if tab else _PULSE,
             show_progress="hidden",
             api_visibility="private",
         )

@@ -21,7 +21,7 @@ from induction.patching.experiments import AblationSettings
 from induction.patching.results import HeadSets, Measure
 from induction.results import EXAMPLES
 from induction.ui import runs
-from induction.ui.names import needs, short_name
+from induction.ui.names import needs
 from induction.ui.terms import explained
 from induction.viz.attention import largest, picture
 
@@ -82,8 +82,7 @@ def needed(scan: Scan, together: Removal | None, alone: Removal | None) -> str:
     these = "this head" if n == 1 else f"these {n} heads"
     if together is None:
         controls = f"against {_count(n)} of the same layer{'s' * (n > 1)}"
-        yet = f"Not measured yet for {short_name(scan.model)} ({needs(scan.model)})"
-        return f"{yet}: Patching removes {these}, {controls}."
+        return f"Not measured yet ({needs(scan.model)}): Patching removes {these}, {controls}."
     one = together.measure
     text = f"Without {these}, loss on the second copy goes from {one.baseline:.2f} to {one.edited:.2f} nats"
     others = [] if together.random is None else [f"without {_count(n)} to {together.random:.2f}"]
