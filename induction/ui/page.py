@@ -118,7 +118,7 @@ class Page:
         event of its own, a listener repeats nothing but itself.
         """
         with self.hidden:
-            pulse = gr.Textbox(visible=False)
+            pulse = gr.Textbox("", visible=False)
         when_open = f"(tab, last) => (tab === {json.dumps(tab)} ? ({_PULSE})() : last)"
         gr.on(
             [component.change for component in components],
