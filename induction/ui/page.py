@@ -37,11 +37,14 @@ from induction.ui import jobs, links, runs
 from induction.ui.components.plot import chosen_heads
 from induction.ui.names import checked_model, known_models, labelled
 
-# What changes within a moment counts as one change: its pulses are the same value.
-_PULSE = """() => (window.ihPulse ??= new Promise((resolve) => setTimeout(() => {
-  window.ihPulse = null;
-  resolve(String(Math.random()));
-}, 20)))"""
+# What changes within a moment counts as one change: its pulses are the same value. A tab that is not open gets none.
+_PULSE = """(current, pulse) => {
+  if (TAB && current !== TAB) return pulse;
+  return window.ihPulse ??= new Promise((resolve) => setTimeout(() => {
+    window.ihPulse = null;
+    resolve(String(Math.random()));
+  }, 20));
+}"""
 
 
 @dataclass
@@ -111,7 +114,7 @@ class Page:
         )
 
     def changed(self, components: Sequence[Any], tab: str = "") -> Callable[..., Any]:
-        """One event for a change of any of these components, with one listener; only while ``tab`` is open.
+        """One event for a change of any of these components, with one listener; of a tab, while that is open.
 
         Gradio repeats a postponed ``always_last`` run by firing its whole event again. Where two components that
         change together have several listeners in common, these postpone and repeat each other for ever; with an
@@ -119,13 +122,12 @@ class Page:
         """
         with self.hidden:
             pulse = gr.Textbox("", visible=False)
-        when_open = f"(tab, last) => (tab === {json.dumps(tab)} ? ({_PULSE})() : last)"
         gr.on(
             [component.change for component in components],
             None,
-            [self.current_tab, pulse] if tab else None,
+            [self.current_tab, pulse],
             pulse,
-            js=when_open if tab else _PULSE,
+            js=_PULSE.replace("TAB", json.dumps(tab)),
             show_progress="hidden",
             api_visibility="private",
         )

@@ -104,7 +104,8 @@ class Panel:
         page.changed([page.model, on_show])(
             partial(judge, False), **judged, trigger_mode="always_last", **jobs.QUICK
         )
-        page.when_opened(again, [page.model, on_show], [self.state, on_show], model=True)
+        # A link, or Back, has named a live result: nothing to do while it is kept.
+        on_show.change(jobs.on_model(again), [page.model, on_show], [self.state, on_show], **jobs.MODEL)
         back.click(lambda: ["", *self._defaults()], None, [on_show, *self.controls.values()], **jobs.QUICK)
 
     def _defaults(self) -> list[Any]:

@@ -2,21 +2,19 @@
 let entry = null;  // model, tab and head of the current one
 let restoring = null;  // the address that Back or Forward asked for, until the page has it
 
-function lookFor(id, tries) {  // a tab may still be drawing it
-  setTimeout(() => {
-    const node = document.getElementById(id);
-    if (node?.offsetHeight) node.scrollIntoView({ block: 'center' });
-    else if (tries) lookFor(id, tries - 1);
-  }, 300);
-}
-
 let arrived = false;
 function arrive(places) {  // once: a link opens where it points
   if (arrived) return;
   arrived = true;
   const asked = new URLSearchParams(window.location.search);
   const place = Object.keys(places).find((name) => asked.get(name));
-  if (place) lookFor(places[place], 30);
+  if (place) scrollThere(places[place], 20);
+}
+
+function scrollThere(id, tries) {  // what a link points at may still be on its way
+  const there = document.getElementById(id);
+  if (there && there.offsetHeight > 20) there.scrollIntoView({ block: 'center' });
+  else if (tries) setTimeout(scrollThere, 200, id, tries - 1);
 }
 
 function address(search, now) {

@@ -33,8 +33,8 @@ document.addEventListener('click', (event) => {
   if (!event.target.closest || !event.target.closest('.ih-skip')) return;
   event.preventDefault();
   const panel = [...document.querySelectorAll('[role=tabpanel]')].find((one) => one.offsetParent);
-  const shown = (selector) => panel && [...panel.querySelectorAll(selector)].find((one) => one.offsetParent);
-  const target = shown('[role=gridcell][tabindex="0"]') || shown('button, input, [tabindex="0"]');
+  const first = (what) => [...panel.querySelectorAll(what)].find((one) => one.offsetParent);
+  const target = panel && (first('[role=gridcell][tabindex="0"]') || first('button, input, [tabindex="0"]'));
   if (target) target.focus();
 });
 
