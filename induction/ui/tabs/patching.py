@@ -61,6 +61,7 @@ RESULTS, OLD = "ip-results", "ip-old"  # classes: where results stand, and that 
 # A head clicked with Shift or Ctrl, or while clicks build the set, joins the set or leaves it.
 _COLLECT = """(collecting, action, heads) => collecting || window.ih.pickAdds()
   ? [window.ih.toggled(heads, window.ih.selectedHead()), action === "curve" ? "patch" : action] : [heads, action]"""
+_TELL = "(note, state) => (state && state.state === 'running' ? state : JSON.parse(note))"
 Asked = tuple[str, Settings]  # name of an experiment, and what it is asked
 
 
@@ -163,6 +164,11 @@ def told(model: str, button: str, shown: Shown, state: dict[str, Any], again: bo
     return status.stopped("stale", text)
 
 
+def _note(state: Any) -> Any:
+    """A status on its way to the page, which takes it where no run has begun meanwhile; new every time."""
+    return json.dumps({"at": wishes(), **state}) if "state" in state else gr.skip()
+
+
 def _wish(model: str, shown: Shown, again: bool) -> Any:
     """Whether a run starts by itself: for settings that are new, in no text, and answered within a moment."""
     if again or shown.fits or shown.wanted is None or shown.wanted[1].form == OWN:
@@ -195,7 +201,7 @@ def draw(model: str, metric: str, *given: Any) -> list[Any]:
         and {"model": model, "metric": metric, **shown.values, "heads": values["heads"], "what": "heads"},
         _stands(shown),
         gr.update(**line, **({"open": True} if own and not values["clean"] else {})),
-        told(model, cards.BUTTONS["heads"], shown, state, again),
+        _note(told(model, cards.BUTTONS["heads"], shown, state, again)),
         _wish(model, shown, again),
         _remembered(model, shown, values),
         gr.update(visible=values["form"] not in (BUNDLED, IOI, OWN)),
@@ -217,7 +223,7 @@ def draw_sets(model: str, metric: str, *given: Any) -> list[Any]:
         result and {"model": model, "metric": metric, **shown.values, "what": "sets"},
         _stands(shown),
         gr.update(label=cards.set_in_words(values)),
-        told(model, cards.BUTTONS["together"], shown, state, again),
+        _note(told(model, cards.BUTTONS["together"], shown, state, again)),
         _wish(model, shown, again),
         _remembered(model, shown, values),
         gr.update(visible=action != "curve"),
@@ -414,14 +420,16 @@ def _alone_area(metric: gr.Radio) -> tuple[dict[str, Any], Asks, gr.Button, list
                 attention = gr.Button("Open this head in Attention", size="sm", elem_id="patched-attention")
                 html("<h2>Clean, corrupted and patched</h2>")
                 bars = plot(elem_id="patching-bars")
-    drawn = [title, grid, meaning, pairs, bars, files, results, asks.line, asks.state]
+    drawn = [title, grid, meaning, pairs, bars, files, results, asks.line]
     return made, asks, put_back, [drawn, [*groups, put_back], card, attention], (grid, bars)
 
 
 def build(page: Page) -> None:
     with page.hidden:
         pulse = gr.Textbox("", visible=False)
-        wish, wish_sets, before, before_sets = (gr.Textbox("", visible=False) for _ in range(4))
+        wish, wish_sets, before, before_sets, noted, noted_sets = (
+            gr.Textbox("", visible=False) for _ in range(6)
+        )
     metric = gr.Radio(
         _choices(METRICS),
         value="logit_difference",
@@ -448,13 +456,14 @@ def build(page: Page) -> None:
     values = [made[name] for name in NAMES]
     _link(page, made, metric)
     shared = [page.model, metric, *values]
-    drawn_sets = [said, figure, table, files, results, set_asks.line, set_asks.state]
-    for function, outputs, wished, kept, hidden in (
-        (draw, drawn, wish, before, groups),
-        (draw_sets, drawn_sets, wish_sets, before_sets, set_groups),
+    drawn_sets = [said, figure, table, files, results, set_asks.line]
+    for function, outputs, row, noted_in, wished, kept, hidden in (
+        (draw, drawn, asks, noted, wish, before, groups),
+        (draw_sets, drawn_sets, set_asks, noted_sets, wish_sets, before_sets, set_groups),
     ):
-        also = [kept, outputs[-1]]
-        page.show("patching", function, [*shared, pulse], [*outputs, wished, kept, *hidden], also=also)
+        told_to = [*outputs, noted_in, wished, kept, *hidden]
+        page.show("patching", function, [*shared, pulse], told_to, also=[kept, row.state])
+        noted_in.change(None, [noted_in, row.state], row.state, js=_TELL, **jobs.QUICK)
     page.show("patching", draw_head, [page.model, metric, page.head, before], [card])
     for component in (grid, bars, figure):
         page.selects_head(component)
