@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from induction.analysis.kinds import KINDS
-from induction.base import Gaps, Grid, InputError, Number, Part, Result, check_shape, head_name
+from induction.base import Gaps, Grid, Head, InputError, Number, Part, Result, check_shape, head_name
 from induction.patching.interventions import METRICS, Declaration
 from induction.patching.results import Bounded, Pair, all_gaps, caveats
 
@@ -28,6 +28,7 @@ INPUTS: dict[str, Declaration] = {
         Declaration("v", "Values", "The sender changes what the head copies, not where it looks."),
     )
 }
+FEEDING = 0.01  # an effect below it counts as none
 Mlps = Literal["frozen", "recomputed"]
 MLPS: dict[str, Declaration] = {
     entry.name: entry
@@ -264,27 +265,49 @@ class Circuit(Result):
         ]
 
     def verdict(self) -> str:
-        """The circuit in one or two sentences: the strongest path, and what goes through the other inputs."""
-        strongest = None
+        """The circuit through keys, in one or two sentences."""
+        return self.finding()
+
+    def finding(self, through: str = "k", measure: str = "attention") -> str:
+        """The strongest path through one input on one measure, in one or two sentences.
+
+        Args:
+            through: of :data:`INPUTS`.
+            measure: of :data:`MEASURES`.
+        """
+        strongest: tuple[Paths, Head, float] | None = None
         for receiver in self.receivers:
-            if receiver.paths is None or "k" not in receiver.paths.effects:
+            if receiver.paths is None or through not in receiver.paths.effects:
                 continue
-            for layer, head, effect in receiver.paths.ranked("k")[:1]:
-                if strongest is None or effect > strongest[3]:
-                    strongest = (receiver.paths, layer, head, effect)
+            ranked = receiver.paths.ranked(through, measure)
+            for layer, head, effect in sorted(ranked, key=lambda found: -abs(found[2]))[:1]:
+                if strongest is None or abs(effect) > abs(strongest[2]):
+                    strongest = (receiver.paths, (layer, head), effect)
         if strongest is None:
-            return _composition_in_words(self)
-        paths, layer, head, effect = strongest
-        receiver, kind = head_name((paths.layer, paths.head)), KINDS[self.kinds[layer][head]]
+            return _composition_in_words(self, through)
+        paths, sender, effect = strongest
+        fed, inputs = head_name((paths.layer, paths.head)), INPUTS[through].title.lower()
+        on_answer = measure == "answer"
+        if abs(effect) < FEEDING:
+            unmoved = "the answer" if on_answer else "attention to the target"
+            return (
+                f"Through {inputs} nothing arrives: no earlier head moves {unmoved} by {FEEDING:g} or more "
+                f"(at most {signed(effect)}, {head_name(sender)} into {fed})."
+            )
+        kind = KINDS[self.kinds[sender[0]][sender[1]]].title.lower()
+        moved = f"{fed}'s attention to the target by {effect:+.2f}"
+        if on_answer:
+            moved = f"the answer, by way of {fed}, by {effect:+.2f} of the logit difference"
         text = (
-            f"{head_name((layer, head))} ({kind.title.lower()}) feeds {receiver} through its keys: its change alone "
-            f"moves {receiver}'s attention to the target by {effect:+.2f} ({paths.corrupted['attention']:.2f} in the "
-            f"corrupted runs, {paths.clean['attention']:.2f} in the clean ones)."
+            f"{head_name(sender)} ({kind}) feeds {fed} through its {inputs}: its change alone moves {moved} "
+            f"({paths.corrupted[measure]:.2f} in the corrupted runs, "
+            f"{paths.clean[measure]:.2f} in the clean ones)."
         )
-        if "q" in paths.effects:
-            most = max(abs(value) for _, _, value in _ranked(paths.effects["q"]["attention"].mean))
-            text += f" Through its queries no head moves it by more than {most:.2f}."
-        return text
+        others = paths.effects["q"][measure].mean if through == "k" and "q" in paths.effects else []
+        most = max((abs(value) for _, _, value in _ranked(others)), default=None)
+        return (
+            text if most is None else f"{text} Through its queries no head moves it by more than {most:.2f}."
+        )
 
     def heading(self) -> list[str]:
         return [f"{self.model}: {self.origin}", self.protocol]
@@ -420,22 +443,21 @@ def _ranked(grid: Grid) -> list[tuple[int, int, float]]:
     return sorted(heads, key=lambda item: -item[2])
 
 
-def _composition_in_words(circuit: Circuit) -> str:
-    composed = [
-        (value, (layer, head), receiver.composition)
-        for receiver in circuit.receivers
-        if receiver.composition and "k" in receiver.composition.measured
-        for layer, head, value in _ranked(receiver.composition.measured["k"])[:1]
-    ]
-    if not composed and "composition" in circuit.refused:
+def _composition_in_words(circuit: Circuit, through: str) -> str:
+    there = [one.composition for one in circuit.receivers if one.composition]
+    known, inputs = [one for one in there if through in one.measured], INPUTS[through].title.lower()
+    if not there and "composition" in circuit.refused:
         return "What feeds the induction heads of this model cannot be said."
-    if not composed:
+    if not there:
         return "No circuit: no induction head, or none that an earlier head could feed through its keys."
-    value, (layer, head), composition = max(composed, key=lambda item: item[0])
+    if not known:
+        return f"What reaches these heads through {inputs} was not measured here; choose another input."
+    composed = [(_ranked(one.measured[through])[0], one) for one in known]
+    (layer, head, value), composition = max(composed, key=lambda item: item[0][2])
     kind = KINDS[circuit.kinds[layer][head]].title.lower()
     return (
         f"By its weights, {head_name((layer, head))} ({kind}) composes most with "
-        f"{head_name((composition.layer, composition.head))} through keys: {value:.4f}, random heads "
+        f"{head_name((composition.layer, composition.head))} through {inputs}: {value:.4f}, random heads "
         f"{composition.baseline:.4f}. Composition is a hint; path patching tests whether one feeds the other."
     )
 

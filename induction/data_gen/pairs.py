@@ -28,6 +28,7 @@ class PromptPair:
         position: where the next token is scored, -1 for the last.
         clean_labels, corrupted_labels, answer_label, distractor_label: readable tokens.
         source: how the pair was made, in words; part of a result's protocol.
+        task: what the model has to do where that is not induction, in words.
 
     Raises:
         InputError: different lengths, or a position outside of the prompt.
@@ -43,6 +44,7 @@ class PromptPair:
     answer_label: str = ""
     distractor_label: str = ""
     source: str = ""
+    task: str = ""
 
     def __post_init__(self) -> None:
         if len(self.clean) != len(self.corrupted):

@@ -1,7 +1,7 @@
 """The prompt pairs behind a model's bundled patching results.
 
-For GPT-2 small those of the published figures: indirect-object identification, Wang et al. 2022 (arXiv 2211.00593), as
-TransformerLens's documentation patches it.
+Induction for every model, and beside it, where figures of it were published, indirect-object identification
+(:func:`ioi_pairs`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 N_PAIRS, SEED = 20, 0
 # A language model hardly believes a sequence of arbitrary tokens; the bundled toy knows little else.
 VOCAB = {"mini-2l": "random", "mini-1l": "random"}
+# Models that have the task beside induction among their bundled results.
+WITH_IOI = ("gpt2", "distilgpt2", "EleutherAI/pythia-70m")
+IOI = "Indirect-object identification"
 # The sentences and names of TransformerLens's Exploratory Analysis demo (MIT).
 SENTENCES = {
     "When John and Mary went to the shops,{} gave the bag to": (" Mary", " John"),
@@ -34,16 +37,14 @@ def vocab_of(name: str) -> str:
 
 
 def prompts_of(model: TransformerBridge) -> list[PromptPair]:
-    """Prompt pairs of a model's bundled patching: ``prefix A B filler A``; for GPT-2 those of the published figures."""
-    name = name_of(model)
-    if name == "gpt2":
-        return ioi_pairs(model)
-    return pairs(model, N_PAIRS, vocab=vocab_of(name), seed=SEED)
+    """Prompt pairs of a model's bundled patching: ``prefix A B filler A``."""
+    return pairs(model, N_PAIRS, vocab=vocab_of(name_of(model)), seed=SEED)
 
 
 def ioi_pairs(model: TransformerBridge) -> list[PromptPair]:
-    """The eight prompts; corrupted is the same sentence with the giver and the receiver swapped.
+    """Indirect-object identification, Wang et al. 2022 (arXiv 2211.00593), as TransformerLens's documentation has it.
 
+    Eight prompts; corrupted is the same sentence with the giver and the receiver swapped.
     They are four sentences with both orders of names, no independent draws: intervals over them hold for these
     sentences at best.
 
@@ -55,5 +56,5 @@ def ioi_pairs(model: TransformerBridge) -> list[PromptPair]:
         for receiver, giver in (names, names[::-1]):
             clean, corrupted = sentence.format(giver), sentence.format(receiver)
             pair = pair_from_texts(model, clean, corrupted, receiver, giver)
-            found.append(replace(pair, source=SOURCE))
+            found.append(replace(pair, source=SOURCE, task=IOI))
     return found

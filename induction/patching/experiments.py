@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
+from induction.analysis.reading import passing
 from induction.analysis.result import Scan
 from induction.base import Head, InputError, Progress, parse_heads
 from induction.data_gen.prompts import TOKENS
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     from induction.data_gen.pairs import PromptPair
     from induction.patching.heads import NamedSet
 
-BUNDLED, OWN = "bundled", "own"
+BUNDLED, OWN, IOI = "bundled", "own", "ioi"
 LARGEST_SET = 64  # heads that a visitor asks for together
-# For estimates of work: a prompt of generated pairs, two copies of repeated tokens, and the share of the model that
-# runs again where a head in the middle of it was changed.
-TOKENS_OF_PAIR, TOKENS_OF_REPEAT, REPEATS, SHARE = 13, 100, 5, 0.6
+LONGEST_CURVE, WITHOUT_INDUCTION = 20, 5  # heads of a curve: at most, and where no head is an induction head
+# For estimates of work: prompts of a fixed form, a prompt of generated pairs, two copies of repeated tokens, and the
+# share of the model that runs again where a head in the middle of it was changed.
+FIXED, TOKENS_OF_PAIR, TOKENS_OF_REPEAT, REPEATS, SHARE = {BUNDLED: 20, IOI: 8}, 13, 100, 5, 0.6
 
 #: Where the prompts come from.
 FORMS: dict[str, Declaration] = by_name(
@@ -42,6 +44,12 @@ FORMS: dict[str, Declaration] = by_name(
         "B replaced",
         "Generated: … A B … A. The corrupted twin has another word in place of the first B.",
     ),
+    Declaration(
+        IOI,
+        "Indirect object",
+        "Another task: When John and Mary went to the shops, John gave the bag to … Mary. Eight such prompts; "
+        "corrupted, the names are swapped.",
+    ),
     Declaration(OWN, "Own texts", "Two texts with the same number of tokens, scored at their end."),
 )
 METHODS: dict[str, Declaration] = by_name(
@@ -57,7 +65,9 @@ METHODS: dict[str, Declaration] = by_name(
 class PairSettings(Settings):
     """Which prompt pairs."""
 
-    form: str = setting(BUNDLED, "Prompts", "Where the prompts come from", choices=FORMS, link="prompts")
+    form: str = setting(
+        BUNDLED, "Prompts", "Where the prompts come from", choices=FORMS, link="prompts", said="prompts: {}"
+    )
     vocab: str = setting(
         "random",
         "Token set",
@@ -104,12 +114,12 @@ class PairSettings(Settings):
         if self.form == OWN:
             return "vocab", "n_pairs", "seed"
         texts = ("clean", "corrupted", "answer", "distractor")
-        return (*texts, "vocab", "n_pairs") if self.form == BUNDLED else texts
+        return (*texts, "vocab", "n_pairs") if self.form in FIXED else texts
 
     def work(self, rows: float) -> float:
         """Tokens through the model for so many variants of each prompt."""
         own = len(self.clean) / 4
-        tokens = own if self.form == OWN else TOKENS_OF_PAIR * (20 if self.form == BUNDLED else self.n_pairs)
+        tokens = own if self.form == OWN else TOKENS_OF_PAIR * FIXED.get(self.form, self.n_pairs)
         return tokens * (2 + rows * SHARE)
 
     def check_served(self, model: TransformerBridge) -> None:
@@ -127,10 +137,10 @@ class PairSettings(Settings):
             InputError: texts that do not make a pair, or a token set that does not suit the model.
         """
         from induction.data_gen.pairs import pair_from_texts, pairs
-        from induction.patching.bundled import prompts_of
+        from induction.patching.bundled import ioi_pairs, prompts_of
 
-        if self.form == BUNDLED:
-            return prompts_of(model)
+        if self.form in (BUNDLED, IOI):
+            return prompts_of(model) if self.form == BUNDLED else ioi_pairs(model)
         if self.form != OWN:
             return pairs(model, self.n_pairs, form=self.form, vocab=self.vocab, seed=self.seed)
         return [
@@ -183,11 +193,11 @@ class SetSettings(Settings):
 
 class TogetherSettings(SetSettings, CopySettings):
     top_k: int = setting(
-        5,
+        0,
         "k",
-        "Curve over the first 1, 2, … k heads",
-        low=1,
-        high=20,
+        "Curve over the first 1, 2, … k heads; 0: as many as the model has induction heads",
+        low=0,
+        high=LONGEST_CURVE,
         link="k",
         flag="top",
         said="first {} heads",
@@ -195,6 +205,9 @@ class TogetherSettings(SetSettings, CopySettings):
 
     def unused(self) -> tuple[str, ...]:
         return (*super().unused(), *(["top_k"] if self.heads else []))
+
+    def words(self) -> str:
+        return super().words().replace("first 0 heads", "the induction heads, one more at a time")
 
 
 class AblationSettings(SetSettings, PairSettings):
@@ -235,7 +248,7 @@ def run_together(
 def _first_heads(
     model: TransformerBridge, k: int, scan: Scan | None
 ) -> Generator[Progress[Any], None, list[NamedSet]]:
-    """The first 1, 2, … k heads by induction score; a model without scores is scanned first."""
+    """The first 1, 2, … k heads by induction score (:func:`curve_length`); a model without scores is scanned first."""
     from induction.analysis.scanning import iter_scan
     from induction.patching.heads import top_k_sets
 
@@ -245,7 +258,14 @@ def _first_heads(
             yield Progress(step.done, step.total, f"induction scores: {step.label}")
     assert scan is not None  # the last step carries it
     ranked = scan.ranked("induction")
-    return top_k_sets(ranked, min(k, len(ranked)))
+    return top_k_sets(ranked, curve_length(k, scan))
+
+
+def curve_length(k: int, scan: Scan | None) -> int:
+    """How many heads a curve has: ``k``, or for 0 as many as a scan found induction heads, within what there is."""
+    found = len(passing(scan)) if scan else 0
+    length = k or min(found, LONGEST_CURVE) or WITHOUT_INDUCTION
+    return min(length, scan.n_layers * scan.n_heads) if scan else length
 
 
 def run_ablation(model: TransformerBridge, settings: AblationSettings) -> Iterator[Progress[HeadSets]]:
@@ -263,7 +283,8 @@ def heads_work(n_layers: int, n_heads: int, settings: HeadsSettings) -> float:
 
 
 def together_work(n_layers: int, n_heads: int, settings: TogetherSettings) -> float:
-    return settings.work((1 if settings.heads else settings.top_k) * (1 + settings.n_random))
+    sets = 1 if settings.heads else curve_length(settings.top_k, None)
+    return settings.work(sets * (1 + settings.n_random))
 
 
 def ablation_work(n_layers: int, n_heads: int, settings: AblationSettings) -> float:

@@ -172,6 +172,7 @@ def about_sweep(
         "component": component,
         "unit": "head" if n_heads == model.cfg.n_heads else "group",
         "group_size": model.cfg.n_heads // n_heads,
+        "task": pairs[0].task,
         "pairs": [described(model, pair) for pair in pairs],
     }
 
@@ -303,4 +304,5 @@ def about_sets(
         for number, item in enumerate(named)
     ]
     shown = [described(model, pair) for pair in pairs]
-    return {**provenance(model), "sets": sets, "pairs": shown, "n_random": n_random, "seed": seed}
+    made = {"n_random": n_random, "seed": seed, "task": pairs[0].task}
+    return {**provenance(model), "sets": sets, "pairs": shown, **made}

@@ -138,12 +138,20 @@ class Effect(Bounded):
 
 
 class Intervention(Result):
-    """What the results of this module have in common: one schema, and the prompt pairs."""
+    """What the results of this module have in common: one schema, the prompt pairs, and what they ask for.
+
+    ``task`` says so in words where it is not induction.
+    """
 
     SCHEMA: ClassVar[str] = "induction-patching/2"
 
     protocol: str
     pairs: list[Pair] = Field(default_factory=list)
+    task: str = ""
+
+    def _of_the_task(self, text: str) -> str:
+        """A verdict, which begins with the task where a reader would take it for induction."""
+        return f"{self.task}, not induction. {text}" if self.task and text else text
 
 
 class Patching(Intervention):
@@ -268,7 +276,7 @@ class Patching(Intervention):
             return f"Measured here: {known}; choose that metric, or patch anew."
         ranked = sorted(self.ranked(metric), key=lambda item: -abs(item[2]))
         if not ranked:
-            return self.caveats(metric)
+            return self._of_the_task(self.caveats(metric))
         leaders = ", ".join(
             f"{self.name(layer, head)} ({value:+.2f})" for layer, head, value in ranked[:LISTED]
         )
@@ -277,7 +285,7 @@ class Patching(Intervention):
         unit = "" if declared.unit == metric else f" {declared.unit}"
         plain = f"{declared.title}: clean {clean:.3g}, corrupted {corrupted:.3g}{unit}"
         text = f"{plain}. Largest effects: {leaders}."
-        return f"{text} {self.caveats(metric)}".strip()
+        return self._of_the_task(f"{text} {self.caveats(metric)}".strip())
 
     def check(self) -> None:
         _check_names(
@@ -328,12 +336,12 @@ class Measure(Part):
 
     @property
     def shown(self) -> str:
-        return "undefined" if self.effect is None else f"{self.effect:+.3f}"
+        return "undefined" if self.effect is None else f"{self.effect:+z.3f}"
 
     def random_in_words(self, digits: int = 3) -> str:
         """Mean effect of the random sets, which are all the same where a layer has no heads to choose among."""
         alike = " (all alike)" if len(self.random) > 1 and len(set(self.random)) == 1 else ""
-        return f"{sum(self.random) / len(self.random):+.{digits}f}{alike}" if self.random else "–"
+        return f"{sum(self.random) / len(self.random):+z.{digits}f}{alike}" if self.random else "–"
 
 
 class HeadSet(Part):
@@ -440,12 +448,11 @@ class HeadSets(Intervention):
             return f"Measured here: {known}; choose that metric, or run anew."
         if self.in_turn:
             most = (f"{one.label} ({one.measures[metric].shown})" for one in self.ranked(metric)[:LISTED])
-            return (
-                f"Largest effects on the {METRICS[metric].title.lower()}, each head alone: {', '.join(most)}."
-            )
+            of = METRICS[metric].title.lower()
+            return self._of_the_task(f"Largest effects on the {of}, each head alone: {', '.join(most)}.")
         caveats = self.caveats(last, metric)
         if measure.effect is None:
-            return caveats
+            return self._of_the_task(caveats)
         which = "the first" if len(self.sets) > 1 else "these"
         heads = f"{which} {len(last.heads)} heads" if len(last.heads) > 1 else f"head {last.names}"
         if self.intervention in ABLATIONS:
@@ -454,17 +461,17 @@ class HeadSets(Intervention):
                 f"Without {heads} the loss on the second copy goes from {second.baseline:.2f} to "
                 f"{second.edited:.2f} nats, on the first from {first.baseline:.2f} to {first.edited:.2f}."
             )
-            compared, of = second, " change the second by"
+            compared, of = second, ", change the second by "  # what the figure shows, whatever the metric
         else:
             share = "comes back" if self.intervention == "denoise" else "is lost"
             title = METRICS[metric].title.lower()
             text = f"With {heads} patched, {measure.effect:.2f} of the {title} {share}."
-            compared, of = measure, ":"
+            compared, of = measure, ": "
         if compared.random:
-            text += f" Random sets of the same size{of} {compared.random_in_words(2)} on average"
+            text += f" Random heads of the same layers, as many{of}{compared.random_in_words(2)} on average"
             above = compared.percentile
             text += "." if above is None else f"; this set lies above {above:.0f} % of them."
-        return f"{text} {caveats}".strip()
+        return self._of_the_task(f"{text} {caveats}".strip())
 
     def check(self) -> None:
         _check_names((self.intervention, ABLATIONS | DIRECTIONS), (self.component, COMPONENTS))

@@ -2,9 +2,10 @@
 
 Per model, in ``induction/results``: the scan (``<model>.json``), the sweep over all heads
 (``patching/<model>.json``), the curve of the first k heads by induction score against random sets
-(``patching/<model>-top-k.json``), what feeds its induction heads (``circuits/<model>.json``), and its attention on the
-usual prompt (``examples/<model>.json``). Same machine, same numbers. What is computed here replaces published figures
-of the same model.
+(``patching/<model>-top-k.json``), what is lost without its heads (``ablations/<model>.json``), and what feeds its
+induction heads (``circuits/<model>.json``); for some models also the sweep over indirect-object prompts
+(``patching/<model>-ioi.json``). Same machine, same numbers. What is computed here replaces published
+figures of the same model; and its attention on the usual prompt (``examples/<model>.json``).
 """
 
 from __future__ import annotations
@@ -12,16 +13,25 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from induction.analysis.example import example
+from induction.analysis.reading import passing
 from induction.analysis.scanning import scan
 from induction.analysis.scores import SCORES
-from induction.base import InputError, Result, finish
+from induction.base import Head, InputError, Result, finish
 from induction.circuit.trace import circuit
+from induction.data_gen.pairs import PromptPair
 from induction.model import SMOLLM2, load_model, resolve
-from induction.patching.bundled import SEED, VOCAB, prompts_of, vocab_of
-from induction.patching.heads import iter_patch_sets, patch_heads, top_k_sets
+from induction.patching.ablation import ablate, single_heads
+from induction.patching.bundled import SEED, VOCAB, WITH_IOI, ioi_pairs, prompts_of, vocab_of
+from induction.patching.experiments import curve_length
+from induction.patching.heads import NamedSet, iter_patch_sets, patch_heads, top_k_sets
+from induction.patching.knockouts import Knockouts, knockouts
 from induction.results.shelf import FOLDER, slug
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 N_RANDOM, TOP_K = 50, 10
 CIRCUIT_PAIRS, RECEIVERS = 10, 6
@@ -40,14 +50,30 @@ def bundle(name: str) -> None:
     _write(file, measured)
     prompts = prompts_of(model)
     _write(f"patching/{file}", patch_heads(model, prompts, seed=SEED))
+    if name in WITH_IOI:
+        _write(f"patching/{slug(name)}-ioi.json", patch_heads(model, ioi_pairs(model), seed=SEED))
     ranked = measured.ranked("induction")
-    sets = top_k_sets(ranked, min(TOP_K, len(ranked)))
+    sets = top_k_sets(ranked, max(min(TOP_K, len(ranked)), curve_length(0, measured)))
     curve = finish(iter_patch_sets(model, prompts, sets, n_random=N_RANDOM, seed=SEED))
     _write(f"patching/{slug(name)}-top-k.json", curve)
+    _write(f"ablations/{file}", ablations(model, passing(measured), prompts))
     vocab = vocab_of(name)
     traced = circuit(model, n_receivers=RECEIVERS, n_pairs=CIRCUIT_PAIRS, vocab=vocab, seed=SEED)
     _write(f"circuits/{file}", traced)
     _write(f"examples/{file}", example(model))
+
+
+def ablations(
+    model: TransformerBridge, induction: Sequence[Head], prompts: Sequence[PromptPair]
+) -> Knockouts:
+    """Mean ablation of every head alone, of the induction heads together, and of these with each other head."""
+    settings: dict[str, Any] = {"kind": "mean", "pairs": prompts, "seed": SEED}
+    alone, together, beside = ablate(model, **settings), None, None
+    if induction:
+        together = ablate(model, [NamedSet("the set", tuple(induction))], n_random=N_RANDOM, **settings)
+        others = [one.heads[0] for one in single_heads(model) if one.heads[0] not in induction]
+        beside = ablate(model, [NamedSet.of([*induction, head]) for head in others], **settings)
+    return knockouts(induction, alone, together, beside)
 
 
 def _write(file: str, result: Result) -> None:

@@ -16,7 +16,15 @@ from induction.analysis.result import Scan
 from induction.base import InputError, Result
 from induction.circuit.results import Circuit, Composition, Receiver
 from induction.experiment import Settings
-from induction.patching.experiments import BUNDLED, HeadsSettings, TogetherSettings
+from induction.patching.experiments import (
+    BUNDLED,
+    IOI,
+    AblationSettings,
+    HeadsSettings,
+    TogetherSettings,
+    curve_length,
+)
+from induction.patching.knockouts import Knockouts
 from induction.patching.results import Attribution, HeadSets, Intervention, Patching
 from induction.training.history import History
 
@@ -75,6 +83,7 @@ def _read(shelf: Shelf[R]) -> dict[str, R]:
 PUBLISHED = Shelf(Scan, "published scan", (FOLDER / "published",))
 SCANS = Shelf(Scan, "bundled scan", (FOLDER / "published", FOLDER))  # computed here replaces published
 PATCHING = Shelf(Intervention, "bundled patching result", (FOLDER / "patching",), by_file=True)
+ABLATIONS = Shelf(Knockouts, "bundled ablation", (FOLDER / "ablations",))
 CIRCUITS = Shelf(Circuit, "bundled circuit", (FOLDER / "circuits",))
 EXAMPLES = Shelf(Example, "bundled example of attention", (FOLDER / "examples",))
 HISTORIES = Shelf(History, "training history", (FOLDER / "histories",))
@@ -100,9 +109,11 @@ def bundled(experiment: str, model: str, settings: Settings | None = None) -> Re
 
 def _heads(model: str, asked: HeadsSettings | None) -> Patching | None:
     asked = asked or HeadsSettings()
-    if asked.form != BUNDLED or asked.method != "exact":
+    if asked.form not in (BUNDLED, IOI) or asked.method != "exact":
         return None
-    for name in (slug(model), f"{slug(model)}-ioi-{asked.component}"):  # computed here, else published
+    ioi = [f"{slug(model)}-ioi", f"{slug(model)}-ioi-{asked.component}"]  # computed here, else published
+    # What comes with a model is induction, and of GPT-2 what was published, which says what it is.
+    for name in ioi if asked.form == IOI else [slug(model), *ioi]:
         result = PATCHING.find(name)
         if isinstance(result, Patching) and (result.direction, result.component) == (
             asked.direction,
@@ -115,16 +126,20 @@ def _heads(model: str, asked: HeadsSettings | None) -> Patching | None:
 def _together(model: str, asked: TogetherSettings | None) -> HeadSets | None:
     asked = asked or TogetherSettings()
     result = PATCHING.find(f"{slug(model)}-top-k")
-    if (
-        asked.form != BUNDLED
-        or asked.heads
-        or not isinstance(result, HeadSets)
-        or asked.top_k > len(result.sets)
-    ):
+    if asked.form != BUNDLED or asked.heads or not isinstance(result, HeadSets):
         return None
-    if (result.intervention, result.component) != (asked.direction, asked.component):
+    k = curve_length(asked.top_k, SCANS.find(model))
+    if k > len(result.sets) or (result.intervention, result.component) != (asked.direction, asked.component):
         return None
-    return result.model_copy(update={"sets": result.sets[: asked.top_k]})
+    return result.model_copy(update={"sets": result.sets[:k]})
+
+
+def _ablation(model: str, asked: AblationSettings | None) -> HeadSets | None:
+    asked = asked or AblationSettings()
+    found = ABLATIONS.find(model)
+    if found is None or asked.form != BUNDLED or asked.ablation != found.intervention:
+        return None
+    return found.of(asked.named(1000, 1000)) if asked.heads.strip() else found.each()
 
 
 def _circuit(model: str, asked: Settings | None) -> Circuit | None:
@@ -137,6 +152,7 @@ _FINDERS: dict[str, Callable[[str, Any], Result | None]] = {
     "scan": lambda model, asked: SCANS.find(model),
     "heads": _heads,
     "together": _together,
+    "ablation": _ablation,
     "circuit": _circuit,
     "training": lambda model, asked: HISTORIES.find(model),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from induction.analysis.result import Scan
 from induction.experiment import LONGEST_TEXT, experiments
 from induction.patching.experiments import TogetherSettings
 from induction.ui import api, jobs, links, runs, theme, warm
-from induction.ui.components import script
+from induction.ui.components import script, tour
 from induction.ui.components.history import history, query_of
 from induction.ui.components.note import html, note
 from induction.ui.components.plot import PLOTLY, script_route
@@ -47,7 +47,7 @@ def build() -> gr.Blocks:
     start = default_model()
     scan = runs.shown("scan", start)
     with gr.Blocks(title=TITLE, analytics_enabled=False) as demo:
-        pickers = _header(start, scan)
+        *pickers, guide = _header(start, scan)
         model_facts, notice = note(facts(start), elem_id="facts"), note("", elem_id="notice")
         # The state of the page is in hidden boxes: a Dropdown fires change events of its own now and then.
         model, head, live, current_tab, wanted = (
@@ -57,7 +57,7 @@ def build() -> gr.Blocks:
         heads = control(
             TogetherSettings,
             "heads",
-            info="layer.head, …; or click heads in the map",
+            info="layer.head, …; or Shift-click heads in the map",
             elem_id="set-heads",
             max_lines=3,
             render=False,
@@ -73,16 +73,18 @@ def build() -> gr.Blocks:
                 if SHOWN_BY.get(experiment.name, experiment.name) not in TABS:
                     plain.build(page, experiment)
             about.build(page)
+        page.chooses_model(guide.started, lambda: tour.MODEL)
         _share_and_restore(page, notice)
         api.declare()
         _follow_state(page, pickers, model_facts)
     return demo
 
 
-def _header(start: str, scan: Scan | None) -> tuple[gr.Dropdown, gr.Dropdown]:
-    """Title, model picker and head picker."""
+def _header(start: str, scan: Scan | None) -> tuple[gr.Dropdown, gr.Dropdown, gr.HTML]:
+    """Title, model picker, head picker and the tour."""
     with gr.Row(elem_id="header", equal_height=False):
         html(f"{SKIP}<h1>{TITLE}</h1><p>{TAGLINE}</p>", elem_id="title")
+        guide = tour.tour()
         with gr.Row(elem_id="picker"):
             model_picker = gr.Dropdown(
                 model_choices(start),
@@ -100,10 +102,10 @@ def _header(start: str, scan: Scan | None) -> tuple[gr.Dropdown, gr.Dropdown]:
                 min_width=130,
                 elem_id="head",
             )
-    return model_picker, head_picker
+    return model_picker, head_picker, guide
 
 
-def _follow_state(page: Page, pickers: tuple[gr.Dropdown, gr.Dropdown], model_facts: gr.HTML) -> None:
+def _follow_state(page: Page, pickers: Sequence[gr.Dropdown], model_facts: gr.HTML) -> None:
     """The pickers and the facts line follow the state of the page, and choose."""
     model_picker, head_picker = pickers
     state = [page.model, page.live]

@@ -86,6 +86,14 @@ def picture(pattern: NDArray[np.floating], *, palette: Palette = LIGHT) -> str:
     return f"data:image/png;base64,{b64encode(out.getvalue()).decode()}"
 
 
+def largest(pattern: NDArray[np.floating], size: int) -> NDArray[np.floating]:
+    """The pattern ``[query, key]`` in squares of ``size`` tokens, each with its largest weight: a stripe of single
+    cells stays visible in a small :func:`picture`."""
+    short = -len(pattern) % size
+    squares = np.pad(pattern, (0, short)).reshape(-(-len(pattern) // size), size, -1, size)
+    return squares.max((1, 3))
+
+
 def _axis(title: str, places: list[str], names: list[str], length: float) -> dict[str, Any]:
     """An axis of tokens, named as far as there is room on this many pixels."""
     shown = range(0, len(places), math.ceil(APART * len(places) / length))

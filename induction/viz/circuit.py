@@ -2,7 +2,8 @@
 
 Heads that feed stand on the left, heads that are fed on the right, an example beneath.
 
-Marks carry ``data-head`` (``5.1``) or ``data-edge`` (``4.11>5.1``) for clicks, and ``data-tip`` for their numbers.
+Marks carry ``data-head`` (``5.1``) or ``data-edge`` (``4.11>5.1``) for clicks, and ``data-tip`` for their numbers; the
+group of an edge has its ends and, for a threshold, its strength.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ from dataclasses import dataclass
 
 from induction.analysis.kinds import KINDS
 from induction.base import Head, InputError, check_choice, head_name
-from induction.circuit.results import INPUTS, MEASURES, Circuit, Example, Receiver, signed
+from induction.circuit.results import FEEDING, INPUTS, MEASURES, Circuit, Example, Receiver, signed
 from induction.viz import svg
 from induction.viz.example import tokens_and_steps
 from induction.viz.theme import LIGHT, MONO, Palette
 
 SENDERS = 8  # rows on the left
-FEEDING = 0.01  # an effect below it is not drawn
 COMPOSING = 1.5  # composition is drawn from so many times the random baseline on
-ROW, NODE_HEIGHT, NODE_WIDTH = 44.0, 36.0, 136.0
-LEFT, RIGHT, TOP = 8.0, svg.WIDTH - 8.0 - NODE_WIDTH, 50.0
+ROW, NODE_HEIGHT, NODE_WIDTH = 30.0, 24.0, 152.0
+LEFT, RIGHT, TOP = 8.0, svg.WIDTH - 8.0 - NODE_WIDTH, 42.0
+FOLLOWED = ("previous_token", "induction")  # kinds with a whole frame
 WIDEST = 9.0
+LEGEND_ROW = 16
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class Edge:
     @property
     def feeds(self) -> bool:
         return self.effect is not None and abs(self.effect) >= FEEDING
+
+    @property
+    def strength(self) -> float:
+        """What a threshold on the bands counts: the effect where it is known, else composition."""
+        return abs(self.effect) if self.effect is not None else self.composition or 0.0
 
     @property
     def composes(self) -> bool:
@@ -125,25 +132,31 @@ def diagram(
         {head: TOP + (index + 0.5) * rows / len(heads) * ROW for index, head in enumerate(heads)}
         for heads in (left, right)  # spread evenly over the same height
     )
-    middle = {"size": svg.SMALL, "text_anchor": "middle"}
+    bold, small = {"font_weight": 600}, {"size": svg.SMALL, "text_anchor": "middle"}
     parts = [
-        svg.label(LEFT, 18, "Writes “the token before me”", palette.ink, font_weight=600),
+        svg.label(LEFT, 16, _column(circuit, left, "Earlier heads"), palette.ink, **bold),
         svg.label(
-            svg.WIDTH - 8, 18, "Completes the pattern", palette.ink, font_weight=600, text_anchor="end"
+            svg.WIDTH - 8,
+            16,
+            _column(circuit, right, "Heads they feed"),
+            palette.ink,
+            text_anchor="end",
+            **bold,
         ),
-        svg.label(svg.WIDTH / 2, 36, f"read through {inputs}", palette.muted, **middle),
+        svg.label(svg.WIDTH / 2, 32, f"through {inputs}", palette.muted, **small),
     ]
     drawn = [edge for edge in found if edge.sender in left_at and (edge.feeds or edge.composes)]
     widest = max((abs(edge.effect or 0.0) for edge in drawn if edge.feeds), default=0.0)
     for edge in reversed(drawn):  # the strongest on top
         heights = left_at[edge.sender], right_at[edge.receiver]
         parts += _edge(edge, *heights, widest, measure, palette, selected)
-    for x, heads, score in ((LEFT, left_at, "previous_token"), (RIGHT, right_at, "induction")):
+    for x, heads in ((LEFT, left_at), (RIGHT, right_at)):
         for head, y in heads.items():
-            parts += _node(circuit, head, x, y, score, palette, selected)
+            parts += _node(circuit, head, x, y, palette, selected)
     bottom = TOP + rows * ROW + 4
-    parts += _legend(circuit, bottom, widest, measure, palette)
-    bottom += 44
+    legend = _legend(circuit, bottom, widest, measure, [*left, *right], palette)
+    parts += legend
+    bottom += LEGEND_ROW * len(legend) / 2 + 12
     if circuit.example:
         sender, receiver = _shown(circuit.example, found, circuit.receivers, selected)
         parts += tokens_and_steps(circuit.example, bottom, sender=sender, receiver=receiver, palette=palette)
@@ -183,28 +196,42 @@ def _place(receiver: Receiver) -> Head:
     return receiver.layer, receiver.head
 
 
-def _node(
-    circuit: Circuit, head: Head, x: float, y: float, score: str, palette: Palette, selected: str
-) -> list[str]:
-    """A card with the head's name and the score for which it stands on its side."""
+def _column(circuit: Circuit, heads: list[Head], else_named: str) -> str:
+    """What the heads of a column are, where all are of one kind."""
+    kinds = {circuit.kinds[layer][head] for layer, head in heads}
+    kind = KINDS[kinds.pop()] if len(kinds) == 1 else None
+    return f"{kind.title}s" if kind and kind.name in FOLLOWED else else_named
+
+
+def _node(circuit: Circuit, head: Head, x: float, y: float, palette: Palette, selected: str) -> list[str]:
+    """A card with the head's name and what it is: its kind's score, none of another kind."""
     name, (layer, number) = head_name(head), head
     kind, chosen = KINDS[circuit.kinds[layer][number]], name == selected
-    known = kind.name in ("previous_token", "induction")
-    words = f"{score.replace('_', ' ')} {circuit.scores[score][layer][number]:.2f}"
-    tip = f"head {name}, {kind.title.lower()}: {words}"
+
+    def scored(score: str) -> str:
+        return f"{score.replace('_', '-')} {circuit.scores[score][layer][number]:.2f}"
+
+    words = f"{kind.score.split('_')[0]} {scored(kind.score).split()[1]}" if kind.score else "no kind"  # fits
+    others = [scored(score) for score in FOLLOWED if score != kind.score and score in circuit.scores]
+    tip = f"head {name}, {kind.title.lower()}: " + ", ".join(
+        [*([scored(kind.score)] if kind.score else []), *others]
+    )
     if circuit.direct is not None:
         tip += f", direct effect {signed(circuit.direct[layer][number], 2)} logits"
+    known = kind.name in FOLLOWED
     look = {
         "stroke": palette.selected if chosen else palette.accent if known else palette.muted,
         "stroke_width": 2.5 if chosen else 1.5,
-        "stroke_dasharray": None if known or chosen else "4 3",
+        "stroke_dasharray": None if known else "4 3",
     }
     place, quiet = (x, y - NODE_HEIGHT / 2, NODE_WIDTH, NODE_HEIGHT), {"pointer_events": "none"}
-    ink, strong = palette.selected if chosen else palette.ink, {"font_family": MONO, "font_weight": 600}
+    strong = {"font_family": MONO, "font_weight": 600}
     return [
         svg.box(*place, rx=4, fill=palette.raised, **look, **_button(tip, data_head=name)),
-        svg.label(x + 10, y - 2, name, ink, **strong, **quiet),
-        svg.label(x + 10, y + 12, words, palette.muted, size=svg.SMALL, **quiet),
+        svg.label(x + 8, y + 4, name, palette.ink, **strong, **quiet),
+        svg.label(
+            x + NODE_WIDTH - 6, y + 4, words, palette.muted, size=svg.SMALL, text_anchor="end", **quiet
+        ),
     ]
 
 
@@ -241,21 +268,32 @@ def _edge(
         )
     # A line of one unit is hard to hit: an invisible one of comfortable width takes the pointer.
     reached = {"pointer_events": "stroke", **_button(tip, data_edge=edge.name)}
-    return [*marks, band(0, "transparent", max(12.0, width), **reached)]
+    marks.append(band(0, "transparent", max(12.0, width), **reached))
+    ends = {"data_from": head_name(edge.sender), "data_to": head_name(edge.receiver)}
+    return [svg.tag("g", **ends, data_strength=f"{edge.strength:.4f}")[:-2] + ">", *marks, "</g>"]
 
 
-def _legend(circuit: Circuit, y: float, widest: float, measure: str, palette: Palette) -> list[str]:
+def _legend(
+    circuit: Circuit, y: float, widest: float, measure: str, heads: list[Head], palette: Palette
+) -> list[str]:
+    """A sample and a text for each kind of mark that is drawn."""
     what = "attention to the target" if measure == "attention" else "the answer"
-    effect = f"path patching: effect on {what}, widest {widest:.2f}"
+    effect = f"effect on {what} (path patching), widest {widest:.2f}"
     if circuit.kind == "published":
-        effect = "path patching: not measured, these are published weights alone"
+        effect = "effect not measured: published weights alone"
     elif not widest:
-        effect = f"path patching: no effect on {what} of {FEEDING:g} or more"
+        effect = f"no effect on {what} of {FEEDING:g} or more"
     composed = f"composition of the weights, {COMPOSING:g} × random heads or more"
-    dashed = {"stroke": palette.second, "stroke_width": 1.2, "stroke_dasharray": "5 3"}
+    framed = "frame of a head that is neither previous-token nor induction"
+    entries = [
+        (effect, {"stroke": palette.accent, "stroke_width": WIDEST / 2}),
+        (composed, {"stroke": palette.second, "stroke_width": 1.2, "stroke_dasharray": "5 3"}),
+    ]
+    if any(circuit.kinds[layer][head] not in FOLLOWED for layer, head in heads):
+        entries.append((framed, {"stroke": palette.muted, "stroke_width": 1.5, "stroke_dasharray": "4 3"}))
     parts = []
-    for text, style in ((effect, {"stroke": palette.accent, "stroke_width": WIDEST / 2}), (composed, dashed)):
+    for text, style in entries:
         parts.append(svg.tag("line", x1=LEFT, x2=LEFT + 26, y1=y + 6, y2=y + 6, **style))
         parts.append(svg.label(LEFT + 33, y + 10, text, palette.muted, size=svg.SMALL))
-        y += 17
+        y += LEGEND_ROW
     return parts

@@ -91,41 +91,39 @@ def bars(
     palette: Palette = LIGHT,
     selected: str = "",
 ) -> go.Figure:
-    """Clean, corrupted and patched value for the heads with the largest effect, as means over the pairs.
+    """Where the heads with the largest effects move the metric, as means over the pairs.
 
-    Probability where it was measured, because it reads without explanation; heads are those that lead by ``metric``.
+    A bar begins at the value of the run that is patched, so that its length is the effect.
 
     Raises:
         InputError: the metric was not measured, or the effect on it is undefined.
     """
-    shown = "probability" if "probability" in result.effects else metric
-    effect, unit, title = result.effect(shown), METRICS[shown].unit, METRICS[shown].title
+    effect, declared = result.effect(metric), METRICS[metric]
     clean, corrupted = effect.plain
-    rows = _leading(result, metric, shown)
+    start, _ = DIRECTIONS[result.direction].order(clean, corrupted)
+    rows = _leading(result, metric)
     if not rows:
         raise InputError(result.caveats(metric))
-    plain, what = f"clean {clean:.3f}, corrupted {corrupted:.3f}", METRICS[metric].title.lower()
+    plain = f"clean {clean:.3f}, corrupted {corrupted:.3f}"
     told = [
-        f"{name}: patched {'not measured' if value is None else f'{value:.3f}'}<br>{plain}<br>"
-        f"effect on the {what} {share:.3f}{frame.interval(*ends)}"
+        f"{name}: patched {value:.3f}<br>{plain}<br>effect {share:.3f}{frame.interval(*ends)}"
         for name, value, share, *ends in rows
     ]
     names, values, *_ = zip(*rows, strict=True)
     pick = {"pick": "head"} if result.unit == "head" else None
-    patched = frame.head_bars(rows, told, [selected], palette, x=names, y=values, name="patched", meta=pick)
+    moved = {"x": names, "y": [value - start for value in values], "base": start}
+    patched = frame.head_bars(rows, told, [selected], palette, **moved, name="patched", meta=pick)
     n = len(effect.clean)
     over = f"Means over {n} prompt pairs. " if n > 1 else ""
+    unit = "0 to 1" if declared.unit == metric else declared.unit
     return frame.chart(
         [patched],
         palette,
         title="Clean, corrupted and patched",
-        spoken=f"{title}: {plain}, and with each head patched",
-        protocol=over + _caption(result, result.caveats(shown)),
+        spoken=f"{declared.title}: {plain}, and with each head patched",
+        protocol=over + _caption(result, result.caveats(metric)),
         x=frame.axis(f"patched {_column(result)}", type="category"),
-        y=frame.axis(
-            f"{title} ({'0 to 1' if unit == shown else unit})",
-            range=_range([clean, corrupted, *values]),
-        ),
+        y=frame.axis(f"{declared.title} ({unit})", range=_range([clean, corrupted, *values]), zeroline=False),
         shapes=[
             frame.level(f"clean {clean:.2f}", palette.second, y=clean),
             frame.level(f"corrupted {corrupted:.2f}", palette.muted, dash="dash", y=corrupted),
@@ -134,20 +132,19 @@ def bars(
     )
 
 
-def _range(values: Sequence[float | None]) -> tuple[float, float]:
-    """Of an axis that begins at 0 and leaves some room at its ends."""
-    known = [0.0, *(value for value in values if value is not None)]
-    low, high = min(known), max(known)
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """Of an axis that leaves some room at its ends."""
+    low, high = min(values), max(values)
     margin = 0.06 * (high - low or 1)
-    return (low - margin if low < 0 else 0.0), high + margin
+    return low - margin, high + margin
 
 
-def _leading(result: Patching, metric: str, shown: str) -> list[list[Any]]:
-    """Name, mean of the ``shown`` metric when patched, effect on ``metric`` and its interval, of the strongest."""
+def _leading(result: Patching, metric: str) -> list[list[Any]]:
+    """Name, mean of the metric when patched, effect on it and its interval, of the strongest."""
     rows = []
     for layer, head, share in sorted(result.ranked(metric), key=lambda item: -abs(item[2]))[:BARS]:
         ends = result.effect(metric).interval(layer, head) if result.n_positions is None else None
-        patched = _patched_mean(result, shown, layer, head)
+        patched = _patched_mean(result, metric, layer, head, share)
         rows.append([result.name(layer, head), patched, share, *(ends or (None, None))])
     return rows
 
@@ -156,17 +153,13 @@ def _column(result: Patching) -> str:
     return "head" if result.unit == "head" else "group of heads"
 
 
-def _patched_mean(result: Patching, metric: str, layer: int, head: int) -> float | None:
-    """Mean value with one head patched; from the effect where only that was published."""
+def _patched_mean(result: Patching, metric: str, layer: int, head: int, share: float) -> float:
+    """Mean value with one head patched; from the effect where only that was published, or only a part is there."""
     effect = result.effect(metric)
     if effect.patched is not None and result.n_positions is None:
         cells = [pair[layer][head] for pair in effect.patched if pair[layer][head] is not None]
-        return sum(cells) / len(cells) if cells else None
-    share = effects(result, metric)[layer][head]
-    if share is None:
-        return None
-    clean, corrupted = effect.plain
-    start, end = (corrupted, clean) if result.direction == "denoise" else (clean, corrupted)
+        return sum(cells) / len(cells)
+    start, end = DIRECTIONS[result.direction].order(*effect.plain)
     return start + share * (end - start)
 
 

@@ -15,6 +15,8 @@ from induction.viz.theme import LIGHT, Palette
 
 DRAWN = 0.2  # a head whose score never reaches it has no line, unless it is among the highest
 STRONG = 3  # the highest heads per score, which have a thick line
+PLOT = 165  # height of a plotting area: curves and what moves through them fit on a screen
+RISEN = 0.5  # nats by which the loss on the first copy rises before it is explained
 UNIFIED = 12  # more lines than these would fill the chart with one hover box
 
 
@@ -49,11 +51,26 @@ def losses(
         traces,
         at,
         palette,
+        notes=_rise(history, palette),
         title="Loss over training",
         spoken=f"Loss of {history.model} while it was trained",
         y=frame.axis("loss (nats per token)", rangemode="tozero"),
         hover="x unified",
     )
+
+
+def _rise(history: History, palette: Palette) -> list[dict[str, Any]]:
+    """Why the loss on the first copy rises, where it does: beside the curves, which begin low at the left."""
+    start, end = (history.checkpoints[index].first_copy_loss for index in (0, -1))
+    if end - start < RISEN:
+        return []
+    text = (
+        "First copy: random tokens cannot be<br>predicted. A trained model bets all the<br>"
+        f"same: its loss rises from {start:.2f} to {end:.2f}."
+    )
+    place = {"xref": "paper", "yref": "paper", "x": 0.02, "y": 0.98, "xanchor": "left", "yanchor": "top"}
+    font = {"size": 12, "color": palette.second}
+    return [{"name": "rise", "text": text, "showarrow": False, "align": "left", "font": font, **place}]
 
 
 def scores(
@@ -162,7 +179,7 @@ def _chart(
         marks.append(line if tokens > 0 else {**line, "xref": "x domain"})
     origin = f"{history.model}, {history.origin}. {history.protocol.rstrip('.')}; seed {history.seed}."
     words = {"protocol": " ".join([origin, *told, said])}
-    return frame.chart(traces, palette, x=_tokens_axis(runs), shapes=marks, **words, **shown)
+    return frame.chart(traces, palette, x=_tokens_axis(runs), plot=PLOT, shapes=marks, **words, **shown)
 
 
 def _tokens_axis(runs: Sequence[History]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ LINKS = [
     ),
     (
         "model=mini-1l&tab=training&run=mini-1l&against=mini-2l&checkpoint=5",
-        {"head": "0.3"}, "#training-place", "Checkpoint 5 of",
+        {"head": "0.3"}, "#checkpoint [role=status]", "Checkpoint 5 of",
     ),
     ("model=gpt2&tab=circuit&head=5.5", {}, CIRCUIT, "4.11 (previous-token head) composes most with 6.9"),
 ]  # fmt: skip

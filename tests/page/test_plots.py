@@ -120,7 +120,7 @@ def test_a_checkpoint_and_a_head_are_picked_in_training(visit):
     )
     expected = holder.evaluate("(holder, at) => holder.calcdata[0][0].trace.customdata[at][0]", index)
     click(page, holder, at)
-    expect(page.locator("#training-place")).to_contain_text(f"Checkpoint {expected + 1} of")
+    expect(page.locator("#checkpoint [role=status]")).to_contain_text(f"Checkpoint {expected + 1} of")
 
 
 @pytest.mark.browser

@@ -86,7 +86,7 @@ def test_the_page_downloads_with_progress_which_can_be_cancelled(browser, tmp_pa
         page.get_by_role("tab", name="Scan").click()
         page.locator("#run-scan").click()
         expect(page.locator("#scan-status")).to_contain_text("Done", timeout=60_000)
-        expect(page.locator("#facts")).to_contain_text("Live runs work without a download.")
+        expect(page.locator("#facts")).to_contain_text("Works offline.")
         page.close()
 
 

@@ -218,13 +218,27 @@ def test_the_scatter_has_one_point_a_head():
 def test_bars_are_patched_values_between_the_plain_runs():
     figure = patching.bars(SWEEP, selected="0.2")
     (trace,) = figure.data
-    effect = SWEEP.effect("probability")
+    effect = SWEEP.effect("logit_difference")
     patched = np.mean([pair[0][2] for pair in effect.patched])
-    assert trace.y[trace.x.index("0.2")] == pytest.approx(patched)
+    assert trace.base == effect.plain[1], "a denoised run starts from the corrupted one"
+    assert trace.base + trace.y[trace.x.index("0.2")] == pytest.approx(patched)
     assert trace.marker.color[trace.x.index("0.2")] == LIGHT.selected
     assert [line.y0 for line in figure.layout.shapes] == pytest.approx(list(effect.plain))
     low, high = SWEEP.effect("logit_difference").interval(0, 2)
     assert trace.customdata[trace.x.index("0.2")][3:] == [low, high]
+
+
+def test_the_longest_bar_is_the_largest_effect_of_the_metric_on_show():
+    published = PATCHING.get("gpt2-ioi-z")
+    (trace,) = patching.bars(published).data
+    length = dict(zip(trace.x, trace.y, strict=True))
+    effects = {f"{layer}.{head}": value for layer, head, value in published.ranked()}
+    clean, corrupted = published.effect("logit_difference").plain
+    for name, value in length.items():
+        assert value == pytest.approx(effects[name] * (clean - corrupted))
+    assert length["5.5"] > 0 > length["10.7"]
+    noised = changed(SWEEP, direction="noise")
+    assert patching.bars(noised, "probability").data[0].base == SWEEP.effect("probability").plain[0]
 
 
 def test_the_curve_has_intervals_and_the_random_sets():
@@ -363,3 +377,14 @@ def test_what_was_not_measured_is_refused_with_what_there_is():
         scan.grid(SCAN, "none")
     with pytest.raises(InputError, match="no metric 'none'"):
         patching.bars(SWEEP, "none")
+
+
+def test_a_first_copy_loss_that_rises_is_explained_with_its_own_numbers():
+    run = HISTORIES.get("mini-2l")
+    (note,) = (note for note in training.losses(run).layout.annotations if note.name == "rise")
+    first, last = run.checkpoints[0].first_copy_loss, run.checkpoints[-1].first_copy_loss
+    assert f"{first:.2f} to {last:.2f}" in note.text
+    assert last > first + training.RISEN
+    flat = [point.model_copy(update={"first_copy_loss": first}) for point in run.checkpoints]
+    level = training.losses(run.model_copy(update={"checkpoints": flat}))
+    assert not [note for note in level.layout.annotations if note.name == "rise"]

@@ -143,3 +143,18 @@ def test_the_caption_carries_the_protocol():
     text = viz.diagram(made_up())
     assert "made up" in marks(text, "data-caption").popitem()[0]
     assert float(ET.fromstring(text).get("width")) == svg.WIDTH
+
+
+def test_columns_and_cards_are_named_by_what_their_heads_are():
+    def texts(circuit):
+        return [e.text for e in ET.fromstring(viz.diagram(circuit)).iter(f"{SVG}text")]
+
+    mixed = texts(made_up())  # 0.0 composes and is no previous-token head
+    assert {"Earlier heads", "Induction heads", "no kind", "previous 0.00"} <= set(mixed)
+    assert any("neither previous-token nor induction" in text for text in mixed)
+    pure = made_up()
+    for receiver in pure.receivers:
+        for grid in receiver.composition.measured.values():
+            grid[0][0] = 0.0
+    assert "Previous-token heads" in texts(pure)
+    assert not any("neither" in text for text in texts(pure))

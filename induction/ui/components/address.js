@@ -35,9 +35,14 @@ window.addEventListener('popstate', () => {
   document.dispatchEvent(new Event('ih:back'));
 });
 
-// Gradio reports the streams that a browser cuts off when the page is left as errors, to nobody who could act on it.
-const { error } = console;
-['beforeunload', 'pagehide'].forEach((name) => window.addEventListener(name, () => {
-  console.error = () => {};
-  setTimeout(() => { console.error = error; }, 3000);  // the visitor stayed
-}, { capture: true }));  // before Gradio's own
+document.addEventListener('click', (event) => {  // a link to another view of the page: an entry, without loading anew
+  const link = event.target.closest?.('a.ih-go[href^="?"]');
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const query = new URLSearchParams(link.getAttribute('href'));
+  const current = new URLSearchParams(window.location.search);
+  for (const name of ['__theme', '__sign']) if (current.has(name)) query.set(name, current.get(name));
+  window.history.pushState(window.history.state, '', `${window.location.pathname}?${query}`);
+  window.dispatchEvent(new PopStateEvent('popstate'));
+  window.scrollTo({ top: 0 });
+});

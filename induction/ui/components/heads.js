@@ -1,6 +1,8 @@
 // Shared by the page's components: the one selected head. It lives here, in the browser: a click marks it everywhere
 // at once, and what it changes in words is asked of the server by the tab on show.
 let chosenHead = PAGE.head;
+let adds = false;  // whether the last click was with Shift or Ctrl, which add to a set
+const pickAdds = () => adds;
 const selectedHead = () => chosenHead;
 
 function selectHead(name) {
@@ -9,9 +11,15 @@ function selectHead(name) {
   document.dispatchEvent(new CustomEvent('ih:head', { detail: name }));
 }
 
-function pickHead(trigger, layer, head) {  // somebody chose it: the page's state follows
+function pickHead(trigger, layer, head, add = false) {  // somebody chose it, or added it to a set: the page follows
+  adds = add;
   selectHead(`${layer}.${head}`);
   trigger('pick', { layer, head });
+}
+
+function toggled(heads, head) {  // a set as text, "5.1,5.5", with a head that was not in it, or without one that was
+  const there = (heads || '').split(',').map((part) => part.trim()).filter((part) => /^\d+\.\d+$/.test(part));
+  return (there.includes(head) ? there.filter((part) => part !== head) : [...there, head]).join(',');
 }
 
 function onHead(element, mark) {  // as long as the component is in the page

@@ -1,5 +1,5 @@
-// A figure of plotly. props.value: {figure, name} or {missing}. Fires 'pick' with {layer, head} and 'checkpoint'
-// with {index} where a trace's meta.pick says so, and 'chosen' with {heads} for a box or lasso around heads.
+// A figure of plotly. props.value: {figure, name} or {missing}. Fires 'pick' with {layer, head} where a trace's
+// meta.pick says so (a checkpoint is told to the document, as 'ih:checkpoint' with {chart, index}), and 'chosen' with {heads} for a box or lasso around heads.
 // Plotly reads no CSS variables, so a change of theme draws again; 'react' keeps the node, and zoom with it.
 const holder = element.querySelector('.ih-plot');
 const caption = element.querySelector('.ih-caption');
@@ -113,8 +113,10 @@ function listen() {
     const point = nearest(event);
     if (!point) return;
     const chosen = nameOf(point.customdata);
-    if (point.data.meta.pick === 'checkpoint') trigger('checkpoint', { index: Number(chosen) });
-    else {
+    if (point.data.meta.pick === 'checkpoint') {
+      const detail = { chart: element.closest('[id]')?.id, index: Number(chosen) };
+      document.dispatchEvent(new CustomEvent('ih:checkpoint', { detail }));
+    } else {
       const [layer, head] = chosen.split('.').map(Number);
       pickHead(trigger, layer, head);
     }

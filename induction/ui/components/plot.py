@@ -36,12 +36,12 @@ _HTML = (
 def plot(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
     """A figure; its value comes from :func:`plot_value`.
 
-    Fires ``pick`` and ``checkpoint`` for marks of traces whose ``meta`` is ``{"pick": "head"}`` or
-    ``{"pick": "checkpoint"}`` and whose ``customdata`` begins with the head's name or the index, and ``chosen`` for
-    heads within a drawn box; read them with :func:`induction.ui.components.head_grid.picked`,
-    :func:`picked_checkpoint` and :func:`chosen_heads`.
+    Fires ``pick`` for marks of traces whose ``meta`` is ``{"pick": "head"}`` and whose ``customdata`` begins with the
+    head's name, and ``chosen`` for heads within a drawn box; read them with
+    :func:`induction.ui.components.head_grid.picked` and :func:`chosen_heads`. Marks with ``{"pick": "checkpoint"}`` and
+    the index in ``customdata`` move :mod:`induction.ui.components.checkpoints`, without the server.
     """
-    events = ("pick", "checkpoint", "chosen")
+    events = ("pick", "chosen")
     return component(value, _HTML, "plot", *events, elem_classes=["ih-plot-block"], **options)
 
 
@@ -64,12 +64,6 @@ def plot_value(name: str, draw: Callable[[], Figure | str]) -> dict[str, Any]:
 def as_json(figure: Figure) -> dict[str, Any]:
     """The figure as plotly's script takes it."""
     return json.loads(figure.to_json(validate=False))
-
-
-def picked_checkpoint(event: gr.EventData) -> int | None:
-    """The index of a ``checkpoint`` event, counted from 0; None where the client sent nonsense."""
-    index = event._data.get("index")
-    return index if type(index) is int and index >= 0 else None
 
 
 def chosen_heads(event: gr.EventData) -> str:

@@ -39,9 +39,8 @@ def head(setup: dict[str, Any]) -> str:
         f"{path.stem}(element, props, trigger, watch, server) {{\n{_read(path)}}}" for path in own
     )
     given = f"const PAGE = {json.dumps(setup)};\n"
-    offered = (
-        f"selectHead, selectedHead, address, arrive,\n{functions}"  # to events of the page, and to components
-    )
+    # To events of the page, and to components.
+    offered = f"selectHead, selectedHead, pickAdds, toggled, address, arrive,\n{functions}"
     return f"<script>\nwindow.ih = (() => {{\n{given}{shared}return {{\n{offered}\n}};\n}})();\n</script>"
 
 

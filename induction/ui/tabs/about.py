@@ -81,15 +81,20 @@ or a <code>.gguf</code> file. A hosted page loads only the models it lists. The 
 line: <code>python -m induction scan gpt2</code>.</p>
 """
 
-SOURCES = (
-    "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits",
-    "Olsson et al. 2022, In-context Learning and Induction Heads",
-    "Wang et al. 2022, Interpretability in the Wild (arXiv 2211.00593)",
-    "McDougall et al. 2023, Copy Suppression (arXiv 2310.04625)",
-    "Zhang & Nanda 2024, Towards Best Practices of Activation Patching (arXiv 2309.16042)",
-    "Heimersheim & Nanda 2024, How to Use and Interpret Activation Patching (arXiv 2404.15255)",
-    "Singh et al. 2024, What Needs to Go Right for an Induction Head (arXiv 2404.07129)",
-)
+#: What each source is, and where: links that a visitor may follow; the page itself asks nothing outside.
+SOURCES = {
+    "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits": (
+        "https://transformer-circuits.pub/2021/framework/index.html"
+    ),
+    "Olsson et al. 2022, In-context Learning and Induction Heads": (
+        "https://transformer-circuits.pub/2022/in-context-learning-and-induction-heads/index.html"
+    ),
+    "Wang et al. 2022, Interpretability in the Wild": "https://arxiv.org/abs/2211.00593",
+    "McDougall et al. 2023, Copy Suppression": "https://arxiv.org/abs/2310.04625",
+    "Zhang & Nanda 2024, Towards Best Practices of Activation Patching": "https://arxiv.org/abs/2309.16042",
+    "Heimersheim & Nanda 2024, How to Use and Interpret Activation Patching": "https://arxiv.org/abs/2404.15255",
+    "Singh et al. 2024, What Needs to Go Right for an Induction Head": "https://arxiv.org/abs/2404.07129",
+}
 
 
 def scores() -> str:
@@ -146,7 +151,11 @@ def model_list() -> str:
 
 
 def sources() -> str:
-    return "<h2>Sources</h2><ul>" + "".join(f"<li>{escape(source)}</li>" for source in SOURCES) + "</ul>"
+    links = "".join(
+        f"<li><a href='{escape(url)}' target='_blank' rel='noopener noreferrer'>{escape(what)}</a></li>"
+        for what, url in SOURCES.items()
+    )
+    return f"<h2>Sources</h2><ul>{links}</ul>"
 
 
 def build(page: Page) -> None:

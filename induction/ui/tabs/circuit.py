@@ -9,6 +9,7 @@ import gradio as gr
 from induction.base import Head, InputError
 from induction.circuit.experiments import AUTO
 from induction.circuit.results import INPUTS, MEASURES, Circuit
+from induction.patching.interventions import Declaration
 from induction.results import published_composition
 from induction.ui import jobs, links, runs
 from induction.ui.components.diagram import diagram
@@ -17,7 +18,15 @@ from induction.ui.components.note import html, note
 from induction.ui.components.plot import plot, plot_value
 from induction.ui.names import short_name
 from induction.ui.panel import Panel, back_button, back_visible
-from induction.ui.tabs.circuit_cards import EDGE, edge_card, head_card, headline, kinds_table, place_of
+from induction.ui.tabs.circuit_cards import (
+    EDGE,
+    NOT_TRACED,
+    edge_card,
+    head_card,
+    headline,
+    kinds_table,
+    place_of,
+)
 from induction.viz import circuit as figures
 from induction.viz import paths as bars
 from induction.viz.theme import LIGHT, PAGE
@@ -28,37 +37,46 @@ if TYPE_CHECKING:
 INTRODUCTION = (
     "An induction head works because an earlier head has written “the token before me was A” where its keys read. "
     "A band is as wide as the effect of one head's change sent into that input of one later head and nowhere else "
-    "(path patching). Click a head or a band for its numbers."
+    "(path patching)."
 )
-NOT_TRACED = "What feeds the heads of this model was not measured yet: trace its circuit below."
 
 
 # -- what the tab shows --------------------------------------------------------------------------------------
 
 
-def draw(model: str, live: str, traced: str, head: str, edge: str, through: str, measure: str) -> list[Any]:
-    """Everything above the live controls, in the order of ``build``."""
+def draw(model: str, traced: str, through: str, measure: str, edge: str, live: str) -> list[Any]:
+    """What does not depend on the selected head, in the order of ``build``."""
     circuit = runs.shown("circuit", model, traced)
-    name = short_name(model)
+    drawn = plot_value(
+        f"{short_name(model)}-circuit",
+        lambda: figures.diagram(
+            _needed(circuit), through=through, measure=measure, palette=PAGE, selected=edge
+        ),
+    )
+    asked = {"model": model, "traced": traced, "through": through, "measure": measure, "selected": edge}
+    return [
+        headline(model, circuit, runs.live("circuit", model, traced) is not None, through, measure),
+        drawn,
+        edge_card(circuit, edge, through),
+        kinds_table(model, live, circuit),
+        asked if circuit else None,
+        back_visible("circuit", model, traced),
+    ]
+
+
+def draw_head(
+    model: str, traced: str, through: str, measure: str, head: str, edge: str, live: str
+) -> list[Any]:
+    """What a head changes: its card, and the heads that feed it."""
+    circuit, name = runs.shown("circuit", model, traced), short_name(model)
     if links.parse_head(head) is None:
         head = "0.0"
     return [
-        headline(model, circuit, runs.live("circuit", model, traced) is not None),
-        plot_value(
-            f"{name}-circuit",
-            lambda: figures.diagram(
-                _needed(circuit), through=through, measure=measure, palette=PAGE, selected=edge or head
-            ),
-        ),
-        edge_card(circuit, edge, through),
         head_card(model, live, circuit, head),
-        kinds_table(model, live, circuit),
         f"<h2>Paths into {head}</h2>",
         plot_value(f"{name}-paths-into-{head}", lambda: _paths(circuit, head, edge, through, measure)),
         f"<h2>Composition with {head}</h2>",
         plot_value(f"{name}-composition-with-{head}", lambda: _composition(circuit, head, edge, through)),
-        {"model": model, "traced": traced, "through": through, "measure": measure, "selected": edge or head},
-        back_visible("circuit", model, traced),
     ]
 
 
@@ -109,6 +127,7 @@ def export(kind: str, asked: dict[str, Any]) -> tuple[str, Any]:
     model, traced, through, measure, selected = (
         str(asked.get(key, "")) for key in ("model", "traced", "through", "measure", "selected")
     )
+    selected = selected or str(asked.get("head", ""))
     circuit = _needed(runs.shown("circuit", model, traced))
     is_live = runs.live("circuit", model, traced) is not None
     name = "-".join(["circuit", short_name(circuit.model), *([traced] if is_live else [])])
@@ -127,68 +146,53 @@ def build(page: Page) -> None:
     with page.tab("circuit", "Circuit"):
         traced = gr.Textbox("", visible=False)
         edge = gr.Textbox("", visible=False)
-        note(INTRODUCTION, elem_id="circuit-introduction")
-        with gr.Row():
-            through = gr.Radio(
-                [(declared.title, name) for name, declared in INPUTS.items()],
-                value="k",
-                label="Which input of the later head",
-                elem_id="through",
-            )
-            measure = gr.Radio(
-                [(declared.title, name) for name, declared in MEASURES.items()],
-                value="attention",
-                label="Effect on",
-                elem_id="measure",
-            )
-        with gr.Row(elem_classes=["ih-panels"]):
-            with gr.Column(min_width=320, elem_classes=["ih-panel"]):
+        panel = Panel("circuit", "Trace circuit", special={"head": _which})
+        with gr.Row(elem_classes=["ih-aside"]):
+            with gr.Column(min_width=300):
                 title = html("", elem_id="circuit-headline")
+                put_back = back_button("circuit-put-back")
+            with gr.Column(min_width=300, elem_classes=["ih-panel", "ih-results"]):
                 drawing = diagram(elem_id="circuit-diagram")
-            with gr.Column(min_width=320, elem_classes=["ih-panel"]):
+            with gr.Column(min_width=300, elem_classes=["ih-results"]):
+                with gr.Row(elem_classes=["ih-tight"]):
+                    through = _choice(INPUTS, "k", "Which input of the later head", "through")
+                    measure = _choice(MEASURES, "attention", "Effect on", "measure")
                 path = html("", elem_id="circuit-edge")
                 card = html("", elem_id="circuit-head")
-                kinds = html("", elem_id="circuit-kinds")
-        with gr.Row(elem_classes=["ih-panels"]):
+        note(INTRODUCTION, elem_id="circuit-introduction")
+        with gr.Row(elem_classes=["ih-panels", "ih-results"]):
             with gr.Column(min_width=320, elem_classes=["ih-panel"]):
                 paths_title = html("")
                 paths = plot(elem_id="circuit-paths")
             with gr.Column(min_width=320, elem_classes=["ih-panel"]):
                 composition_title = html("")
                 composition = plot(elem_id="circuit-composition")
-        with gr.Column(elem_classes=["ih-panel"], elem_id="trace"):
-            html("<h2>Trace it yourself</h2>")
-            panel = Panel("circuit", "Trace circuit", special={"head": _which})
-            put_back = back_button("circuit-put-back")
-            html("<h2>Export this circuit</h2>")
-            files = exports(export, {}, elem_id="circuit-export")
+        with gr.Column(elem_classes=["ih-panel"]):
+            kinds = html("", elem_id="circuit-kinds")
+            files = exports(export, None, elem_id="circuit-export")
 
     page.link(links.choice("through", "k", INPUTS), through)
     page.link(links.choice("effect", "attention", MEASURES), measure)
     page.link(_edge_parameter(), edge, at="circuit-edge")
 
+    shared = [model, traced, through, measure]
+    page.show("circuit", draw, [*shared, edge], [title, drawing, path, kinds, files, put_back], also=[live])
     page.show(
         "circuit",
-        draw,
-        [model, live, traced, head, edge, through, measure],
-        [
-            title,
-            drawing,
-            path,
-            card,
-            kinds,
-            paths_title,
-            paths,
-            composition_title,
-            composition,
-            files,
-            put_back,
-        ],
+        draw_head,
+        [*shared, head],
+        [card, paths_title, paths, composition_title, composition],
+        also=[edge, live],
     )
     for component in (drawing, paths, composition):
         page.selects_head(component)
     drawing.edge(_picked_edge, None, edge, **jobs.QUICK)
     panel.wire(page, traced, put_back, read=_settings, also=[head])
+
+
+def _choice(declared: dict[str, Declaration], value: str, label: str, name: str) -> gr.Radio:
+    choices = [(one.title, key) for key, one in declared.items()]
+    return gr.Radio(choices, value=value, label=label, min_width=220, elem_id=name)
 
 
 def _which() -> gr.Radio:

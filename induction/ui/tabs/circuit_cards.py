@@ -15,6 +15,7 @@ from induction.circuit.results import INPUTS, MEASURES, MLPS, Circuit, signed
 from induction.ui import links, runs, words
 from induction.ui.names import short_name
 
+NOT_TRACED = "What feeds the heads of this model was not measured yet: press Trace circuit."
 EDGE = re.compile(r"(\d{1,3}\.\d{1,3})>(\d{1,3}\.\d{1,3})", re.ASCII)
 
 
@@ -30,10 +31,10 @@ def place_of(circuit: Circuit, head: str) -> Head:
     return place
 
 
-def headline(model: str, circuit: Circuit | None, live: bool) -> str:
-    """What was found and how."""
+def headline(model: str, circuit: Circuit | None, live: bool, through: str, measure: str) -> str:
+    """What was found through this input on this measure, and how."""
     if circuit is None:
-        return words.headline(short_name(model), None, "")
+        return words.headline(short_name(model), None, NOT_TRACED)
     protocols = [
         ("", f"{circuit.protocol}. Scores: {circuit.scan_protocol.rstrip('.')}."),
         (
@@ -43,7 +44,9 @@ def headline(model: str, circuit: Circuit | None, live: bool) -> str:
         ),
     ]
     title, notes = short_name(model), circuit.refusals()
-    return words.headline(title, circuit, circuit.verdict(), live=live, protocols=protocols, notes=notes)
+    return words.headline(
+        title, circuit, circuit.finding(through, measure), live=live, protocols=protocols, notes=notes
+    )
 
 
 def edge_card(circuit: Circuit | None, edge: str, through: str) -> str:

@@ -8,38 +8,76 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from induction.experiment import Settings, ours
-from induction.patching.experiments import BUNDLED, HeadsSettings
-from induction.patching.interventions import ABLATIONS, COMPONENTS, LOSSES, METRICS
+from induction.base import InputError
+from induction.experiment import ours
+from induction.patching.experiments import HeadsSettings
+from induction.patching.interventions import ABLATIONS, LOSSES, METRICS
 from induction.patching.results import HeadSets, Measure, Pair, Patching
-from induction.results import bundled
+from induction.results import ABLATIONS as KNOCKOUTS
 from induction.ui import runs, words
 from induction.ui.controls import asked
+from induction.ui.links import parse_head
 from induction.ui.names import short_name
+from induction.viz.patching import effects
 
 BUTTONS = {"heads": "Patch every head", "together": "Run on the set", "ablation": "Run on the set"}
 
 
-def headline(model: str, values: dict[str, Any], result: Patching | None, metric: str, missing: str) -> str:
+def in_words(values: dict[str, Any], experiment: str) -> str:
+    """What is asked in one line."""
+    if experiment != "heads":
+        return set_in_words(values)
+    try:
+        return asked(HeadsSettings, values).words()
+    except InputError:
+        return "not possible as set"
+
+
+def set_in_words(values: dict[str, Any]) -> str:
+    """What is done with which heads together, in one line."""
+    heads, n_random = values["heads"] or "an empty set", values["n_random"]
+    what = f"first {values['top_k']} heads" if values["top_k"] else "the induction heads, one more at a time"
+    if values["action"] == "patch":
+        what = f"{heads} patched"
+    elif values["action"] == "ablate":
+        what = f"{heads} ablated ({values['ablation']})"
+    return f"{what} · {n_random} random sets"
+
+
+def headline(model: str, values: dict[str, Any], result: Patching | None, metric: str) -> str:
     """What was found and how."""
     title = f"Every head of {short_name(model)} on its own"
     if result is None:
-        return words.headline(title, None, missing)
+        return f"<h2>{escape(title)}</h2>"
     live = runs.live("heads", model, asked(HeadsSettings, values)) is not None
     protocols = [("", f"{result.protocol.rstrip('.')}. {result.pick}")]
     return words.headline(title, result, result.verdict(metric), live=live, protocols=protocols)
 
 
-def missing(model: str, name: str, settings: Settings) -> str:
-    """Why there is no result, and what to do."""
-    there = [
-        declared.title.lower()
-        for component, declared in COMPONENTS.items()
-        if name == "heads" and bundled("heads", model, HeadsSettings(component=component))
-    ]
-    if getattr(settings, "form", "") != BUNDLED or not there:
-        return f"Nothing was run with these settings yet: press {BUTTONS[name]}."
-    return f"Bundled is denoising of {', '.join(there)}; press {BUTTONS[name]} to measure this."
+def head_card(model: str, head: str, result: Patching | None, metric: str) -> str:
+    """What one head does on its own, and what is lost without it, alone and with the induction heads."""
+    place, known = parse_head(head), KNOCKOUTS.find(model)
+    if place is None:
+        return ""
+    lines = [_patched_alone(result, metric, *place)]
+    if known and (said := known.without(place)):
+        lines += [said, known.redundancy(place)]
+    said = "".join(f"<p>{escape(line)}</p>" for line in lines if line)
+    return f"<h2>Head {escape(head)}</h2><div class='ip-head'>{said}</div>"
+
+
+def _patched_alone(result: Patching | None, metric: str, layer: int, head: int) -> str:
+    if result is None or metric not in result.effects or layer >= result.n_layers:
+        return ""
+    column = head // result.group_size
+    cells = effects(result, metric)[layer]
+    if column >= len(cells) or (effect := cells[column]) is None:
+        return ""
+    ends = result.effect(metric).interval(layer, column) if result.n_positions is None else None
+    bounds = f" (95 % interval {ends[0]:+z.2f} to {ends[1]:+z.2f})" if ends else ""
+    moves = "comes back" if result.direction == "denoise" else "is lost"
+    patched = "Patched" if result.unit == "head" else f"Patched as {result.name(layer, column)}"
+    return f"{patched} on its own: {effect:+z.2f} of the {METRICS[metric].title.lower()} {moves}{bounds}."
 
 
 def meaning(values: dict[str, Any], metric: str) -> str:
@@ -89,10 +127,16 @@ def _pair(pair: Pair) -> str:
     return f"<div class='ip-pair'>{''.join(lines)}</div>"
 
 
-def sets_headline(result: HeadSets | None, metric: str, missing: str) -> str:
-    """What the heads together do."""
-    said = missing if result is None else result.verdict(metric)
-    return f"<p class='ih-verdict'>{escape(said)}</p>"
+def sets_headline(model: str, result: HeadSets | None, metric: str) -> str:
+    """What the heads together do, and what is lost without them where that is known."""
+    if result is None:
+        return ""
+    said, kept = [result.verdict(metric)], KNOCKOUTS.find(model)
+    if kept and not result.task and result.intervention not in ABLATIONS:
+        heads = [(layer, head) for layer, head in result.sets[-1].heads]
+        without = kept.of(heads)
+        said += [without.verdict()] if without else []
+    return "".join(f"<p class='ih-verdict'>{escape(text)}</p>" for text in said)
 
 
 def sets_table(result: HeadSets | None) -> str:
@@ -112,12 +156,12 @@ def _measure_row(result: HeadSets, name: str, measure: Measure) -> tuple[str, ..
     declared = (METRICS | LOSSES)[name]
     interval = "not bounded" if result.unbounded(measure) else "–"
     if measure.low is not None and measure.high is not None:
-        interval = f"{measure.low:+.2f} to {measure.high:+.2f}"
+        interval = f"{measure.low:+z.2f} to {measure.high:+z.2f}"
     return (
         declared.title if declared.unit == name else f"{declared.title} ({declared.unit})",
         f"{measure.baseline:.3f}",
         f"{measure.edited:.3f}",
-        "undefined" if measure.effect is None else f"{measure.effect:+.3f}",
+        measure.shown,
         interval,
         measure.random_in_words(),
         "–" if measure.percentile is None else f"{measure.percentile:.0f} %",

@@ -11,10 +11,12 @@ from induction.analysis.scores import SCORES
 from induction.results import HISTORIES
 from induction.training.history import History, phase_change
 from induction.ui import jobs, links
+from induction.ui.components.checkpoints import checkpoints
 from induction.ui.components.exports import exported, exports
-from induction.ui.components.head_grid import grid_value, head_grid, picked
+from induction.ui.components.head_grid import grid_value, picked
 from induction.ui.components.note import html, note
-from induction.ui.components.plot import picked_checkpoint, plot, plot_value
+from induction.ui.components.plot import plot, plot_value
+from induction.ui.names import short_name
 from induction.ui.words import headline
 from induction.viz import training as figures
 from induction.viz.theme import LIGHT, PAGE
@@ -22,54 +24,86 @@ from induction.viz.theme import LIGHT, PAGE
 if TYPE_CHECKING:
     from induction.ui.page import Page
 
-NOTHING = ""  # no run to compare with
+# The checkpoint for the address: 0 for the last, as at the start.
+_MOVED = """() => {
+  const slider = document.querySelector('#checkpoint input[type=range]');
+  return slider.value === slider.max ? 0 : Number(slider.value);
+}"""
+NOTHING, OWN = "", ""  # no run to compare with; the run of the model on show
 MEASURED = ("previous_token", "induction")  # in the order in which they form
 MOST = 2000  # checkpoints that a link may count to
 INTRODUCTION = (
     "First heads appear that look at the token before. Only when they write down what they see can a later layer "
     "find it, and the loss on repeated text falls within a short stretch of training. A model of one layer has no "
-    "later layer. Move through the checkpoints and watch the heads."
+    "later layer. Play, move the slider or click a curve, and watch the heads."
 )
 
 
 # -- what the tab shows --------------------------------------------------------------------------------------
 
 
-def draw(run: str, against: str, checkpoint: float, head: str) -> list[Any]:
-    """Everything of the tab, in the order of ``build``."""
-    history, index = chosen(run, checkpoint)
+def draw(model: str, run: str, against: str, checkpoint: float) -> list[Any]:
+    """What does not depend on a head, in the order of ``build``."""
+    history, index = chosen(model, run, checkpoint)
     other = HISTORIES.find(against)
-    point = history.checkpoints[index]
     return [
-        title(history),
+        title(history, missing(model, run, history)),
         plot_value(
-            f"{run}-training-loss",
+            f"{history.model}-training-loss",
             lambda: figures.losses(
                 history, compare=None if other is history else other, at=index, palette=PAGE
             ),
         ),
-        plot_value(
-            f"{run}-training-heads",
-            lambda: figures.scores(history, at=index, selected=head, palette=PAGE),
-        ),
-        place(history, index),
-        *(grid_value(getattr(point, name), title=SCORES[name].title) for name in MEASURED),
-        {"run": run, "checkpoint": str(index + 1), "head": head},
+        frames(history, index),
+        {"run": history.model},
     ]
 
 
-def chosen(run: str, checkpoint: float) -> tuple[History, int]:
+def draw_heads(model: str, run: str, head: str, checkpoint: float) -> dict[str, Any]:
+    history, index = chosen(model, run, checkpoint)
+    return plot_value(
+        f"{history.model}-training-heads",
+        lambda: figures.scores(history, at=index, selected=head, palette=PAGE),
+    )
+
+
+def frames(history: History, index: int) -> dict[str, Any]:
+    """All checkpoints, for the component that moves through them."""
+    return {
+        "at": index,
+        "said": [place(history, at) for at in range(len(history.checkpoints))],
+        "tokens": [point.tokens for point in history.checkpoints],
+        "grids": [
+            [grid_value(getattr(point, name), title=SCORES[name].title) for name in MEASURED]
+            for point in history.checkpoints
+        ],
+    }
+
+
+def chosen(model: str, run: str, checkpoint: float) -> tuple[History, int]:
     """The run on show and the index of its checkpoint; ``checkpoint`` counts from 1, 0 stands for the last.
 
     Raises:
         InputError: no such run comes with the package.
     """
-    history = HISTORIES.get(run)
+    history = HISTORIES.get(run) if run else HISTORIES.find(model) or HISTORIES.get(_first())
     wanted = int(checkpoint or 0) or len(history.checkpoints)
     return history, min(max(wanted, 1), len(history.checkpoints)) - 1
 
 
-def title(history: History) -> str:
+def missing(model: str, run: str, history: History) -> str:
+    """That the model on show has no history, where its own was asked for."""
+    if run or history.model == model:
+        return ""
+    return f"No training history comes with {short_name(model)}; shown is how {history.model} was trained."
+
+
+def _first() -> str:
+    runs = HISTORIES.names()
+    return "mini-2l" if "mini-2l" in runs else runs[0]
+
+
+def title(history: History, note: str = "") -> str:
     """What happened, in words."""
     shape = f"{history.n_layers} layer{'s' * (history.n_layers > 1)} × {history.n_heads} heads"
     formed = {name: figures.first_to_form(history, name) for name in MEASURED}
@@ -90,7 +124,13 @@ def title(history: History) -> str:
             f"At the change the loss on repeated text falls from {before:.2f} to {after:.2f} nats per token."
         )
     protocols = [("", f"{history.protocol.rstrip('.')}. Seed {history.seed}.")]
-    return headline(f"{history.model}, {shape}", history, " ".join(sentences), protocols=protocols)
+    return headline(
+        f"{history.model}, {shape}",
+        history,
+        " ".join(sentences),
+        protocols=protocols,
+        notes=[note] * bool(note),
+    )
 
 
 def place(history: History, index: int) -> str:
@@ -110,10 +150,8 @@ def export(kind: str, asked: dict[str, Any]) -> tuple[str, Any]:
     Raises:
         InputError: no such run.
     """
-    checkpoint = str(asked.get("checkpoint", ""))
-    history, index = chosen(str(asked.get("run", "")), int(checkpoint) if checkpoint.isdecimal() else 0)
-    selected = str(asked.get("head", ""))
-    draw = partial(figures.scores, history, at=index, selected=selected, palette=LIGHT)
+    history = HISTORIES.get(str(asked.get("run", "")))
+    draw = partial(figures.scores, history, selected=str(asked.get("head", "")), palette=LIGHT)
     return exported(kind, f"training-{history.model}", history, draw)
 
 
@@ -121,69 +159,50 @@ def export(kind: str, asked: dict[str, Any]) -> tuple[str, Any]:
 
 
 def build(page: Page) -> None:
-    runs = HISTORIES.names()
-    first = "mini-2l" if "mini-2l" in runs else runs[0]
-    control = "mini-1l" if "mini-1l" in runs else NOTHING
-    count = len(HISTORIES.get(first).checkpoints)
+    names = HISTORIES.names()
+    control = "mini-1l" if "mini-1l" in names else NOTHING
     with page.tab("training", "Training"):
+        headline_box = html("", elem_id="training-headline")
+        player = checkpoints(
+            [SCORES[name].title for name in MEASURED],
+            ["training-loss", "training-heads"],
+            elem_id="checkpoint",
+        )
+        with gr.Row(elem_classes=["ih-panels"], elem_id="training-charts"):
+            with gr.Column(min_width=300, elem_classes=["ih-panel"]):
+                loss = plot(elem_id="training-loss")
+            with gr.Column(min_width=300, elem_classes=["ih-panel"]):
+                heads = plot(elem_id="training-heads")
         note(INTRODUCTION, elem_id="training-introduction")
         with gr.Row():
-            run = gr.Dropdown(runs, value=first, label="Training run", min_width=180, elem_id="run")
+            run = gr.Dropdown(
+                [("of the model on show", OWN), *((name, name) for name in names)],
+                value=OWN,
+                label="Training run",
+                min_width=180,
+                elem_id="run",
+            )
             against = gr.Dropdown(
-                [("nothing", NOTHING), *((name, name) for name in runs)],
+                [("nothing", NOTHING), *((name, name) for name in names)],
                 value=control,
                 label="Compare its loss with",
                 min_width=180,
                 elem_id="against",
             )
-        headline_box = html("", elem_id="training-headline")
-        with gr.Row(elem_classes=["ih-panels"]):
-            with gr.Column(min_width=320, elem_classes=["ih-panel"]):
-                html("<h2>Loss</h2>")
-                loss = plot(elem_id="training-loss")
-            with gr.Column(min_width=320, elem_classes=["ih-panel"]):
-                html("<h2>Heads</h2>")
-                heads = plot(elem_id="training-heads")
-        with gr.Column(elem_classes=["ih-panel"]):
-            html("<h2>One checkpoint</h2>")
-            checkpoint = gr.Slider(1, count, value=count, step=1, label="Checkpoint", elem_id="checkpoint")
-            where = note("", role="status", elem_id="training-place")
-            with gr.Row():
-                with gr.Column(min_width=300):
-                    previous = head_grid(elem_id="training-previous")
-                with gr.Column(min_width=300):
-                    induction = head_grid(elem_id="training-induction")
-            head = gr.Textbox("", visible=False)
-            html("<h2>Export this history</h2>")
-            files = exports(export, {}, elem_id="training-export")
+        files = exports(export, None, elem_id="training-export")
+        checkpoint, head = gr.Number(0, visible=False), gr.Textbox("", visible=False)
 
-    page.link(links.choice("run", first, runs), run)
-    page.link(links.choice("against", control, [NOTHING, *runs]), against)
-    page.link(links.integer("checkpoint", count, low=1, high=MOST), checkpoint)
+    page.link(links.choice("run", OWN, [OWN, *names]), run)
+    page.link(links.choice("against", control, [NOTHING, *names]), against)
+    page.link(links.integer("checkpoint", 0, low=0, high=MOST), checkpoint)
     page.link(links.head("trained"), head)
-    page.show(
-        "training",
-        draw,
-        [run, against, checkpoint, head],
-        [headline_box, loss, heads, where, previous, induction, files],
-    )
-    for component in (previous, induction, heads):
+    asked, shown = [page.model, run], [headline_box, loss, player, files]
+    page.show("training", draw, [*asked, against], shown, also=[checkpoint])
+    page.show("training", draw_heads, [*asked, head], [heads], also=[checkpoint])
+    for component in (player, heads):
         component.pick(_picked_head, None, head, **jobs.QUICK)
-    for component in (loss, heads):
-        component.checkpoint(_picked_checkpoint, None, checkpoint, **jobs.QUICK)
-    run.change(_range, [run, checkpoint], checkpoint, **jobs.QUICK)
+    player.moved(None, None, checkpoint, js=_MOVED, **jobs.QUICK)
 
 
 def _picked_head(event: gr.EventData) -> Any:
     return picked(event) or gr.skip()
-
-
-def _picked_checkpoint(event: gr.EventData) -> Any:
-    index = picked_checkpoint(event)
-    return gr.skip() if index is None else min(index + 1, MOST)
-
-
-def _range(run: str, checkpoint: float) -> Any:
-    """The slider's range for a run."""
-    history, index = chosen(run, checkpoint)
-    return gr.Slider(maximum=len(history.checkpoints), value=index + 1)
