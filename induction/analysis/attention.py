@@ -56,7 +56,7 @@ class Attention:
     """Attention of every head of a model on one prompt, with everything needed to repeat it.
 
     ``way`` is how each layer's heads reach the logits; where that could not be verified it is None and ``refused``
-    says why.
+    says why. ``rounded``: the weights come from pictures, in steps of 1/255, and the way was not kept.
     """
 
     model: str
@@ -67,6 +67,7 @@ class Attention:
     patterns: NDArray[np.float32]
     way: Way | None
     refused: str = ""
+    rounded: bool = False
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -89,7 +90,8 @@ class Attention:
     @property
     def protocol(self) -> str:
         bos = "the first one BOS" if self.has_bos else "no BOS in front"
-        return f"One prompt of {self.n_tokens} tokens, {bos}"
+        rounded = "; weights in steps of 1/255" if self.rounded else ""
+        return f"One prompt of {self.n_tokens} tokens, {bos}{rounded}"
 
     def scores(self) -> dict[str, NDArray[np.float64]]:
         """The scores of every head on this prompt, ``[layer, head]`` each; NaN where nothing repeats."""
@@ -181,14 +183,15 @@ def without_first(patterns: NDArray[np.float32]) -> NDArray[np.float32]:
 class Written:
     """What one head adds to the logits at every position, in logits above the mean over the vocabulary.
 
-    ``promoted`` and ``suppressed`` are ``[pos][rank]`` pairs of token label and logits, strongest first.
-    ``following`` is, per position, what the head adds to the token that does come next and that token's
-    rank among all (1 = most promoted). At the last position it is the token that induction would continue
-    with, the one after the latest earlier copy, and None where there is no earlier copy.
+    ``n_vocab`` is how many tokens there are. ``promoted`` and ``suppressed`` are ``[pos][rank]`` pairs of token label
+    and logits, strongest first. ``following`` is, per position, what the head adds to the token that does come next
+    and that token's rank among all (1 = most promoted). At the last position it is the token that induction would
+    continue with, the one after the latest earlier copy, and None where there is no earlier copy.
     """
 
     layer: int
     head: int
+    n_vocab: int
     promoted: list[list[tuple[str, float]]]
     suppressed: list[list[tuple[str, float]]]
     following: list[tuple[float, int] | None]
@@ -216,7 +219,7 @@ def written(model: TransformerBridge, seen: Attention, layer: int, head: int, *,
     n_vocab = min(model.cfg.d_vocab, len(model.tokenizer))  # embeddings may be padded
     completed = np.flatnonzero(seen.targets[-1])[-1:]  # position of the token that induction continues with
     following = [*seen.ids[1:], *(seen.ids[key] for key in completed)]
-    found = Written(layer, head, [], [], [])
+    found = Written(layer, head, n_vocab, [], [], [])
     z = torch.from_numpy(seen.way.z[layer]).to(model.cfg.device)  # [pos, head, d_head]
     alone = torch.zeros_like(z)
     alone[:, head] = z[:, head]

@@ -13,12 +13,18 @@ import numpy as np
 
 from induction.analysis.kinds import STRIPE
 from induction.analysis.scores import SCORES
-from induction.base import Head, expected_passes, mean_interval
+from induction.base import Head, expected_passes, head_name, mean_interval
 
 if TYPE_CHECKING:
     from induction.analysis.result import HeadScores, Scan
 
 FALLS = 0.5  # nats of in-context gain from which on the loss is said to fall
+#: Where a head looks, by the score that measures it.
+TARGETS = {
+    "induction": "token after the copy",
+    "duplicate_token": "the copy itself",
+    "previous_token": "token before",
+}
 SHOWN = 0.005  # what two decimals show: less than that is no difference worth a sentence
 
 
@@ -98,19 +104,57 @@ def verdict(scan: Scan, threshold: float = STRIPE) -> str:
     Args:
         threshold: share of the ceiling from which on a head counts.
     """
-    parts = []
-    if "induction" in scan.scores:
-        parts += _found(scan, selection(scan, "induction", threshold))
-    if scan.loss:
-        change = "falls" if scan.loss.gain > FALLS else "goes"
-        parts.append(
-            f"loss {change} from {scan.loss.first_mean:.2f} nats on the first copy "
-            f"to {scan.loss.second_mean:.2f} on the second"
-        )
-    if not parts:
-        parts = [f"measured: {', '.join(SCORES[name].title for name in scan.scores)}"]
+    parts = _found(scan, selection(scan, "induction", threshold)) if "induction" in scan.scores else []
+    return _sentence([*parts, *_used(scan)] or _measured(scan))
+
+
+def found(scan: Scan) -> str:
+    """Only how many heads do it, against which chance."""
+    return _sentence(_found(scan, selection(scan)) if "induction" in scan.scores else _measured(scan))
+
+
+def used(scan: Scan) -> str:
+    """Only whether the model uses it; empty where no loss was measured."""
+    return _sentence(_used(scan))
+
+
+def looks(scan: Scan) -> str:
+    """Where the strongest induction head looks, against attention that is spread evenly; empty without scores."""
+    if "induction" not in scan.scores:
+        return ""
+    layer, head, value = scan.ranked()[0]
+    chance = scan.scores["induction"].chance
+    even = "" if chance is None else f"; chance {chance:.3f}"
+    text = f"head {head_name((layer, head))} puts {value:.2f} of its attention on the token after the earlier copy"
+    return _sentence([f"{text}{even}"])
+
+
+def targets(scan: Scan) -> list[tuple[str, float]]:
+    """Where the strongest induction head looks and could look instead: the place and the share of its attention."""
+    if "induction" not in scan.scores:
+        return []
+    layer, head, _ = scan.ranked()[0]
+    there = {name: place for name, place in TARGETS.items() if name in scan.scores}
+    return [(place, scan.scores[name].mean[layer][head]) for name, place in there.items()]
+
+
+def _sentence(parts: Sequence[str]) -> str:
     text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}."
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _measured(scan: Scan) -> list[str]:
+    return [f"measured: {', '.join(SCORES[name].title for name in scan.scores)}"]
+
+
+def _used(scan: Scan) -> list[str]:
+    if scan.loss is None:
+        return []
+    change = "falls" if scan.loss.gain > FALLS else "goes"
+    return [
+        f"loss {change} from {scan.loss.first_mean:.2f} nats on the first copy "
+        f"to {scan.loss.second_mean:.2f} on the second"
+    ]
 
 
 def _found(scan: Scan, picked: Selection) -> list[str]:

@@ -73,6 +73,15 @@ class Prompt(Settings):
             return self.kind if self.kind == "own" else f"natural-{self.example}"
         return f"{self.kind}-{self.length}-{self.vocab}-{self.seed}"
 
+    def words(self) -> str:
+        if self.kind == "own":
+            return "own text"
+        if self.kind == "natural":
+            return f"natural text · {EXAMPLES[self.example][0]}"
+        drawn = "random tokens" if self.vocab == "random" else self.vocab
+        times = f"{self.length} twice" if self.kind == "repeat" else f"A B … A, {self.length} before each A"
+        return f"{drawn} · {times} · seed {self.seed}"
+
     @classmethod
     def parse(cls, text: str) -> Self | None:
         return super().parse(

@@ -75,12 +75,8 @@ HUB = "Hugging Face Hub"
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 CARDS = (
-    ModelCard(
-        "mini-2l", BUNDLED, 2, 8, 526_848, 0, "MIT", "the smallest model with induction heads; offline"
-    ),
-    ModelCard(
-        "mini-1l", BUNDLED, 1, 8, 394_624, 0, "MIT", "the control: one layer cannot form them; offline"
-    ),
+    ModelCard("mini-2l", BUNDLED, 2, 8, 526_848, 0, "MIT", "the smallest model with induction heads"),
+    ModelCard("mini-1l", BUNDLED, 1, 8, 394_624, 0, "MIT", "the control: one layer cannot form them"),
     ModelCard("gpt2", HUB, 12, 12, 124_439_808, 548, "MIT", "the model of the literature (GPT-2 small)"),
     ModelCard("gpt2-medium", HUB, 24, 16, 354_823_168, 1520, "MIT", "the same at three times the size"),
     ModelCard("distilgpt2", HUB, 6, 12, 81_912_576, 353, "Apache-2.0", "GPT-2 small distilled to 6 layers"),

@@ -5,7 +5,7 @@ Per model, in ``induction/results``: the scan (``<model>.json``), the sweep over
 (``patching/<model>-top-k.json``), what is lost without its heads (``ablations/<model>.json``), and what feeds its
 induction heads (``circuits/<model>.json``); for some models also the sweep over indirect-object prompts
 (``patching/<model>-ioi.json``). Same machine, same numbers. What is computed here replaces published
-figures of the same model.
+figures of the same model; and its attention on the usual prompt (``examples/<model>.json``).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from induction.analysis.example import example
 from induction.analysis.reading import passing
 from induction.analysis.scanning import scan
 from induction.analysis.scores import SCORES
@@ -59,6 +60,7 @@ def bundle(name: str) -> None:
     vocab = vocab_of(name)
     traced = circuit(model, n_receivers=RECEIVERS, n_pairs=CIRCUIT_PAIRS, vocab=vocab, seed=SEED)
     _write(f"circuits/{file}", traced)
+    _write(f"examples/{file}", example(model))
 
 
 def ablations(

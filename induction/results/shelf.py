@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from induction.analysis.example import Example
 from induction.analysis.kinds import kinds_of
 from induction.analysis.result import Scan
 from induction.base import InputError, Result
@@ -84,6 +85,7 @@ SCANS = Shelf(Scan, "bundled scan", (FOLDER / "published", FOLDER))  # computed 
 PATCHING = Shelf(Intervention, "bundled patching result", (FOLDER / "patching",), by_file=True)
 ABLATIONS = Shelf(Knockouts, "bundled ablation", (FOLDER / "ablations",))
 CIRCUITS = Shelf(Circuit, "bundled circuit", (FOLDER / "circuits",))
+EXAMPLES = Shelf(Example, "bundled example of attention", (FOLDER / "examples",))
 HISTORIES = Shelf(History, "training history", (FOLDER / "histories",))
 
 

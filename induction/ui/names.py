@@ -48,32 +48,47 @@ def checked_model(name: str) -> str:
     return name
 
 
+def has(model: str) -> str:
+    """What there is of a model before anything is run, and what a run needs, in a few words."""
+    scan = results.SCANS.find(model)
+    there = [] if scan is None else ["published" if scan.kind == "published" else "bundled"]
+    return ", ".join([*there, needs(model)])
+
+
+def needs(model: str) -> str:
+    """What a run needs, in a few words."""
+    return _weights(model, "works offline", "needs{}")
+
+
+def labelled(model: str) -> str:
+    """A model's name with what it has, for choosing."""
+    return f"{short_name(model)} · {has(model)}"
+
+
 def facts(model: str, live: bool = False) -> str:
     """What the model is, where the figures on show come from, and what a live run needs. Plain text."""
-    card = models.CATALOGUE.get(model)
+    card, scan = models.CATALOGUE.get(model), results.SCANS.find(model)
     parts = []
     if card:
         million = card.parameters >= 1_000_000
         count = f"{card.parameters / 1e6:.0f} million" if million else f"{card.parameters:,}"
-        size = f", {count} parameters"
-        parts.append(
-            f"{card.n_layers} layers × {card.n_heads} heads{size} ({card.licence}); {card.good_for}."
-        )
+        shape = f"{card.n_layers} layers × {card.n_heads} heads, {count} parameters ({card.licence})"
+        parts.append(f"{shape}; {card.good_for}.")
     if live:
-        parts.append("Scores on show: measured live.")
-    elif model in results.SCANS.names():
-        scan = results.SCANS.get(model)
-        if scan.kind == "published":
-            runs = max((score.n_runs or 1) for score in scan.scores.values())
-            parts.append(f"Scores on show: published by others, up to {runs} runs.")
-        else:
-            parts.append("Scores on show: computed by this project, bundled.")
-    else:
+        parts.append("Scores: measured live.")
+    elif scan is None:
         parts.append("No bundled scores.")
-    where = models.availability(model)
-    if where == "download":
-        size = f" of {card.download_mb} MB" if card else ""
-        parts.append(f"Live runs need a download{size} from the Hugging Face Hub.")
+    elif scan.kind == "published":
+        runs = max((score.n_runs or 1) for score in scan.scores.values())
+        parts.append(f"Scores: published by others, up to {runs} runs.")
     else:
-        parts.append("Live runs work without a download.")
-    return " ".join(parts)
+        parts.append("Scores: computed by this project, bundled.")
+    return " ".join([*parts, _weights(model, "Works offline.", "Live runs download{}.")])
+
+
+def _weights(model: str, here: str, fetched: str) -> str:
+    """``here`` where the weights are on this machine, else ``fetched`` with what they weigh."""
+    if models.availability(model) != "download":
+        return here
+    card = models.CATALOGUE.get(model)
+    return fetched.format(f" {card.download_mb} MB" if card else " its weights")

@@ -35,7 +35,7 @@ from induction import model as models
 from induction.analysis.result import Scan
 from induction.ui import jobs, links, runs
 from induction.ui.components.plot import chosen_heads
-from induction.ui.names import checked_model, known_models, short_name
+from induction.ui.names import checked_model, known_models, labelled
 
 # What changes within a moment counts as one change: its pulses are the same value. A tab that is not open gets none.
 _PULSE = """(current, pulse) => {
@@ -121,7 +121,7 @@ class Page:
         event of its own, a listener repeats nothing but itself.
         """
         with self.hidden:
-            pulse = gr.Textbox(visible=False)
+            pulse = gr.Textbox("", visible=False)
         gr.on(
             [component.change for component in components],
             None,
@@ -203,7 +203,7 @@ def shape_of(model: str, scan: Scan | None) -> tuple[int, int] | None:
 
 def model_choices(model: str) -> list[tuple[str, str]]:
     """Models for the picker: those listed, and the one on show."""
-    return [(short_name(name), name) for name in dict.fromkeys([*known_models(), model])]
+    return [(labelled(name), name) for name in dict.fromkeys([*known_models(), model])]
 
 
 def head_choices(scan: Scan | None, shape: tuple[int, int] | None, head: str) -> list[tuple[str, str]]:

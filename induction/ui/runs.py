@@ -71,8 +71,9 @@ def run_steps(
         fresh = kept.get((experiment.name, name, settings.key())) is None
         if fresh:
             # A link may already name this result: forgetting the name first makes its arrival a change.
+            yield status.waiting("Starting…"), "", None
             for state in loading(name):
-                yield state, "", None
+                yield state, None, None
         for step in steps(experiment, name, settings):
             seconds = getattr(step.result, "seconds", None)
             yield status.running(step), None, step.result

@@ -28,17 +28,26 @@ def headline(
         protocols: ``(of what, protocol)``; what stands for all has no name.
         notes: sentences that a reader has to know.
     """
+    warned = "".join(f"<p class='ih-note'>{explained(note)}</p>" for note in notes if result)
+    how = measured(result, protocols) if result else ""
+    return f"{heading(title, result, live=live)}<p class='ih-verdict'>{explained(verdict)}</p>{warned}{how}"
+
+
+def heading(title: str, result: Result | None, *, live: bool = False) -> str:
+    """The title, and whose figures these are."""
     if result is None:
-        return f"<h2>{escape(title)}</h2><p class='ih-verdict'>{explained(verdict)}</p>"
+        return f"<h2>{escape(title)}</h2>"
     kind = getattr(result, "kind", "computed")
     word = "Measured live" if live else "Published by others" if kind == "published" else "Bundled"
     if live and getattr(result, "method", "") == "estimate":
         word = "Estimated live"
-    badge = f"<span class='ih-badge' data-kind='{'live' if live else kind}'>{word}</span>"
+    return f"<h2>{escape(title)} <span class='ih-badge' data-kind='{'live' if live else kind}'>{word}</span></h2>"
+
+
+def measured(result: Result, protocols: Iterable[tuple[str, str]] = ()) -> str:
+    """How the figures were made, to be opened; ``protocols`` as of :func:`headline`."""
     items = "".join(f"<li>{explained(f'{what}: {how}' if what else how)}</li>" for what, how in protocols)
-    warned = "".join(f"<p class='ih-note'>{explained(note)}</p>" for note in notes)
     return (
-        f"<h2>{escape(title)} {badge}</h2><p class='ih-verdict'>{explained(verdict)}</p>{warned}"
         f"<details><summary>How this was measured</summary><p>{escape(result.provenance())}</p><ul>{items}</ul>"
         "</details>"
     )

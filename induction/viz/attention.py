@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
+from base64 import b64encode
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
+from PIL import Image
 
 from induction.analysis.attention import Attention, without_first
 from induction.viz import frame
@@ -65,6 +68,30 @@ def head_figure(
         left=room + 24,
         below=below + frame.COLOUR_BAR,
     )
+
+
+def picture(pattern: NDArray[np.floating], *, palette: Palette = LIGHT) -> str:
+    """One head's pattern as a data URI for an image, a pixel per weight: clear where there is none, so that it lies on
+    light and dark ground. Show it with ``image-rendering: pixelated``.
+
+    Args:
+        pattern: ``[query, key]`` in 0..1, as of :meth:`Attention.pattern`.
+    """
+    tint = tuple(bytes.fromhex(palette.accent[1:]))
+    pixels = np.empty((*pattern.shape, 4), np.uint8)
+    pixels[..., :3] = tint
+    pixels[..., 3] = np.rint(np.clip(pattern, 0, 1) * 255)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG", optimize=True)
+    return f"data:image/png;base64,{b64encode(out.getvalue()).decode()}"
+
+
+def largest(pattern: NDArray[np.floating], size: int) -> NDArray[np.floating]:
+    """The pattern ``[query, key]`` in squares of ``size`` tokens, each with its largest weight: a stripe of single
+    cells stays visible in a small :func:`picture`."""
+    short = -len(pattern) % size
+    squares = np.pad(pattern, (0, short)).reshape(-(-len(pattern) // size), size, -1, size)
+    return squares.max((1, 3))
 
 
 def _axis(title: str, places: list[str], names: list[str], length: float) -> dict[str, Any]:

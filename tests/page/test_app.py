@@ -90,7 +90,7 @@ def test_scales_are_monotonic_in_lightness(palette):
 def test_headlines_escape_names():
     hostile = "<img src=x onerror=alert(1)>"
     renamed = SCANS.get("gpt2").model_copy(update={"model": hostile})
-    for text in (scan_tab.title(hostile, "", renamed), scan_tab.title(hostile, "", None)):
+    for text in (scan_tab.headline(hostile, "", renamed), scan_tab.headline(hostile, "", None)):
         assert "<img" not in text
 
 

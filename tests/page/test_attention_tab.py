@@ -3,8 +3,9 @@
 import base64
 import io
 import json
+import subprocess
+import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import models
 import numpy as np
@@ -45,15 +46,15 @@ def drawn(tiles):
 
 def view_of(seen, **changes):
     options = {"name": "m", "head": "1.2", "row": -1, "hide_first": False, "notice": ""} | changes
-    return view_value(seen, REQUEST, **options)
+    return view_value(seen, REQUEST, None, **options)
 
 
 def test_the_view_carries_the_patterns_to_within_a_grey_level(seen):
     value = view_of(seen)
-    np.testing.assert_allclose(drawn(value["tiles"]), seen.patterns[1], atol=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(drawn(value["tiles"]["1"]), seen.patterns[1], atol=0.5 / 255 + 1e-6)
     mask = drawn({"png": value["targets"], "size": seen.n_tokens})[0]
     assert (mask == seen.targets).all()
-    hidden = view_of(seen, hide_first=True)["tiles"]
+    hidden = view_of(seen, hide_first=True)["tiles"]["1"]
     np.testing.assert_allclose(
         drawn(hidden), attention.without_first(seen.patterns[1]), atol=0.5 / 255 + 1e-6
     )
@@ -62,7 +63,7 @@ def test_the_view_carries_the_patterns_to_within_a_grey_level(seen):
 
 
 def test_64_tokens_of_mini_2l_cost_little(mini, seen):
-    written = written_value(REQUEST, attention.written(mini, seen, 1, 2))
+    written = written_value(attention.written(mini, seen, 1, 2))
     assert len(json.dumps((view_of(seen), tiles_value(seen, None, False), written))) < 50_000
 
 
@@ -71,8 +72,8 @@ def test_64_tokens_cost_less_than_300_kb_in_every_model_even_if_attention_were_n
     noise = np.tril(np.random.default_rng(0).random((card.n_layers, card.n_heads, 64, 64), np.float32))
     worst = replace(seen, ids=tuple(range(64)), labels=("·longtoken",) * 64, patterns=noise)
     rows = [[("·longtoken", -10.25)] * 5] * 64
-    written = attention.Written(0, 0, rows, rows, [(-10.25, 50_000)] * 64)
-    shipped = view_of(worst, head="0.0"), tiles_value(worst, None, False), written_value(REQUEST, written)
+    written = attention.Written(0, 0, 50_000, rows, rows, [(-10.25, 50_000)] * 64)
+    shipped = view_of(worst, head="0.0"), tiles_value(worst, None, False), written_value(written)
     assert len(json.dumps(shipped)) < 300_000
 
 
@@ -85,8 +86,13 @@ def test_the_overview_of_all_heads_is_bounded_and_keeps_the_largest_weights(seen
     np.testing.assert_allclose(overview.max((1, 2)), many.reshape(270, -1).max(-1), atol=0.01)
 
 
-def test_tiles_come_only_for_what_is_kept_and_exists(seen):
-    np.testing.assert_allclose(drawn(tab.tiles({**REQUEST, "layer": 0})), seen.patterns[0], atol=0.003)
+def test_parts_come_only_of_what_is_kept_and_exists(seen):
+    of_layer = tab.parts({**REQUEST, "layer": 0})
+    np.testing.assert_allclose(drawn(of_layer["tiles"]), seen.patterns[0], atol=0.003)
+    assert "written" not in of_layer
+    assert tab.parts({**REQUEST, "writes": "1.2"})["written"]["head"] == "1.2"
+    assert "tiles" not in tab.parts({**REQUEST, "writes": "1.2"})
+    assert "not head 9.9" in tab.parts({**REQUEST, "writes": "9.9"})["written"]["error"]
     wrong = (
         {},
         {**REQUEST, "layer": 9},
@@ -94,23 +100,80 @@ def test_tiles_come_only_for_what_is_kept_and_exists(seen):
         {**REQUEST, "text": "x", "prompt": "own", "layer": 0},
     )
     for asked in wrong:
-        assert tab.tiles(asked) == {"gone": True}
+        assert tab.parts(asked) == {"gone": True}
 
 
 def test_what_is_kept_is_shown_once_and_the_rest_is_asked_for_once(seen):
     key = tuple(REQUEST.values())
-    view, _, on_show = tab.ask(*key, "", "1.2", 5, True)
+    view, _, on_show, files = tab.ask(*key, "", "1.2", 5, True)
     assert (view["head"], view["row"], view["hide_first"]) == ("1.2", 5, True)
+    assert files == {**REQUEST, "hide_first": True}
     again = tab.ask(*key, on_show, "1.2", 5, True)
     assert not any(isinstance(part, dict) and "tokens" in part for part in again)
     other = ("mini-2l", "natural-1", "")
-    view, _, on_show = tab.ask(*other, on_show, "1.2", -1, False)
+    view, _, on_show, files = tab.ask(*other, on_show, "1.2", -1, False)
     assert view["run"]
+    assert files is None
     assert not isinstance(tab.ask(*other, on_show, "1.2", -1, False)[0].get("run"), int)
 
 
+def test_a_head_that_the_model_lacks_is_replaced_in_words(seen):
+    value = tab.ask(*REQUEST.values(), "", "9.9", -1, False)[0]
+    layer, head = np.unravel_index(seen.scores()["induction"].argmax(), (2, 8))
+    assert value["head"] == f"{layer}.{head}"
+    assert value["notice"] == f"This model has no head 9.9; {layer}.{head} is shown."
+
+
+@pytest.fixture
+def unread():
+    """The usual prompt of mini-2l, which nobody has read here."""
+    key = tab.Key.of("mini-2l", str(DEFAULTS["repeat"]), "")
+    before = tab.kept.get(key)
+    tab.kept._kept.pop(key, None)
+    yield key
+    if before:
+        tab.kept.put(key, before)
+
+
+def test_the_usual_prompt_is_shown_from_the_bundled_example_as_the_model_reads_it(mini, unread):
+    value = tab.ask(*unread, "", "1.6", -1, False)[0]
+    live = attention.attend(mini, token_ids(mini, DEFAULTS["repeat"], "")[0])
+    assert value["tokens"] == live.labels
+    np.testing.assert_allclose(drawn(value["tiles"]["1"]), live.patterns[1], atol=1 / 255)
+    written = attention.written(mini, live, 1, 6)
+    assert value["written"]["following"][30] == pytest.approx(written.following[30], abs=0.011)
+    assert "in steps of 1/255" in value["caption"]
+    name, text = tab.export("json", {**unread._asdict(), "head": "1.6", "hide_first": False})
+    assert name == "attention-mini-2l-1.6-repeat-24-random-0.json"
+    assert "in steps of 1/255" in json.loads(text)["protocol"]
+
+
+def test_what_the_example_lacks_is_said_not_computed(monkeypatch, unread):
+    monkeypatch.setattr(tab, "known", lambda key, place: None)
+    monkeypatch.setattr(tab.models, "load_model", lambda *_: pytest.fail("a model was loaded"))
+    assert tab.parts({**unread._asdict(), "writes": "0.1"})["written"] == {"head": "0.1", "unread": True}
+
+
+def test_the_example_needs_no_torch():
+    code = (
+        "import sys; from induction.ui.tabs import attention as tab; "
+        "view = tab.ask('mini-2l', 'repeat-24-random-0', '', '', '1.6', -1, False)[0]; "
+        "sys.exit('torch' in sys.modules or 'tokens' not in view)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_prompts_say_themselves():
+    assert DEFAULTS["repeat"].words() == "random tokens · 24 twice · seed 0"
+    assert DEFAULTS["ab"].words() == "letters · A B … A, 5 before each A · seed 42"
+    assert Prompt(kind="natural", example=1).words() == "natural text · A poem with refrains"
+    assert DEFAULTS["own"].words() == "own text"
+    assert tab.refill("ab-5-letters-42", "")[0]["label"] == DEFAULTS["ab"].words()
+
+
 def test_a_model_out_of_reach_says_what_it_needs():
-    view, _, on_show = tab.ask("gpt2-medium", "natural-0", "", "", "0.0", -1, False)
+    view, _, on_show, files = tab.ask("gpt2-medium", "natural-0", "", "", "0.0", -1, False)
+    assert files is None  # nothing to export
     assert "1520 MB" in view["missing"]
     assert "mini-2l" in view["missing"]
     assert not view["run"]
@@ -120,13 +183,12 @@ def test_a_model_out_of_reach_says_what_it_needs():
 
 
 def test_errors_are_one_sentence_in_the_status():
-    state, view, *_ = first(tab.run("mini-2l", "own", "  "))
+    state, *_ = first(tab.run("mini-2l", "own", "  "))
     assert state == {
         "state": "error",
         "share": 0,
         "text": "Write or paste a text, then press Show attention.",
     }
-    assert "tokens" not in view
 
 
 @given(
@@ -206,15 +268,9 @@ def test_what_a_head_of_mini_2l_writes_names_real_tokens(mini, seen):
 
 def test_what_a_head_writes_is_refused_in_its_place(seen):
     """Of a model whose way to the logits could not be verified, the view shows attention and one sentence."""
-    key, (_, prompt) = tuple(REQUEST.values()), tab.kept.get(tuple(REQUEST.values()))
+    key = tab.Key(*REQUEST.values())
     strange = replace(
         seen, way=None, refused="Its way to the logits is not known; the scan does not need it."
     )
-    tab.kept.put(key, (strange, prompt))
-    try:
-        event = SimpleNamespace(_data={"layer": 1, "head": 3})
-        told = tab.need(event, *key).props["written"]
-    finally:
-        tab.kept.put(key, (seen, prompt))
-    assert told == {"request": REQUEST, "head": "1.3", "error": strange.refused}
+    assert tab.writing(key, strange, (1, 3)) == {"head": "1.3", "error": strange.refused}
     assert view_of(strange)["tiles"] == view_of(seen)["tiles"]

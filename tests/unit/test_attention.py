@@ -12,10 +12,14 @@ import torch
 from PIL import Image
 
 from induction.analysis import attention
+from induction.analysis.example import WRITING, as_png, example, from_png
 from induction.base import InputError
 from induction.data_gen.sequences import repeated_batch
+from induction.model import SMOLLM2, offline_models
 from induction.model.tokens import labels
-from induction.ui.components.attention_view import as_png, pooled
+from induction.results import EXAMPLES
+from induction.ui.components.attention_view import pooled
+from induction.viz.attention import picture
 
 IDS = [0, 31, 67, 112, 305, 240, 31, 67, 112, 305, 240, 31]
 
@@ -137,3 +141,58 @@ def test_exports_hold_the_matrix():
     assert rows[0] == ["query", *(f"{i} {label}" for i, label in enumerate(seen.labels))]
     values = np.array([[float(value) for value in row[1:]] for row in rows[1:]])
     np.testing.assert_allclose(values, attention.without_first(seen.patterns[1, 2]), atol=1e-5)
+
+
+def test_a_picture_gives_its_weights_back_to_within_half_a_level():
+    patterns = np.tril(np.random.default_rng(0).random((3, 20, 20), np.float32))
+    np.testing.assert_allclose(from_png(as_png(patterns)), patterns, atol=0.5 / 255 + 1e-6)
+    assert as_png(from_png(as_png(patterns))) == as_png(patterns)
+    with pytest.raises(ValueError, match="cannot be read"):
+        from_png(base64.b64encode(b"no picture").decode())
+
+
+def test_the_bundled_example_is_what_the_model_computes(mini):
+    bundled, now = EXAMPLES.get("mini-2l"), example(mini)
+    same = {"pictures", "labels", "writing", "versions"}
+    assert bundled.model_dump(exclude=same) == now.model_dump(exclude=same)
+    # Another machine may round a weight at the border of two levels, or a logit at that of two digits, the other way.
+    then, here = bundled.attention(), now.attention()
+    np.testing.assert_allclose(then.patterns, here.patterns, atol=1 / 255 + 1e-6)
+    known, computed = bundled.written(), now.written()
+    assert known.keys() == computed.keys()
+    assert len(known) == min(WRITING, bundled.n_layers * bundled.n_heads)
+    for head, written in known.items():
+        assert written.n_vocab == computed[head].n_vocab == mini.cfg.d_vocab
+        for (value, rank), (value_now, rank_now) in zip(
+            written.following, computed[head].following, strict=True
+        ):
+            assert value == pytest.approx(value_now, abs=0.011)
+            assert abs(rank - rank_now) <= 2
+        for row, row_now in zip(written.promoted, computed[head].promoted, strict=True):
+            assert [value for _, value in row] == pytest.approx([value for _, value in row_now], abs=0.011)
+
+
+def test_every_bundled_model_has_an_example_and_none_is_large():
+    sizes = {name: len(found.to_json()) for name, found in EXAMPLES.all().items()}
+    assert set(sizes) == set(offline_models())
+    assert all(size < (600_000 if name == SMOLLM2 else 150_000) for name, size in sizes.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("pictures", lambda old: old[:-1]), ("tokens", lambda old: old[:-1]), ("labels", lambda old: old[:3])],
+)
+def test_a_damaged_example_is_refused(name, damage):
+    document = json.loads(EXAMPLES.get("mini-2l").to_json())
+    document[name] = damage(document[name])
+    with pytest.raises(InputError, match="missing, unknown or misshapen"):
+        type(EXAMPLES.get("mini-2l")).from_json(json.dumps(document))
+
+
+def test_the_picture_of_a_head_is_its_pattern_on_clear_ground():
+    pattern = EXAMPLES.get("mini-2l").attention().pattern(1, 7)
+    kind, data = picture(pattern).split(",")
+    assert kind == "data:image/png;base64"
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    assert (pixels[..., 3] == np.rint(pattern * 255)).all()
+    assert (pixels[..., :3] == pixels[0, 0, :3]).all()

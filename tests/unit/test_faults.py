@@ -77,16 +77,16 @@ def test_the_page_downloads_with_progress_which_can_be_cancelled(browser, tmp_pa
 
         page.get_by_role("tab", name="Attention").click()
         expect(page.locator("#attention-view")).to_contain_text("not on this machine")
-        page.locator("#show-attention").click()
+        page.locator("#run-attention").click()
         _cancel_the_download(page, "attention", cache)
 
         served.bytes_per_second = None
-        page.locator("#show-attention").click()
+        page.locator("#run-attention").click()
         page.wait_for_selector("#attention-view [data-painted]", timeout=60_000)
         page.get_by_role("tab", name="Scan").click()
         page.locator("#run-scan").click()
         expect(page.locator("#scan-status")).to_contain_text("Done", timeout=60_000)
-        expect(page.locator("#facts")).to_contain_text("Live runs work without a download.")
+        expect(page.locator("#facts")).to_contain_text("Works offline.")
         page.close()
 
 

@@ -1,12 +1,14 @@
 """What a scan says in words is what its numbers are: verdict, the leader as the pick of many, remarks, windows."""
 
+import re
+
 import models
 import numpy as np
 import pytest
 
 from induction.analysis import scanning as analysis
 from induction.analysis.kinds import STRIPE
-from induction.analysis.reading import remarks, selection
+from induction.analysis.reading import found, remarks, selection, used
 from induction.analysis.result import HeadScores, Scan
 from induction.analysis.scores import SCORES
 from induction.base import expected_passes, mean_interval
@@ -55,7 +57,9 @@ def test_the_page_says_what_the_scan_says():
         scan = SCANS.get(name)
         shown = scan_tab.draw(name, "", "induction", "")
         assert str(selection(scan)) in shown
-        assert scan.verdict() in shown[2]
+        assert found(scan) in re.sub("</?dfn.*?>", "", shown[0])  # words are explained
+        assert used(scan) in shown
+        assert scan.verdict().lower() == f"{found(scan)[:-1]}; {used(scan)}".lower()
     scan = SCANS.get("mini-2l")
     measured = scan.scores["prefix_matching"]
     assert f"{measured.chance:.3f}" in scan_tab.definition(scan, "prefix_matching")

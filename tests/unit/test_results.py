@@ -12,9 +12,9 @@ import pytest
 from induction.analysis.result import Scan
 from induction.base import InputError
 from induction.patching.results import HeadSets, Intervention, Patching
-from induction.results import ABLATIONS, CIRCUITS, HISTORIES, PATCHING, PUBLISHED, SCANS, bundled
+from induction.results import ABLATIONS, CIRCUITS, EXAMPLES, HISTORIES, PATCHING, PUBLISHED, SCANS, bundled
 
-SHELVES = [SCANS, PUBLISHED, PATCHING, ABLATIONS, CIRCUITS, HISTORIES]
+SHELVES = [SCANS, PUBLISHED, PATCHING, ABLATIONS, CIRCUITS, HISTORIES, EXAMPLES]
 
 
 def test_gpt2_published_top_five():
@@ -44,7 +44,7 @@ def test_round_trip(result):
         assert all(score.protocol for score in result.scores.values())
 
 
-@pytest.mark.parametrize("shelf", [SCANS, PATCHING, ABLATIONS, CIRCUITS, HISTORIES])
+@pytest.mark.parametrize("shelf", [SCANS, PATCHING, ABLATIONS, CIRCUITS, HISTORIES, EXAMPLES])
 def test_damaged_and_foreign_files_say_so(shelf):
     read, (whole, *_) = shelf.kind.from_json, (result.to_json() for result in shelf.all().values())
     foreign = (CIRCUITS if shelf is SCANS else SCANS).get("mini-2l").to_json()
@@ -77,7 +77,7 @@ def test_one_schema_of_several_types_is_read_by_their_base_or_their_own():
         Intervention.from_json(text.replace('"type":"patching",', ""))
 
 
-@pytest.mark.parametrize("shelf", [SCANS, CIRCUITS, HISTORIES])
+@pytest.mark.parametrize("shelf", [SCANS, CIRCUITS, HISTORIES, EXAMPLES])
 def test_a_truncated_result_is_left_out_and_the_others_stay(shelf, tmp_path, caplog):
     for folder in shelf.folders:
         for path in folder.glob("*.json"):
@@ -101,8 +101,8 @@ def test_what_is_bundled_for_an_experiment():
 
 def test_reading_results_imports_no_torch():
     code = (
-        "import sys; from induction.results import SCANS, PATCHING, CIRCUITS, HISTORIES; "
-        "[shelf.all() for shelf in (SCANS, PATCHING, CIRCUITS, HISTORIES)]; "
+        "import sys; from induction.results import SCANS, PATCHING, CIRCUITS, HISTORIES, EXAMPLES; "
+        "[shelf.all() for shelf in (SCANS, PATCHING, CIRCUITS, HISTORIES, EXAMPLES)]; "
         "sys.exit('torch' in sys.modules or 'transformer_lens' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -34,3 +34,15 @@ window.addEventListener('popstate', () => {
   setTimeout(() => { restoring = null; }, 3000);  // an address that the page writes differently
   document.dispatchEvent(new Event('ih:back'));
 });
+
+document.addEventListener('click', (event) => {  // a link to another view of the page: an entry, without loading anew
+  const link = event.target.closest?.('a.ih-go[href^="?"]');
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const query = new URLSearchParams(link.getAttribute('href'));
+  const current = new URLSearchParams(window.location.search);
+  for (const name of ['__theme', '__sign']) if (current.has(name)) query.set(name, current.get(name));
+  window.history.pushState(window.history.state, '', `${window.location.pathname}?${query}`);
+  window.dispatchEvent(new PopStateEvent('popstate'));
+  window.scrollTo({ top: 0 });
+});

@@ -1,4 +1,4 @@
-"""All models with a bundled result as small grids; a click opens one."""
+"""All models with a bundled result as a strip of small grids, the one on show marked; a click opens one."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ import gradio as gr
 
 from induction.results import SCANS
 from induction.ui.components.script import component
-from induction.ui.names import known_models, short_name
+from induction.ui.names import has, known_models, short_name
 
-_HTML = '<ul class="ih-gallery"></ul>'
+_HTML = '<div class="ih-gallery ih-rove" role="toolbar" aria-label="Models with bundled scores"></div>'
+#: What a change of the model says to it, in the browser.
+SHOW = "(model) => { document.dispatchEvent(new CustomEvent('ih:model', { detail: model })); }"
 
 
-def gallery(**options: Any) -> gr.HTML:
-    """One card per bundled model. Fires ``pick``; read the model with :func:`picked_model`."""
-    return component(_cards(), _HTML, "gallery", "pick", **options)
+def gallery(shown: str, **options: Any) -> gr.HTML:
+    """One card per bundled model, ``shown`` being the one on show at first.
+
+    Fires ``pick``; read the model with :func:`picked_model`.
+    """
+    return component({"cards": _cards(), "shown": shown}, _HTML, "gallery", "pick", **options)
 
 
 def picked_model(event: gr.EventData) -> str:
@@ -36,6 +41,7 @@ def _cards() -> list[dict[str, Any]]:
         scan = SCANS.get(name)
         layer, head, best = scan.ranked("induction")[0]
         values = [[round(value, 2) for value in row] for row in scan.scores["induction"].mean]
-        text = f"{scan.n_layers} × {scan.n_heads}, strongest {layer}.{head} at {best:.2f}"
-        cards.append({"name": short_name(name), "values": values, "text": text})
+        text = f"{scan.n_layers} × {scan.n_heads} heads, strongest {layer}.{head} at {best:.2f}"
+        card = {"model": name, "name": short_name(name), "has": has(name), "text": text}
+        cards.append({**card, "values": values})
     return cards

@@ -67,6 +67,7 @@ function rove(layer, head) {  // exactly one cell is in the tab order
 }
 
 function mark(selected) {
+  if (props.value?.another) selected = '';
   cells.flat().forEach((cell) =>
     cell.setAttribute('aria-selected', String(`${cell.dataset.l}.${cell.dataset.h}` === selected)));
   const [layer, head] = selected.split('.').map(Number);
@@ -108,6 +109,7 @@ function draw() {
   const wanted = `${spec.n_layers}x${spec.n_heads}`;
   if (shape !== wanted) build(spec);
   shape = wanted;
+  root.style.setProperty('--ih-cell', `calc(${spec.height / spec.n_layers}rem - 2px)`);
   const marked = new Set(spec.marked || []);
   for (const cell of cells.flat()) {
     const [layer, head] = [Number(cell.dataset.l), Number(cell.dataset.h)];
@@ -143,7 +145,8 @@ root.addEventListener('click', (event) => {
   const cell = cellOf(event);
   if (!cell) return;
   const [layer, head] = [Number(cell.dataset.l), Number(cell.dataset.h)];
-  pickHead(trigger, layer, head, event.shiftKey || event.ctrlKey || event.metaKey);
+  if (props.value.another) trigger('pick', { layer, head });
+  else pickHead(trigger, layer, head, event.shiftKey || event.ctrlKey || event.metaKey);
 });
 root.addEventListener('keydown', (event) => {
   const cell = cellOf(event);

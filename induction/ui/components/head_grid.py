@@ -38,6 +38,8 @@ def grid_value(
     marked: list[str] | None = None,
     notes: dict[str, str] | None = None,
     missing: str = "not measured",
+    height: float | None = None,
+    another: bool = False,
 ) -> dict[str, Any]:
     """What a :func:`head_grid` shows.
 
@@ -49,6 +51,8 @@ def grid_value(
         scale: ``sequential`` for 0..limit, ``diverging`` for -limit..limit.
         marked: heads of a set, outlined.
         notes: one more line in the tooltip of a head.
+        height: of all layers together in rem, so that two grids share their axis; default :func:`natural_height`.
+        another: its heads are not those of the model on show: none is marked as selected.
     """
     if not values:
         return {"missing": missing}
@@ -66,7 +70,14 @@ def grid_value(
         "marked": marked or [],
         "notes": notes or {},
         "missing": missing,
+        "height": height or natural_height(len(values)),
+        "another": another,
     }
+
+
+def natural_height(n_layers: int) -> float:
+    """Of all layers together, in rem: rows that a finger hits, in a grid that fits a screen if it can."""
+    return n_layers * min(max(1.5, 28 / n_layers), 4.0)
 
 
 def picked(event: gr.EventData) -> str:

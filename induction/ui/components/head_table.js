@@ -1,5 +1,5 @@
 // Ranked heads: a real table; the head's name is a button that fires 'pick' with {layer, head}.
-const FIRST = 12;
+const FIRST = matchMedia('(max-width: 760px)').matches ? 6 : 12;
 const table = element.querySelector('table');
 const more = element.querySelector('.ih-more');
 let all = false;

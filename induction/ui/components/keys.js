@@ -1,5 +1,6 @@
 // Shared: ways through the page by keyboard. The tabs are one stop with arrow keys between them, and so is each group
-// of radio buttons, whose names Gradio makes all different; the skip link goes to the first thing of the tab on show.
+// of radio buttons, whose names Gradio makes all different, and buttons and links within .ih-rove; the skip link goes to
+// the first thing of the tab on show.
 const tabsOf = (list) => [...list.querySelectorAll('[role=tab]')].filter((tab) => tab.offsetParent);
 
 function oneStop(list) {
@@ -39,3 +40,17 @@ document.addEventListener('click', (event) => {
 
 new MutationObserver(() => document.querySelectorAll('[role=tablist]').forEach(oneStop))
   .observe(document.documentElement, { subtree: true, attributeFilter: ['aria-selected'], childList: true });
+
+const partsOf = (group) => [...group.querySelectorAll('a, button')];
+document.addEventListener('keydown', (event) => {
+  const group = event.target.closest?.('.ih-rove');
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  if (!group || !step) return;
+  event.preventDefault();
+  const all = partsOf(group);
+  all[clamp(all.indexOf(event.target) + step, 0, all.length - 1)].focus();
+});
+document.addEventListener('focusin', (event) => {
+  const group = event.target.closest?.('.ih-rove');
+  if (group) partsOf(group).forEach((part) => { part.tabIndex = part === event.target ? 0 : -1; });
+});

@@ -9,7 +9,8 @@ from typing import Any
 import gradio as gr
 
 FOLDER = Path(__file__).parent
-SHARED = ("scale.js", "heads.js", "address.js", "keys.js", "terms.js", "chart.js")  # what the others call
+#: What the others call.
+SHARED = ("scale.js", "heads.js", "address.js", "keys.js", "terms.js", "pictures.js", "chart.js")
 
 
 def component(value: Any, template: str, name: str, *events: str, **options: Any) -> gr.HTML:
@@ -38,7 +39,7 @@ def head(setup: dict[str, Any]) -> str:
         f"{path.stem}(element, props, trigger, watch, server) {{\n{_read(path)}}}" for path in own
     )
     given = f"const PAGE = {json.dumps(setup)};\n"
-    # For events of the page, as are the components.
+    # To events of the page, and to components.
     offered = f"selectHead, selectedHead, pickAdds, toggled, address, arrive,\n{functions}"
     return f"<script>\nwindow.ih = (() => {{\n{given}{shared}return {{\n{offered}\n}};\n}})();\n</script>"
 

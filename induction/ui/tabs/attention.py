@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
+import numpy as np
 
 from induction import model as models
 from induction.analysis import attention
 from induction.analysis.attention import Attention, Written
-from induction.base import InputError, Refused, head_name
+from induction.base import Head, InputError, head_name
 from induction.data_gen.prompts import DEFAULTS, EXAMPLES, KINDS, TOKENS, Prompt, token_ids
 from induction.experiment import LONGEST_TEXT, limits
+from induction.results import EXAMPLES as BUNDLED
 from induction.ui import jobs, links
 from induction.ui.components import status
 from induction.ui.components.attention_view import (
@@ -26,11 +28,10 @@ from induction.ui.components.attention_view import (
     written_value,
 )
 from induction.ui.components.exports import exported, exports
-from induction.ui.components.head_grid import picked
-from induction.ui.components.note import html
 from induction.ui.controls import asked, control
 from induction.ui.loading import loading
 from induction.ui.names import checked_model, short_name
+from induction.ui.panel import Asks, changes
 
 if TYPE_CHECKING:
     from induction.ui.page import Page
@@ -65,10 +66,33 @@ wrote: jobs.Cache[Written] = jobs.Cache(256)
 # -- what is shown -------------------------------------------------------------------------------------------
 
 
+def bundled(key: Key) -> tuple[Attention, str] | None:
+    """The example that comes with the model, where the prompt is the one it was made of."""
+    example = BUNDLED.find(key.model)
+    return (_example(key.model)[0], "") if example and example.prompt == key.prompt else None
+
+
+@cache
+def _example(model: str) -> tuple[Attention, dict[Head, Written]]:
+    example = BUNDLED.get(model)
+    return example.attention(), example.written()
+
+
+def found(key: Key) -> tuple[Attention, str] | None:
+    """Attention with its notice: read here, else bundled."""
+    return kept.get(key) or bundled(key)
+
+
+def known(key: Key, place: Head) -> Written | None:
+    """What a head writes, where it was computed or is bundled."""
+    return wrote.get((key, place)) or (_example(key.model)[1].get(place) if bundled(key) else None)
+
+
 def ask(
     model: str, prompt: str, text: str, on_show: str, head: str, row: float, hide_first: bool
-) -> tuple[Any, Any, Any]:
-    """``(view, status, on_show)``: what is kept, at once; else the view asks for the work, or says what it needs.
+) -> tuple[Any, Any, Any, Any]:
+    """``(view, status, on_show, export)``: what is there, at once; else the view asks for the work, or says what it
+    needs.
 
     ``on_show`` is the key on show, or ``asked`` and the key that the view asks for, which it does once; whoever
     writes something else there has it done again, and with ``wish`` and a number even if weights must be fetched.
@@ -76,28 +100,34 @@ def ask(
     key = Key.of(model, prompt, text)
     mark, idle = json.dumps(key), status.stopped("idle", "")
     if on_show == mark:
-        return gr.skip(), gr.skip(), gr.skip()
-    if found := kept.get(key):
+        return (gr.skip(),) * 4
+    if there := found(key):
+        seen, notice = there
         place = links.parse_head(head) or (0, 0)
+        if place[0] >= seen.n_layers or place[1] >= seen.n_heads:
+            ranked = np.nan_to_num(seen.scores()["induction"])
+            place = divmod(int(ranked.argmax()), seen.n_heads)
+            notice = f"This model has no head {head}; {head_name(place)} is shown. {notice}".strip()
         view = view_value(
-            found[0],
+            seen,
             key._asdict(),
+            known(key, place),
             name=short_name(key.model),
-            head=links.format_head(*place),
+            head=head_name(place),
             row=int(row if row is not None else -1),
             hide_first=bool(hide_first),
-            notice=found[1],
+            notice=notice,
         )
-        return view, idle, mark
+        return view, idle, mark, {**key._asdict(), "hide_first": bool(hide_first)}
     if on_show == f"asked {mark}":
-        return gr.skip(), gr.skip(), gr.skip()
+        return (gr.skip(),) * 4
     try:
         name = checked_model(model)
     except InputError as error:
-        return missing_value(str(error)), idle, ""
+        return missing_value(str(error)), idle, "", None
     if models.availability(name) == "download" and not on_show.startswith("wish"):
-        return missing_value(out_of_reach(name)), idle, ""
-    return missing_value(NOTHING, run=now(), model=key.model), gr.skip(), f"asked {mark}"
+        return missing_value(out_of_reach(name)), idle, "", None
+    return missing_value(NOTHING, run=now(), model=key.model), gr.skip(), f"asked {mark}", None
 
 
 def out_of_reach(model: str) -> str:
@@ -116,48 +146,57 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def run(model: str, prompt: str, text: str) -> Iterator[tuple[Any, Any, Any]]:
-    """Steps of reading a prompt: ``(status, view, on_show)``.
+def run(model: str, prompt: str, text: str) -> Iterator[tuple[Any, Any]]:
+    """Steps of reading a prompt: ``(status, on_show)``.
 
     The result is kept, and the last ``on_show`` makes :func:`ask` show what is wanted by then.
     """
     try:
         name = checked_model(model)
         for state in loading(name):
-            yield state, gr.skip(), gr.skip()
+            yield state, gr.skip()
         loaded = models.load_model(name)
-        yield status.waiting("Reading the prompt…"), gr.skip(), gr.skip()
+        yield status.waiting("Reading the prompt…"), gr.skip()
         ids, notice = token_ids(loaded, Prompt.parse(prompt) or DEFAULTS["repeat"], text)
         kept.put(Key.of(model, prompt, text), (attention.attend(loaded, ids), notice))
     except InputError as error:
-        yield status.stopped("error", str(error)), missing_value(NOTHING), gr.skip()
+        yield status.stopped("error", str(error)), gr.skip()
         return
-    yield status.stopped("idle", ""), gr.skip(), f"read {now()}"
+    yield status.stopped("idle", ""), f"read {now()}"
 
 
-def tiles(asked: dict[str, Any]) -> dict[str, Any]:
-    """Attention of one layer or of all, for the view; the request comes from a browser."""
-    found, layer = kept.get(Key.read(asked)), asked.get("layer")
-    fits = layer == "all" or (found and isinstance(layer, int) and 0 <= layer < found[0].n_layers)
-    if not (found and fits):
+def parts(asked: dict[str, Any]) -> dict[str, Any]:
+    """Attention of one layer or of all, and what a head writes, for the view; the request comes from a browser."""
+    key = Key.read(asked)
+    there, layer, place = found(key), asked.get("layer"), links.parse_head(asked.get("writes"))
+    fits = layer in (None, "all") or (there and isinstance(layer, int) and 0 <= layer < there[0].n_layers)
+    if not (there and fits):
         return {"gone": True}
-    return tiles_value(found[0], None if layer == "all" else layer, bool(asked.get("hide_first")))
+    answer: dict[str, Any] = {}
+    if layer is not None:
+        of_layer = None if layer == "all" else layer
+        answer["tiles"] = tiles_value(there[0], of_layer, bool(asked.get("hide_first")))
+    if place is not None:
+        answer["written"] = writing(key, there[0], place)
+    return answer
 
 
-def need(event: gr.EventData, model: str, prompt: str, text: str) -> Any:
-    """What the head that the view asks for writes, at every position."""
-    key = Key.of(model, prompt, text)
-    found, place = kept.get(key), links.parse_head(picked(event))
-    if found is None or place is None:
-        return gr.skip()
-    written = wrote.get((key, place))
-    if written is None:
-        try:
-            written = attention.written(models.load_model(checked_model(model)), found[0], *place)
-        except Refused as error:
-            return gr.HTML(written={"request": key._asdict(), "head": head_name(place), "error": str(error)})
-        wrote.put((key, place), written)
-    return gr.HTML(written=written_value(key._asdict(), written))
+def writing(key: Key, seen: Attention, place: Head) -> dict[str, Any]:
+    """What a head writes at every position: known, computed from the run, or why it is neither."""
+    written, name = known(key, place), head_name(place)
+    if written is None and seen.rounded:
+        return {"head": name, "unread": True}
+    written = written or jobs.on_model(_written)(key, seen, place)
+    return {"head": name, "error": written} if isinstance(written, str) else written_value(written)
+
+
+def _written(key: Key, seen: Attention, place: Head) -> Written | str:
+    try:
+        written = attention.written(models.load_model(checked_model(key.model)), seen, *place)
+    except InputError as error:
+        return str(error)
+    wrote.put((key, place), written)
+    return written
 
 
 def export(kind: str, request: dict[str, Any]) -> tuple[str, Any]:
@@ -169,15 +208,15 @@ def export(kind: str, request: dict[str, Any]) -> tuple[str, Any]:
     from induction.viz.attention import head_figure
 
     key = Key.read(request)
-    found = kept.get(key)
-    if found is None:
+    there = found(key)
+    if there is None:
         raise InputError("This prompt is no longer kept; press Show attention to read it again.")
     layer, head = links.parse_head(str(request.get("head"))) or (-1, -1)
     hide_first = request.get("hide_first") is True
-    result = attention.of_head(found[0], layer, head, hide_first=hide_first)
+    result = attention.of_head(there[0], layer, head, hide_first=hide_first)
     prompt = Prompt.parse(key.prompt) or DEFAULTS["own"]
     name = f"attention-{short_name(key.model)}-{layer}.{head}-{prompt}"
-    return exported(kind, name, result, lambda: head_figure(found[0], layer, head, hide_first=hide_first))
+    return exported(kind, name, result, lambda: head_figure(there[0], layer, head, hide_first=hide_first))
 
 
 # -- the controls --------------------------------------------------------------------------------------------
@@ -227,12 +266,13 @@ def visible(kind: str) -> list[Any]:
 
 
 def refill(prompt: str, text: str) -> list[Any]:
-    """The controls follow the prompt on show, as far as it has something for them."""
+    """The line of words, and the controls, follow the prompt on show, as far as it has something for them."""
     wished = Prompt.parse(prompt) or DEFAULTS["repeat"]
     generated = wished.kind in ("repeat", "ab")
     low, high = limits(Prompt.model_fields["length"])
     what = "Tokens per copy" if wished.kind == "repeat" else "Words before A B and again before A"
     return [
+        gr.update(label=wished.words()),
         wished.kind,
         gr.Number(wished.length, info=f"{what}, {low} to {high}") if generated else gr.skip(),
         wished.vocab if generated else gr.skip(),
@@ -287,37 +327,31 @@ def prompt_controls() -> list[Any]:
     return [kind, length, vocab, seed, example, own]
 
 
-def wire_controls(page: Page, settings: list[Any], pressed: list[Any], outputs: list[Any]) -> None:
+def wire_controls(
+    page: Page, line: gr.Accordion, settings: list[Any], pressed: list[Any], outputs: list[Any]
+) -> None:
     """The controls make the prompt and follow it; ``pressed`` are the events that ask for it, too."""
     prompt, text, row, _, state = outputs
     kind, length, vocab, seed, example, own = settings
     kind.input(choose_kind, [kind, own, prompt], [prompt, row], **jobs.QUICK)
     kind.change(visible, kind, settings[1:], **jobs.QUICK)
-    changed = [length.submit, length.blur, seed.submit, seed.blur, vocab.input, example.input]
+    changed = changes([length, seed, vocab, example])
     inputs = [*settings, prompt, text, state]
     gr.on(changed, partial(commit, False), inputs, outputs, **jobs.TOASTS)
     gr.on(pressed, partial(commit, True), inputs, outputs, **jobs.TOASTS)
-    page.changed([prompt, text])(refill, [prompt, text], settings, trigger_mode="always_last", **jobs.QUICK)
+    page.changed([prompt, text])(
+        refill, [prompt, text], [line, *settings], trigger_mode="always_last", **jobs.QUICK
+    )
 
 
 def build(page: Page) -> None:
     first = DEFAULTS["repeat"]
     with page.tab("attention", "Attention"):
-        with gr.Column(elem_classes=["ih-panel"], elem_id="attention-prompt"):
-            html("<h2>Prompt</h2>")
-            settings = prompt_controls()
-            with gr.Row():
-                show = gr.Button("Show attention", variant="primary", elem_id="show-attention")
-                cancel = gr.Button("Cancel", elem_id="cancel-attention")
-                state = status.status(status.stopped("idle", ""), elem_id="attention-status")
         with gr.Column(elem_classes=["ih-panel"]):
-            view = attention_view(tiles, elem_id="attention-view")
-            html("<h2>Export this head</h2>")
-            files = exports(
-                export,
-                {"model": page.model.value, "prompt": str(first), "head": page.head.value},
-                elem_id="attention-export",
-            )
+            with Asks("attention", "Show attention", first.words()) as asks:
+                settings = prompt_controls()
+            view = attention_view(parts, elem_id="attention-view")
+            files = exports(export, None, elem_id="attention-export")
         prompt = gr.Textbox(str(first), visible=False)
         text = gr.Textbox("", visible=False)
         row = gr.Number(-1, visible=False, precision=0)
@@ -331,18 +365,12 @@ def build(page: Page) -> None:
 
     request = [page.model, prompt, text]
     restored = [page.head, row, hide_first]
-    page.show("attention", ask, [*request, on_show], [view, state, on_show], also=restored)
-    page.show("attention", lambda head: gr.HTML(selected=head), [page.head], [view])
-    # Without the server: what is exported keeps up with the address.
-    page.changed([*request, page.head, hide_first])(
-        None,
-        [*request, page.head, hide_first],
-        files,
-        js="(model, prompt, text, head, hide_first) => ({ model, prompt, text, head, hide_first })",
-        **jobs.QUICK,
-    )
-    jobs.long_run(view.run, cancel, run, request, [state, view, on_show])
+    page.show("attention", ask, [*request, on_show], [view, asks.state, on_show, files], also=restored)
+    # Without the server: what is exported keeps up with what is hidden.
+    hidden = "(asked, hide_first) => asked && ({ ...asked, hide_first })"
+    hide_first.change(None, [files, hide_first], files, js=hidden, **jobs.QUICK)
+    jobs.long_run(view.run, asks.cancel, run, request, [asks.state, on_show])
     page.selects_head(view)
     view.state(_state, None, [row, hide_first], **jobs.QUICK)
-    view.need(jobs.on_model(need), request, view, trigger_mode="always_last", **jobs.MODEL)
-    wire_controls(page, settings, [show.click, settings[-1].submit], [prompt, text, row, on_show, state])
+    pressed = [asks.run.click, settings[-1].submit]
+    wire_controls(page, asks.line, settings, pressed, [prompt, text, row, on_show, asks.state])

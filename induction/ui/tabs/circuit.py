@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from induction.base import Head, InputError
-from induction.circuit.experiments import AUTO
+from induction.circuit.experiments import AUTO, CircuitSettings
 from induction.circuit.results import INPUTS, MEASURES, Circuit
 from induction.patching.interventions import Declaration
 from induction.results import published_composition
@@ -188,6 +188,8 @@ def build(page: Page) -> None:
         page.selects_head(component)
     drawing.edge(_picked_edge, None, edge, **jobs.QUICK)
     panel.wire(page, traced, put_back, read=_settings, also=[head])
+    panel.follow(traced, [name for name in panel.controls if name != "head"])
+    traced.change(_traced_into, traced, panel.controls["head"], **jobs.QUICK)
 
 
 def _choice(declared: dict[str, Declaration], value: str, label: str, name: str) -> gr.Radio:
@@ -207,6 +209,12 @@ def _which() -> gr.Radio:
 
 def _settings(values: dict[str, Any], head: str) -> dict[str, Any]:
     return values if values["head"] == AUTO else values | {"head": head}
+
+
+def _traced_into(shown: str) -> Any:
+    """The control says of the circuit on show whether it is of one head."""
+    settings = CircuitSettings.parse(shown)
+    return gr.skip() if settings is None else AUTO if settings.head == AUTO else "head"
 
 
 def _edge_parameter() -> links.Parameter:

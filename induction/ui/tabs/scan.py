@@ -14,16 +14,17 @@ from induction.analysis.result import Scan
 from induction.analysis.scores import SCORES
 from induction.base import InputError
 from induction.results import SCANS
-from induction.ui import links, runs
+from induction.ui import jobs, links, runs, words
 from induction.ui.components.exports import exported, exports
-from induction.ui.components.gallery import gallery, picked_model
-from induction.ui.components.head_grid import grid_value, head_grid
+from induction.ui.components.gallery import SHOW, gallery, picked_model
+from induction.ui.components.head_grid import grid_value, head_grid, natural_height, picked
 from induction.ui.components.head_table import head_table, table_value
 from induction.ui.components.note import html, note
 from induction.ui.components.plot import plot, plot_value
 from induction.ui.names import short_name
 from induction.ui.panel import Panel, back_button, back_visible
-from induction.ui.words import headline
+from induction.ui.tabs.scan_steps import knocked_out, steps
+from induction.ui.terms import explained
 from induction.viz import scan as figures
 from induction.viz.theme import LIGHT, PAGE
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from induction.ui.page import Page
 
 NO_SECOND = ""  # nothing to compare with
+UNMEASURED = "No scores yet for this model: press Run scan."
 
 
 # -- what the tab shows, each a function of (model, live, score, head) ---------------------------------------
@@ -39,57 +41,62 @@ NO_SECOND = ""  # nothing to compare with
 def draw(model: str, live: str, score: str, heads: str = "") -> list[Any]:
     """What does not depend on the selected head, in the order of ``build``."""
     scan = runs.shown("scan", model, live)
-    name = short_name(model)
+    name, there = short_name(model), gr.update(visible=scan is not None)
     return [
+        headline(model, live, scan),
+        scan_grid(scan, score),
         definition(scan, score),
         " ".join(reading.remarks(scan, score, "induction")) if scan else "",
-        title(model, live, scan),
-        scan_grid(scan, score),
         back_visible("scan", model, live),
+        there,
+        str(reading.selection(scan, score)) if scan and score in scan.scores else "",
+        table_value(scan, score),
         plot_value(
             f"{name}-induction-vs-previous",
             lambda: figures.induction_vs_previous(
                 _needed(scan), palette=PAGE, marked=(heads or "").split(",")
             ),
         ),
-        str(reading.selection(scan, score)) if scan and score in scan.scores else "",
-        table_value(scan, score),
+        reading.used(scan) if scan else "",
         plot_value(f"{name}-loss", lambda: figures.loss_curve(_needed(scan), palette=PAGE)),
-        {"model": model, "live": live, "score": score},
+        {"model": model, "live": live, "score": score} if scan else None,
     ]
 
 
-def title(model: str, live: str, scan: Scan | None) -> str:
-    """Verdict and provenance."""
-    if scan is None:
-        return headline(short_name(model), None, "No scores yet for this model. Run a live scan below.")
+def headline(model: str, live: str, scan: Scan | None) -> str:
+    """Whose figures these are, and the evidence in three steps."""
+    is_live = runs.live("scan", model, live) is not None
+    return words.heading(short_name(model), scan, live=is_live) + (steps(scan) if scan else "")
+
+
+def provenance(scan: Scan) -> str:
+    """How the scores were measured, those of one protocol together."""
     protocols: dict[str, list[str]] = {}
     for name, score in scan.scores.items():
         protocols.setdefault(score.protocol, []).append(SCORES[name].title)
-    named = [(", ".join(names), protocol) for protocol, names in protocols.items()]
-    is_live = runs.live("scan", model, live) is not None
-    return headline(short_name(scan.model), scan, scan.verdict(), live=is_live, protocols=named)
+    return words.measured(scan, [(", ".join(names), protocol) for protocol, names in protocols.items()])
 
 
 def _needed(scan: Scan | None) -> Scan:
     if scan is None:
-        raise InputError("Nothing measured yet for this model: run a live scan below.")
+        raise InputError(UNMEASURED)
     return scan
 
 
 def definition(scan: Scan | None, score: str) -> str:
-    """What a score means and, where it was measured, what it is read against."""
+    """What a score means, what it is read against where it was measured, and how it was."""
     declared = SCORES[score]
     levels = scan.scores[score].levels if scan and score in scan.scores else ""
     read_against = f" {levels[:1].upper()}{levels[1:]}." if levels else ""
-    return f"{declared.meaning}{read_against} Source: {declared.source}."
+    text = f"{declared.meaning}{read_against} Source: {declared.source}."
+    return f"<p class='ih-note'>{explained(text)}</p>{provenance(scan) if scan else ''}"
 
 
-def scan_grid(scan: Scan | None, score: str) -> dict[str, Any]:
-    """The value of a grid of heads for one score of a scan."""
+def scan_grid(scan: Scan | None, score: str, **look: Any) -> dict[str, Any]:
+    """The value of a grid of heads for one score of a scan; ``look`` as of :func:`grid_value`."""
     title = SCORES[score].title
     if scan is None:
-        return grid_value(None, title=title, missing="Nothing measured yet: run a live scan below.")
+        return grid_value(None, title=title, missing=UNMEASURED)
     if score not in scan.scores:
         there = ", ".join(SCORES[name].title for name in scan.scores)
         missing = f"{title} was not measured for {scan.model}; there are: {there}."
@@ -102,18 +109,20 @@ def scan_grid(scan: Scan | None, score: str) -> dict[str, Any]:
         high=values.high,
         std=values.std,
         chance=values.chance,
+        **look,
     )
 
 
 def draw_head(model: str, live: str, score: str, head: str) -> str:
-    return head_card(runs.shown("scan", model, live), score, head)
+    scan = runs.shown("scan", model, live)
+    return head_card(scan, score, head) + knocked_out(scan, model, head)
 
 
 def head_card(scan: Scan | None, score: str, head: str) -> str:
     """All scores of the selected head as bars with their chance level."""
     place = links.parse_head(head)
     if scan is None or place is None or place[0] >= scan.n_layers or place[1] >= scan.n_heads:
-        return "<h2>No head selected</h2><p>Click a cell of the grid, or choose a head above.</p>"
+        return f"<h2>Head {escape(head)}</h2>"
     layer, index = place
     rows = []
     for name, values in scan.scores.items():
@@ -151,37 +160,44 @@ def export(kind: str, asked: dict[str, Any]) -> tuple[str, Any]:
 
 
 def compared(model: str, live: str, score: str, second: str) -> list[Any]:
-    """Two models side by side: the one on show and a bundled one."""
-    other = SCANS.find(second)
-    if other is None:
-        return [gr.Row(visible=False), gr.skip(), gr.skip(), gr.skip(), gr.skip()]
-    first = runs.shown("scan", model, live)
+    """Two models side by side, the one on show and a bundled one, on one axis of depth."""
+    first, other = runs.shown("scan", model, live), SCANS.find(second)
+    if first is None or other is None:
+        return [gr.Column(visible=False), gr.skip(), gr.skip(), gr.skip(), gr.skip()]
+    height = max(natural_height(scan.n_layers) for scan in (first, other))
     return [
-        gr.Row(visible=True),
+        gr.Column(visible=True),
         _heading(model, first),
-        scan_grid(first, score),
+        scan_grid(first, score, height=height),
         _heading(second, other),
-        scan_grid(other, score),
+        scan_grid(other, score, height=height, another=True),
     ]
 
 
-def _heading(name: str, scan: Scan | None) -> str:
-    verdict = f"<p>{escape(scan.verdict())}</p>" if scan else ""
-    return f"<h3>{escape(short_name(name))}</h3>{verdict}"
+def swapped(event: gr.EventData, model: str, second: str) -> list[Any]:
+    """A head of the second model was picked: that model is on show with it, beside the one that was."""
+    head = picked(event)
+    if not head or SCANS.find(second) is None:
+        return [gr.skip()] * 4
+    return [second, head, "", model if SCANS.find(model) else NO_SECOND]
+
+
+def _heading(name: str, scan: Scan) -> str:
+    return f"<h3>{escape(short_name(name))}</h3><p>{escape(scan.verdict())}</p>"
 
 
 # -- the live scan -------------------------------------------------------------------------------------------
 
 
 def need(model: str) -> tuple[str, Any]:
-    """What a live run of this model needs, and the button to a model that needs nothing."""
+    """What a live run of this model needs that is not here, and the button to a model that needs nothing."""
     if models.availability(model) != "download":
-        return "Runs on this machine, without a download.", gr.update(visible=False)
+        return "", gr.update(visible=False)
     card = models.CATALOGUE.get(model)
     size = f" {card.download_mb} MB" if card else ""
-    offline = next(iter(models.offline_models()), None)
+    offline = offline_choice()
     text = f"The weights are not on this machine: the first run downloads{size} from the Hugging Face Hub."
-    return text, gr.update(value=f"Use {offline} instead: works offline", visible=offline is not None)
+    return text, gr.update(value=f"Use {offline} instead: works offline", visible=bool(offline))
 
 
 def offline_choice() -> str:
@@ -196,51 +212,46 @@ def build(page: Page) -> None:
     first = draw(model.value, "", "induction")  # in the page before anything is asked for
     text, offline_button = need(model.value)
     with page.tab("scan", "Scan"):
+        cards = gallery(model.value, elem_id="gallery")
+        heading = html(first[0], elem_id="headline", elem_classes=["ih-results"])
+        with gr.Row(elem_classes=["ih-panels", "ih-results"]):
+            with gr.Column(scale=3, min_width=320, elem_classes=["ih-panel"]):
+                grid = head_grid(first[1], elem_id="scan-grid")
+                meaning, warned = html(first[2], elem_id="meaning"), note(first[3], elem_id="remarks")
+                back = back_button("put-back")
+            with gr.Column(scale=2, min_width=300, elem_classes=["ih-panel"]):
+                card = html(draw_head(model.value, "", "induction", head.value), elem_id="head-card")
+                attention = gr.Button("See it in Attention", size="sm", elem_id="open-attention")
+        # The style sheet shows it above the grid, which the Tab key reaches first.
         score = gr.Radio(
             [(declared.title, declared.name) for declared in SCORES.values()],
             value="induction",
             label="Score",
+            show_label=False,
+            container=False,
             elem_id="score",
         )
-        meaning, warned = note(first[0], elem_id="meaning"), note(first[1], elem_id="remarks")
-        with gr.Row(elem_classes=["ih-panels"]):
-            with gr.Column(scale=3, min_width=320, elem_classes=["ih-panel"]):
-                heading = html(first[2], elem_id="headline")
-                grid = head_grid(first[3], elem_id="scan-grid")
-                back = back_button("put-back")
-            with gr.Column(scale=2, min_width=300, elem_classes=["ih-panel"]):
-                card = html(draw_head(model.value, "", "induction", head.value), elem_id="head-card")
-                attention = gr.Button("Open this head in Attention", elem_id="open-attention")
-                html("<h2>Two kinds of head</h2>")
-                scatter = plot(first[5], elem_id="scatter")
-        with gr.Row(elem_classes=["ih-panels"]):
-            with gr.Column(scale=3, min_width=320, elem_classes=["ih-panel"]):
-                html("<h2>Ranking</h2>")
-                picked, table = note(first[6], elem_id="selection"), head_table(first[7], elem_id="ranking")
-            with gr.Column(scale=2, min_width=300, elem_classes=["ih-panel"]):
-                html("<h2>Does the model use it?</h2>")
-                loss = plot(first[8], elem_id="loss")
-                html("<h2>Export this scan</h2>")
-                files = exports(export, first[9], elem_id="export")
-        with gr.Column(elem_classes=["ih-panel"], elem_id="live"):
-            html("<h2>Measure it yourself</h2>")
-            needs = note(text, elem_id="needs")
-            offline = gr.Button(size="sm", elem_id="offline", **_given(offline_button))
-            panel = Panel("scan", "Run scan")
+        panel = Panel("scan", "Run scan")
+        needs = note(text, elem_id="needs")
+        offline = gr.Button(size="sm", elem_id="offline", **_given(offline_button))
+        measured, *figures_shown = _figures_area(first)
         compare = _compare_area(page)
 
     page.link(links.choice("score", "induction", SCORES), score)
     shared = [model, live, score]
-    shown = [meaning, warned, heading, grid, back, scatter, picked, table, loss, files]
+    shown = [heading, grid, meaning, warned, back, measured, *figures_shown]
     page.show("scan", draw, [*shared, page.heads], shown)
     page.show("scan", draw_head, [*shared, head], [card])
     compare(shared)
     page.show("scan", need, [model], [needs, offline])
+    _, table, scatter, *_ = figures_shown
     for component in (grid, table, scatter):
         page.selects_head(component)
     page.chooses_set(scatter)
     page.opens_attention(attention)
     page.chooses_model(offline.click, offline_choice)
+    page.chooses_model(cards.pick, picked_model)
+    model.change(None, model, None, js=SHOW, **jobs.QUICK)
     panel.wire(page, live, back)
     panel.follow(live, list(panel.controls))
 
@@ -250,18 +261,35 @@ def _given(update: dict[str, Any]) -> dict[str, Any]:
     return {"value": update.get("value", ""), "visible": update["visible"]}
 
 
+def _figures_area(first: list[Any]) -> list[Any]:
+    """What there is of a measured model besides grid and card; on a phone one beside the other, to be swiped."""
+    with gr.Row(
+        elem_classes=["ih-panels", "ih-results", "ih-swipe"], visible=first[5]["visible"]
+    ) as measured:
+        with gr.Column(scale=5, min_width=320, elem_classes=["ih-panel"]):
+            html("<h2>Ranking</h2>")
+            picked, table = note(first[6], elem_id="selection"), head_table(first[7], elem_id="ranking")
+        with gr.Column(scale=4, min_width=320, elem_classes=["ih-panel"]):
+            html("<h2>Two kinds of head</h2>")
+            scatter = plot(first[8], elem_id="scatter")
+        with gr.Column(scale=4, min_width=320, elem_classes=["ih-panel"]):
+            html("<h2>Does the model use it?</h2>")
+            used, loss = note(first[9], elem_id="used"), plot(first[10], elem_id="loss")
+    files = exports(export, first[11], elem_id="export")
+    return [measured, picked, table, scatter, used, loss, files]
+
+
 def _compare_area(page: Page) -> Callable[[list[Any]], None]:
-    """All bundled models, and two of them side by side; returns what wires it."""
-    with gr.Column(elem_classes=["ih-panel"]):
-        html("<h2>All bundled models</h2>")
-        cards = gallery(elem_id="gallery")
-        second = gr.Dropdown(
-            [("nothing", NO_SECOND), *((short_name(name), name) for name in SCANS.names())],
-            value=NO_SECOND,
-            label="Compare the model on show with",
-            elem_id="compare",
-        )
-        with gr.Row(visible=False) as pair:
+    """Two models side by side; returns what wires it."""
+    second = gr.Dropdown(
+        [("nothing", NO_SECOND), *((short_name(name), name) for name in SCANS.names())],
+        value=NO_SECOND,
+        label="Compare the model on show with",
+        elem_id="compare",
+    )
+    with gr.Column(visible=False, elem_classes=["ih-panel", "ih-results"]) as pair:
+        note("Both grids run from the first layer to the last: what is equally high is equally deep.")
+        with gr.Row(elem_classes=["ih-swipe"]):
             with gr.Column(min_width=320):
                 left_title, left = html(""), head_grid(None, elem_id="compare-left")
             with gr.Column(min_width=320):
@@ -271,6 +299,6 @@ def _compare_area(page: Page) -> Callable[[list[Any]], None]:
         page.link(links.choice("compare", NO_SECOND, SCANS.names), second, at="compare-left")
         page.show("scan", compared, [*shared, second], [pair, left_title, left, right_title, right])
         page.selects_head(left)
-        page.chooses_model(cards.pick, picked_model)
+        right.pick(swapped, [page.model, second], [page.model, page.head, page.live, second], **jobs.QUICK)
 
     return wire
