@@ -9,11 +9,8 @@ from induction.patching.experiments import FORMS, METHODS
 from induction.patching.interventions import DIRECTIONS, METRICS
 
 #: Word or words, in small letters, with what they mean in a sentence or two.
-TERMS: dict[str, str] = {
-    **{declared.title.lower(): declared.meaning for declared in [*DIRECTIONS.values(), *METRICS.values()]},
-    **{FORMS[name].title.lower(): FORMS[name].meaning for name in ("first_a", "target")},
-    "estimated": METHODS["estimate"].meaning,
-    "attribution patching": METHODS["estimate"].meaning,
+WORDS: dict[str, str] = {
+    "induction target": "The token that followed an earlier copy of the current one: where induction looks.",
     "distractor": "The token that the corrupted prompt makes likely where the clean one makes the answer likely.",
     "recovery": "Share of the clean answer that comes back when one activation is copied into the corrupted run: 0 is "
     "nothing, 1 is all of it.",
@@ -30,6 +27,13 @@ TERMS: dict[str, str] = {
     "path patching": "Sending one head's change into one input of one later head and nowhere else.",
     "mean ablation": "The head's output is replaced by its mean over a reference set, which takes away what it says of "
     "this prompt.",
+}
+#: The same, and what declarations of the library say of their own words.
+TERMS = WORDS | {
+    **{declared.title.lower(): declared.meaning for declared in [*DIRECTIONS.values(), *METRICS.values()]},
+    **{FORMS[name].title.lower(): FORMS[name].meaning for name in ("first_a", "target")},
+    "estimated": METHODS["estimate"].meaning,
+    "attribution patching": METHODS["estimate"].meaning,
 }
 _WORDS = re.compile(
     r"(?<![\w&;-])("
@@ -54,6 +58,6 @@ def explained(text: str) -> str:
 
 
 def glossary() -> str:
-    """All terms as a list, for who cannot point at them."""
-    items = (f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in sorted(TERMS.items()))
-    return f"<dl class='ih-prose-list'>{''.join(items)}</dl>"
+    """The words that no list of declarations has, as a list for who cannot point at them."""
+    items = (f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in sorted(WORDS.items()))
+    return f"<dl>{''.join(items)}</dl>"

@@ -208,6 +208,28 @@ def test_wheel_and_buttons_zoom_and_dragging_moves(visit):
     expect(page.locator(".ia-zoomed")).to_have_count(0)
 
 
+def test_two_fingers_zoom_the_matrix(browser, app_url):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = context.new_page()
+    page.goto(app_url + MINI)
+    page.locator(PAINTED).wait_for()
+    page.locator(".ia-matrix").scroll_into_view_if_needed()
+    box = page.locator(".ia-base").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    touch = context.new_cdp_session(page)
+
+    def fingers(kind, apart):
+        points = [{"x": x - apart, "y": y, "id": 0}, {"x": x + apart, "y": y, "id": 1}] if apart else []
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    fingers("touchStart", 20)
+    for apart in range(25, 81, 5):
+        fingers("touchMove", apart)
+    fingers("touchEnd", 0)
+    expect(page.locator(".ia-matrix")).to_have_class(re.compile("ia-zoomed"))
+    context.close()
+
+
 def test_tokens_are_reached_by_keyboard_and_the_matrix_has_a_table(visit, seen):
     page = visit(f"{MINI}&head=1.7", ready=PAINTED)
     assert page.locator(".ia-token[tabindex='0']").count() == 1

@@ -169,6 +169,36 @@ def test_a_click_marks_the_head_everywhere_and_its_card_follows(visit):
     expect(page.locator("#patching-head")).not_to_contain_text("Redundancy")
 
 
+def test_numbers_count_with_enter_and_no_sooner(visit):
+    page = visit(f"{MINI}&prompts=first_a&pairs=2", ready=GRID)
+    expect(page.locator("#patching-headline")).to_contain_text("Measured live")
+    open_settings(page, "patching")
+    number = page.get_by_label("Prompt pairs")
+    number.fill("3")
+    expect(page.locator("#patching-status")).to_contain_text("Shown is still")
+    number.press("Enter")
+    expect(page.locator("#patching-status")).to_contain_text(DONE)
+    expect(page.locator("#patching-headline")).to_contain_text("3 pairs")
+
+
+def test_no_label_of_the_bars_is_cut_off(visit):
+    page = visit(MINI, ready=GRID)
+    page.locator("#patching-bars").scroll_into_view_if_needed()
+    page.locator("#patching-bars .annotation-text").first.wait_for()
+    page.get_by_label("Probability", exact=True).check()
+    expect(page.locator("#patching-bars")).to_contain_text("corrupted 0.0")
+    outside = page.locator("#patching-bars .ih-plot").evaluate(
+        """(holder) => {
+          const whole = holder.querySelector('.main-svg').getBoundingClientRect();
+          return [...holder.querySelectorAll('text')].filter((text) => {
+            const box = text.getBoundingClientRect();
+            return box.width && (box.left < whole.left || box.right > whole.right + 1 || box.top < whole.top);
+          }).map((text) => text.textContent);
+        }"""
+    )
+    assert outside == []
+
+
 def test_a_figure_is_offered_once(visit):
     page = visit(MINI, ready=GRID)
     page.locator("#sets-figure").scroll_into_view_if_needed()

@@ -149,17 +149,47 @@ def test_a_figure_can_be_read_as_a_table(visit):
     expect(figure.locator("tbody tr, tr")).to_have_count(17)  # 16 heads and the heading
 
 
-def test_a_link_opens_where_it_points(visit):
-    page = visit("?model=gpt2&compare=distilgpt2")
-    expect(page.locator("#compare-left")).to_be_in_viewport()
+@pytest.mark.parametrize(
+    ("query", "place"),
+    [
+        ("?model=gpt2&compare=distilgpt2", "#compare-left"),
+        ("?model=mini-2l&tab=patching&together=ablate&heads=1.7", "#sets-headline"),
+        ("?model=mini-2l&tab=circuit&edge=0.2%3E1.2", "#circuit-edge"),
+    ],
+    ids=["compared", "a set", "an edge"],
+)
+def test_a_link_opens_where_it_points(visit, query, place):
+    page = visit(query, ready=place)
+    expect(page.locator(place)).to_be_in_viewport()
 
 
-def test_loading_says_what_it_is_at(visit, slow_model):
-    page = visit()
-    open_model(page, slow_model)
-    open_settings(page, "scan")
-    page.locator("#run-scan").click()
-    expect(page.locator("#scan-status")).to_contain_text(re.compile(r"Loading .*: .*\d s of about \d+ s"))
+def test_nothing_of_another_model_is_painted_first(browser, app_url):
+    """The page comes with its default model; a link to another one waits for it."""
+    page = browser.new_page()
+    page.add_init_script(
+        """window.painted = new Set(); (function look() {
+          const title = document.querySelector('#headline h2');
+          if (title?.checkVisibility({ visibilityProperty: true })) window.painted.add(title.textContent.split(' ')[0]);
+          requestAnimationFrame(look);
+        })()"""
+    )
+    page.goto(f"{app_url}?model=gpt2&tab=scan&head=5.1")
+    restored(page)
+    expect(page.locator("#headline")).to_contain_text("gpt2")
+    assert page.evaluate("[...window.painted]") == ["gpt2"]
+    page.close()
+
+
+def test_loading_says_what_it_is_at(browser, slow_model):
+    with app_process() as (url, _):  # of its own: nobody has loaded the model there
+        page = browser.new_page()
+        page.goto(url)
+        restored(page)
+        open_model(page, slow_model)
+        open_settings(page, "scan")
+        page.locator("#run-scan").click()
+        expect(page.locator("#scan-status")).to_contain_text(re.compile(r"Loading .*: .*\d s of about \d+ s"))
+        page.close()
 
 
 def test_leaving_in_mid_run_makes_no_error(browser, slow_model, tmp_path):

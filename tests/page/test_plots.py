@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 from playwright.sync_api import expect
 from plotly.graph_objects import Figure
-from running import address
+from running import address, open_settings
 
 from induction.base import InputError
 from induction.ui.components import plot
@@ -73,16 +73,6 @@ def test_a_figure_or_what_is_missing():
     assert plot.plot_value("x", nothing) == {"missing": "Measure first."}
 
 
-@pytest.mark.parametrize("sent", [{}, {"index": -1}, {"index": True}, {"index": "1"}, {"index": 1.5}])
-def test_a_checkpoint_that_no_figure_sends_is_none(sent):
-    class Event:
-        _data = sent
-
-    assert plot.picked_checkpoint(Event) is None
-    Event._data = {"index": 4}
-    assert plot.picked_checkpoint(Event) == 4
-
-
 @pytest.mark.browser
 def test_a_click_selects_the_head_and_an_update_keeps_the_node(scatter):
     page, holder = scatter
@@ -91,9 +81,9 @@ def test_a_click_selects_the_head_and_an_update_keeps_the_node(scatter):
     expect(page.locator("#head input")).to_have_value(re.compile(r"^4\.11"))
     expect(page.locator("#scan-grid [aria-selected=true]")).to_have_attribute("data-l", "4")
     page.wait_for_function(
-        "([path, mark]) => eval(mark)(document.querySelector(path), '4.11') && "
-        "document.querySelector(path).data.some((trace) => trace.name.includes('4.11'))",
-        arg=[PLOT, MARK],
+        "(path) => document.querySelector(path).data.flatMap(({ customdata, marker }) =>"
+        " (customdata || []).filter((_, at) => marker.line.width[at] > 0).map(([head]) => head)).join() === '4.11'",
+        arg=PLOT,
     )
     assert page.evaluate("kept.isConnected")
 
@@ -107,6 +97,7 @@ def test_a_box_makes_the_set_of_the_patching_tab(scatter):
     page.wait_for_url("**heads=*")
     assert set(address(page)["heads"].split(",")) == strongest
     page.get_by_role("tab", name="Patching").click()
+    open_settings(page, "sets")
     page.get_by_label("Patch the set").check()
     assert set(page.locator("#set-heads textarea, #set-heads input").input_value().split(",")) == strongest
 
@@ -216,8 +207,11 @@ def test_text_in_a_figure_does_not_run(scatter):
         "text })), { ...holder.layout, title: { text }, showlegend: true })",
         hostile,
     )
-    click(page, holder, holder.evaluate(MARK, "5.1"))
+    at = holder.evaluate(PLACE, holder.evaluate(MARK, "5.1"))
+    page.mouse.move(at["x"] - 9, at["y"])
+    page.mouse.move(at["x"], at["y"])
     holder.locator(".hoverlayer text").first.wait_for()
+    page.mouse.move(at["x"] + 2, at["y"] + 2)  # over the label, too
     assert holder.locator("img, script, [onerror], [onmouseover]").count() == 0
     links = holder.locator("a").evaluate_all(
         "nodes => nodes.map((node) => node.getAttribute('xlink:href') || '')"

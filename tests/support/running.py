@@ -22,16 +22,19 @@ def free_port() -> int:
 
 @contextmanager
 def app_process(
-    port: int = 0, log: Path | None = None, **environment: str
+    port: int = 0, log: Path | None = None, root: Path = ROOT, **environment: str
 ) -> Iterator[tuple[str, subprocess.Popen]]:
-    """Address and process of ``python app.py``, started for this block, without a hub; ``log`` takes what it says."""
+    """Address and process of ``python app.py`` of a checkout, started for this block, without a hub.
+
+    ``log`` takes what it says.
+    """
     port = port or free_port()
     own = {**os.environ, "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
     own.pop("SPACE_ID", None)
     told = log.open("w") if log else None
     process = subprocess.Popen(
         [sys.executable, "app.py"],
-        cwd=ROOT,
+        cwd=root,
         env={**own, **environment},
         stdout=subprocess.PIPE,
         stderr=told,

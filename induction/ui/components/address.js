@@ -3,7 +3,7 @@ let entry = null;  // model, tab and head of the current one
 let restoring = null;  // the address that Back or Forward asked for, until the page has it
 
 let arrived = false;
-function arrive(places) {  // once: a link opens where it points
+function arrive(places) {  // once for each link that is opened: where it points
   if (arrived) return;
   arrived = true;
   const asked = new URLSearchParams(window.location.search);
@@ -13,8 +13,11 @@ function arrive(places) {  // once: a link opens where it points
 
 function scrollThere(id, tries) {  // what a link points at may still be on its way
   const there = document.getElementById(id);
-  if (there && there.offsetHeight > 20) there.scrollIntoView({ block: 'center' });
-  else if (tries) setTimeout(scrollThere, 200, id, tries - 1);
+  if (there && there.offsetHeight > 20) {
+    there.scrollIntoView({ block: there.offsetHeight > window.innerHeight / 2 ? 'start' : 'center' });
+  } else if (tries) {
+    setTimeout(scrollThere, 200, id, tries - 1);
+  }
 }
 
 function address(search, now) {
@@ -45,4 +48,5 @@ document.addEventListener('click', (event) => {  // a link to another view of th
   window.history.pushState(window.history.state, '', `${window.location.pathname}?${query}`);
   window.dispatchEvent(new PopStateEvent('popstate'));
   window.scrollTo({ top: 0 });
+  arrived = false;
 });

@@ -67,7 +67,7 @@ play.addEventListener('click', () => {
 slider.addEventListener('input', () => { stop(); moveTo(Number(slider.value) - 1); });
 function clicked(event) {
   if (!element.isConnected) document.removeEventListener('ih:checkpoint', clicked);
-  else if (charts.includes(event.detail.chart)) { stop(); moveTo(event.detail.index); }
+  else if (charts.some((id) => event.detail.chart.closest(`#${id}`))) { stop(); moveTo(event.detail.index); }
 }
 document.addEventListener('ih:checkpoint', clicked);
 

@@ -21,6 +21,7 @@ element.addEventListener('click', async (event) => {
 });
 function draw() {
   tools.hidden = !props.value;
+  tools.dataset.model = props.value?.model || '';  // for the first paint
   note.textContent = '';
 }
 watch('value', draw);

@@ -1,5 +1,6 @@
 // A figure of plotly. props.value: {figure, name} or {missing}. Fires 'pick' with {layer, head} where a trace's
-// meta.pick says so (a checkpoint is told to the document, as 'ih:checkpoint' with {chart, index}), and 'chosen' with {heads} for a box or lasso around heads.
+// meta.pick says so (a checkpoint is told to the document, as 'ih:checkpoint' with the node of the chart and its index),
+// and 'chosen' with {heads} for a box or lasso around heads.
 // Plotly reads no CSS variables, so a change of theme draws again; 'react' keeps the node, and zoom with it.
 const holder = element.querySelector('.ih-plot');
 const caption = element.querySelector('.ih-caption');
@@ -114,7 +115,7 @@ function listen() {
     if (!point) return;
     const chosen = nameOf(point.customdata);
     if (point.data.meta.pick === 'checkpoint') {
-      const detail = { chart: element.closest('[id]')?.id, index: Number(chosen) };
+      const detail = { chart: holder, index: Number(chosen) };
       document.dispatchEvent(new CustomEvent('ih:checkpoint', { detail }));
     } else {
       const [layer, head] = chosen.split('.').map(Number);

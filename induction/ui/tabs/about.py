@@ -13,6 +13,7 @@ from induction.data_gen.sequences import TOKEN_SETS
 from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS, Declaration
 from induction.ui.components.note import html
 from induction.ui.names import short_name
+from induction.ui.terms import glossary
 
 if TYPE_CHECKING:
     from induction.ui.page import Page
@@ -160,6 +161,7 @@ def sources() -> str:
 
 def build(page: Page) -> None:
     with page.tab("about", "About"):
-        definitions = (scores(), interventions(), kinds())
+        words = f"<h2>Words</h2>{glossary()}"
+        definitions = (words, scores(), interventions(), kinds())
         parts = (WHAT, READING, LIMITS, *definitions, token_sets(), model_list(), HOME, sources())
         html(f"<div class='ih-prose'>{''.join(parts)}</div>", elem_id="about")

@@ -56,6 +56,8 @@ ACTIONS: dict[str, Declaration] = by_name(
 )
 ALONE = [name for name in HeadsSettings.model_fields]
 NAMES = [*ALONE, "action", "heads", "top_k", "n_random", "ablation"]  # of the controls
+#: What is typed into these counts with Enter.
+TYPED = ["n_pairs", "seed", "clean", "corrupted", "answer", "distractor", "top_k", "n_random"]
 AFTER_ABLATION = "second_copy_loss"  # what the figure of an ablation shows
 RESULTS, OLD = "ip-results", "ip-old"  # classes: where results stand, and that they answer other settings
 # A head clicked with Shift or Ctrl, or while clicks build the set, joins the set or leaves it.
@@ -169,16 +171,30 @@ def _note(state: Any) -> Any:
     return json.dumps({"at": wishes(), **state}) if "state" in state else gr.skip()
 
 
-def _wish(model: str, shown: Shown, again: bool) -> Any:
-    """Whether a run starts by itself: for settings that are new, in no text, and answered within a moment."""
-    if again or shown.fits or shown.wanted is None or shown.wanted[1].form == OWN:
+def _wish(model: str, shown: Shown, before: str, values: dict[str, Any]) -> Any:
+    """Whether a run starts by itself: for settings that were chosen now, in no text, and are answered in a moment."""
+    last = _values_of(before, model, "asked")
+    chosen = not last or any(values[name] != last[name] for name in NAMES if name not in TYPED)
+    if not chosen or shown.fits or shown.wanted is None or shown.wanted[1].form == OWN:
         return gr.skip()
     name, wanted = shown.wanted
     return wishes() if runs.cheap(experiments()[name], model, wanted) else gr.skip()
 
 
-def _stands(shown: Shown) -> Any:
-    return gr.update(visible=shown.result is not None, elem_classes=[RESULTS, *([] if shown.fits else [OLD])])
+def entered(ask: Callable[[dict[str, Any]], Asked], model: str, metric: str, *given: Any) -> Any:
+    """Whether a run starts with Enter in a field: one of a moment does, where nothing answers the settings yet."""
+    try:
+        name, wanted = ask(dict(zip(NAMES, given, strict=False)))
+    except InputError:
+        return gr.skip()
+    starts = runs.shown(name, model, wanted) is None and runs.cheap(experiments()[name], model, wanted)
+    return wishes() if starts else gr.skip()
+
+
+def _stands(shown: Shown, state: dict[str, Any]) -> Any:
+    """Where results stand: greyed where they answer something else, and there while a first run fills them."""
+    there = shown.result is not None or state["state"] == "running"
+    return gr.update(visible=there, elem_classes=[RESULTS, *([] if shown.fits else [OLD])])
 
 
 def draw(model: str, metric: str, *given: Any) -> list[Any]:
@@ -199,10 +215,10 @@ def draw(model: str, metric: str, *given: Any) -> list[Any]:
         ),
         result
         and {"model": model, "metric": metric, **shown.values, "heads": values["heads"], "what": "heads"},
-        _stands(shown),
+        _stands(shown, state),
         gr.update(**line, **({"open": True} if own and not values["clean"] else {})),
         _note(told(model, cards.BUTTONS["heads"], shown, state, again)),
-        _wish(model, shown, again),
+        _wish(model, shown, before, values),
         _remembered(model, shown, values),
         gr.update(visible=values["form"] not in (BUNDLED, IOI, OWN)),
         gr.update(visible=own),
@@ -221,10 +237,10 @@ def draw_sets(model: str, metric: str, *given: Any) -> list[Any]:
         plot_value(f"{short_name(model)}-sets", lambda: _sets_figure(_needed(result), metric, PAGE)),
         cards.sets_table(result),
         result and {"model": model, "metric": metric, **shown.values, "what": "sets"},
-        _stands(shown),
+        _stands(shown, state),
         gr.update(label=cards.set_in_words(values)),
         _note(told(model, cards.BUTTONS["together"], shown, state, again)),
-        _wish(model, shown, again),
+        _wish(model, shown, before, values),
         _remembered(model, shown, values),
         gr.update(visible=action != "curve"),
         gr.update(visible=action == "ablate"),
@@ -472,7 +488,9 @@ def build(page: Page) -> None:
     put_back.click(
         lambda: [_defaults()[name] for name in ALONE], None, [made[name] for name in ALONE], **jobs.QUICK
     )
+    enter = [made[name].submit for name in TYPED]
     for ask, row, wished in ((alone, asks, wish), (together, set_asks, wish_sets)):
+        gr.on(enter, partial(entered, ask), shared, wished, **jobs.QUICK)
         starts = [row.run.click, wished.change]
         jobs.long_run(starts, row.cancel, partial(run, ask), shared, [row.state, pulse, grid])
         # The map of a broken-off run gives way to what was there.
@@ -485,7 +503,7 @@ def _link(page: Page, made: dict[str, Any], metric: gr.Radio) -> None:
         for name, field in settings.model_fields.items():
             if name != "heads" and name in made and not page.is_linked(made[name]):
                 page.link(links.of_field(field), made[name])
-    page.link(links.choice("together", "curve", ACTIONS), made["action"])
+    page.link(links.choice("together", "curve", ACTIONS), made["action"], at="patching-sets")
     page.link(links.heads("heads"), made["heads"])
     page.link(links.choice("metric", "logit_difference", METRICS), metric)
 

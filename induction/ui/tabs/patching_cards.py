@@ -18,6 +18,7 @@ from induction.ui import runs, words
 from induction.ui.controls import asked
 from induction.ui.links import parse_head
 from induction.ui.names import short_name
+from induction.ui.terms import explained
 from induction.viz.patching import effects
 
 BUTTONS = {"heads": "Patch every head", "together": "Run on the set", "ablation": "Run on the set"}
@@ -62,7 +63,7 @@ def head_card(model: str, head: str, result: Patching | None, metric: str) -> st
     lines = [_patched_alone(result, metric, *place)]
     if known and (said := known.without(place)):
         lines += [said, known.redundancy(place)]
-    said = "".join(f"<p>{escape(line)}</p>" for line in lines if line)
+    said = "".join(f"<p>{explained(line)}</p>" for line in lines if line)
     return f"<h2>Head {escape(head)}</h2><div class='ip-head'>{said}</div>"
 
 
@@ -136,7 +137,7 @@ def sets_headline(model: str, result: HeadSets | None, metric: str) -> str:
         heads = [(layer, head) for layer, head in result.sets[-1].heads]
         without = kept.of(heads)
         said += [without.verdict()] if without else []
-    return "".join(f"<p class='ih-verdict'>{escape(text)}</p>" for text in said)
+    return "".join(f"<p class='ih-verdict'>{explained(text)}</p>" for text in said)
 
 
 def sets_table(result: HeadSets | None) -> str:

@@ -212,7 +212,6 @@ def build(page: Page) -> None:
     first = draw(model.value, "", "induction")  # in the page before anything is asked for
     text, offline_button = need(model.value)
     with page.tab("scan", "Scan"):
-        cards = gallery(model.value, elem_id="gallery")
         heading = html(first[0], elem_id="headline", elem_classes=["ih-results"])
         with gr.Row(elem_classes=["ih-panels", "ih-results"]):
             with gr.Column(scale=3, min_width=320, elem_classes=["ih-panel"]):
@@ -222,7 +221,8 @@ def build(page: Page) -> None:
             with gr.Column(scale=2, min_width=300, elem_classes=["ih-panel"]):
                 card = html(draw_head(model.value, "", "induction", head.value), elem_id="head-card")
                 attention = gr.Button("See it in Attention", size="sm", elem_id="open-attention")
-        # The style sheet shows it above the grid, which the Tab key reaches first.
+        # The style sheet shows these two above the grid, which the Tab key reaches first.
+        cards = gallery(model.value, elem_id="gallery")
         score = gr.Radio(
             [(declared.title, declared.name) for declared in SCORES.values()],
             value="induction",

@@ -55,7 +55,7 @@ def draw(model: str, run: str, against: str, checkpoint: float) -> list[Any]:
             ),
         ),
         frames(history, index),
-        {"run": history.model},
+        {"model": model, "run": history.model},
     ]
 
 
