@@ -77,7 +77,9 @@ def ablations(
 
 
 def _write(file: str, result: Result) -> None:
-    (FOLDER / file).write_text(result.to_json() + "\n", encoding="utf-8")
+    path = FOLDER / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(result.to_json() + "\n", encoding="utf-8")
     print(file)
 
 

@@ -20,8 +20,6 @@ def written(tmp_path, monkeypatch):
     monkeypatch.setattr(bundle, "load_model", lambda name: model)
     monkeypatch.setattr(bundle, "FOLDER", tmp_path)
     monkeypatch.setattr(bundle, "N_RANDOM", 3)
-    for folder in ("patching", "ablations", "circuits"):
-        (tmp_path / folder).mkdir()
     for name in SHELVES:
         own = getattr(shelf, name)
         published = [folder for folder in own.folders if folder.name == "published"]

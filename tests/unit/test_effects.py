@@ -212,7 +212,7 @@ def test_every_surface_names_exactly_the_pairs_whose_clean_prompt_is_not_better(
         figures.distribution(sets, metric),
     ]
     texts = [found.caveats(metric), found.verdict(metric), sets.verdict(metric), *map(caption, figure)]
-    texts += [text(found, metric), patching_cards.sets_headline(sets, metric, "")]
+    texts += [text(found, metric), patching_cards.sets_headline("mini-2l", sets, metric)]
     assert [named(said) for said in texts] == [expected] * len(texts)
     others = {name: said for name in METRICS for said in sets.words() if said.startswith(f"{name}: ")}
     assert metric == "logit_difference" or named(others[metric]) == expected

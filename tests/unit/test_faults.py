@@ -12,7 +12,7 @@ import models
 import pytest
 from fake_hub import hub
 from playwright.sync_api import expect
-from running import ROOT, app_process, restored
+from running import ROOT, app_process, open_settings, restored
 
 from induction.cli import main
 
@@ -71,6 +71,7 @@ def test_the_page_downloads_with_progress_which_can_be_cancelled(browser, tmp_pa
         page.goto(f"{url}?model=gpt2")
         page.wait_for_selector(GRID)
         expect(page.locator("#needs")).to_contain_text("downloads 548 MB")
+        open_settings(page, "scan")
         page.get_by_label("Prompts", exact=True).fill("2")
         page.locator("#run-scan").click()
         _cancel_the_download(page, "scan", cache)
@@ -162,6 +163,7 @@ def _start_long_scan(page, model):
     box = page.get_by_label("Model", exact=True)
     box.fill(model)
     box.press("Enter")
+    open_settings(page, "scan")
     page.get_by_label("Prompts", exact=True).fill("64")
     page.locator("#run-scan").click()
     measured = re.compile(r"prompts \d+ to \d+ of 64")
@@ -203,7 +205,7 @@ def test_an_open_page_works_on_when_the_server_was_restarted(browser):
             page.reload()
             page.wait_for_selector(GRID)
             restored(page)
-            assert "head=1.2" in page.url, "the address restores what was on show"
+            assert "head=1.3" in page.url, "a head is selected in the browser, and its address restores it"
             page.locator("#scan-grid [data-l='1'][data-h='5']").click()
             page.wait_for_url("**head=1.5*")
             page.locator("#run-scan").click()
