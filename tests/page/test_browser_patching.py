@@ -178,24 +178,30 @@ def test_numbers_count_with_enter_and_no_sooner(visit):
     expect(page.locator("#patching-status")).to_contain_text("Shown is still")
     number.press("Enter")
     expect(page.locator("#patching-status")).to_contain_text(DONE)
-    expect(page.locator("#patching-headline")).to_contain_text("3 pairs")
+    expect(page.locator("#patching-headline")).to_contain_text("3 prompt pairs")
 
 
 def test_no_label_of_the_bars_is_cut_off(visit):
     page = visit(MINI, ready=GRID)
     page.locator("#patching-bars").scroll_into_view_if_needed()
-    page.locator("#patching-bars .annotation-text").first.wait_for()
     page.get_by_label("Probability", exact=True).check()
     expect(page.locator("#patching-bars")).to_contain_text("corrupted 0.0")
-    outside = page.locator("#patching-bars .ih-plot").evaluate(
-        """(holder) => {
-          const whole = holder.querySelector('.main-svg').getBoundingClientRect();
-          return [...holder.querySelectorAll('text')].filter((text) => {
+    with page.expect_download() as download:
+        page.locator("#patching-bars").get_by_role("button", name="Download as SVG").click()
+    file = page.context.new_page()
+    file.set_content(download.value.path().read_text(encoding="utf-8"))
+    words, outside = file.evaluate(
+        """() => {
+          const whole = document.querySelector('svg').getBoundingClientRect();
+          const texts = [...document.querySelectorAll('text')].filter((text) => text.getBoundingClientRect().width);
+          const over = texts.filter((text) => {
             const box = text.getBoundingClientRect();
-            return box.width && (box.left < whole.left || box.right > whole.right + 1 || box.top < whole.top);
-          }).map((text) => text.textContent);
+            return box.left < whole.left || box.right > whole.right + 1 || box.top < whole.top;
+          });
+          return [texts, over].map((some) => some.map((text) => text.textContent));
         }"""
     )
+    assert any("corrupted 0.0" in text for text in words)
     assert outside == []
 
 

@@ -8,16 +8,22 @@ function arrive(places) {  // once for each link that is opened: where it points
   arrived = true;
   const asked = new URLSearchParams(window.location.search);
   const place = Object.keys(places).find((name) => asked.get(name));
-  if (place) scrollThere(places[place], 20);
+  if (place) keepInView(places[place]);
 }
 
-function scrollThere(id, tries) {  // what a link points at may still be on its way
-  const there = document.getElementById(id);
-  if (there && there.offsetHeight > 20) {
-    there.scrollIntoView({ block: there.offsetHeight > window.innerHeight / 2 ? 'start' : 'center' });
-  } else if (tries) {
-    setTimeout(scrollThere, 200, id, tries - 1);
-  }
+function keepInView(id) {  // what a link points at may still be on its way, and so may be what stands above it
+  const until = performance.now() + 3000;
+  const hands = new AbortController();  // the visitor's, which go where they want
+  ['wheel', 'pointerdown', 'keydown'].forEach((what) => addEventListener(what, () => hands.abort(), { signal: hands.signal }));
+  const look = () => {
+    if (hands.signal.aborted) return;
+    const there = document.getElementById(id);
+    const block = there?.offsetHeight > window.innerHeight / 2 ? 'start' : 'center';
+    if (there?.offsetHeight > 20) there.scrollIntoView({ block });
+    if (performance.now() < until) setTimeout(look, 100);
+    else hands.abort();
+  };
+  look();
 }
 
 function address(search, now) {
