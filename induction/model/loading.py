@@ -153,13 +153,26 @@ def load_model(
         revision = f"step{step}"
     name = resolve(name)
     key = (name, device, revision)
-    with _lock:
-        if key not in _loaded:
+    if (there := _used(key)) is not None:  # whatever else is being loaded
+        return there
+    with _loading:
+        if (there := _used(key)) is not None:
+            return there
+        with _lock:
             while len(_loaded) >= MODELS_KEPT:  # make room first: the peak counts, not only the rest
                 _loaded.popitem(last=False)
-            _loaded[key] = _load(name, device, revision)
-        _loaded.move_to_end(key)
-        return _loaded[key]
+        model = _load(name, device, revision)
+        with _lock:
+            _loaded[key] = model
+        return model
+
+
+def _used(key: tuple[str, str, str | None]) -> TransformerBridge | None:
+    """The loaded model, now the last one used; None where it is not loaded."""
+    with _lock:
+        if key in _loaded:
+            _loaded.move_to_end(key)
+        return _loaded.get(key)
 
 
 def iter_fetch(name: str) -> Iterator[Progress[str]]:
@@ -190,7 +203,8 @@ class Stage:
 
 
 _loaded: OrderedDict[tuple[str, str, str | None], TransformerBridge] = OrderedDict()
-_lock = threading.Lock()
+_lock = threading.Lock()  # of what is loaded, held for a moment
+_loading = threading.Lock()  # one model at a time is loaded: two would double the peak of memory
 
 
 def origin(model: TransformerBridge) -> str:

@@ -2,10 +2,10 @@
 
 Per model, in ``induction/results``: the scan (``<model>.json``), the sweep over all heads
 (``patching/<model>.json``), the curve of the first k heads by induction score against random sets
-(``patching/<model>-top-k.json``), what is lost without its heads (``ablations/<model>.json``), and what feeds its
-induction heads (``circuits/<model>.json``); for some models also the sweep over indirect-object prompts
-(``patching/<model>-ioi.json``). Same machine, same numbers. What is computed here replaces published
-figures of the same model; and its attention on the usual prompt (``examples/<model>.json``).
+(``patching/<model>-top-k.json``), what is lost without its heads (``ablations/<model>.json``), what feeds its
+induction heads (``circuits/<model>.json``), and its attention on the usual prompt (``examples/<model>.json``); for some
+models also the sweep over indirect-object prompts (``patching/<model>-ioi.json``). Same machine, same numbers. What is
+computed here replaces published figures of the same model.
 """
 
 from __future__ import annotations

@@ -74,4 +74,6 @@ def open_settings(page, name: str) -> None:
     line = page.locator(f"#{name}-settings > button")
     if "open" not in (line.get_attribute("class") or "").split():
         line.click()
-        page.wait_for_timeout(300)  # Gradio makes the controls now; what is typed into one before it stands is lost
+        page.wait_for_timeout(
+            300
+        )  # Gradio makes the controls now; what is typed into one before it stands is lost

@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+import threading
 
 import models
 import numpy as np
@@ -15,6 +16,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from induction.analysis.scanning import scan
 from induction.base import InputError, ModelUnavailable, is_out_of_memory
+from induction.model import iter_load
 from induction.model import loading as door
 from induction.model.tokens import bos_id
 
@@ -358,3 +360,33 @@ def test_the_wheel_carries_a_real_model(smollm2):
     assert (smollm2.cfg.n_layers, smollm2.cfg.n_heads) == (30, 9)
     ids = smollm2.tokenizer("The Eiffel Tower is in the city of", return_tensors="pt").input_ids
     assert smollm2.tokenizer.decode(smollm2(ids)[0, -1].argmax()) == " Paris"
+
+
+# -- loading beside other work -------------------------------------------------------------------------------
+
+
+def test_a_load_that_is_given_up_holds_nobody_up(monkeypatch, folder):
+    there, begun, go = door.load_model("mini-2l"), threading.Event(), threading.Event()
+    load = door._load
+
+    def slowly(name, *rest):
+        begun.set()
+        assert go.wait(60)
+        return load(name, *rest)
+
+    monkeypatch.setattr(door, "_load", slowly)
+    steps = iter_load(str(folder))
+    label = next(steps).label
+    assert " s of about " in label
+    assert begun.wait(60)
+    steps.close()  # cancelled, and still under way
+    others = []
+    other = threading.Thread(target=lambda: others.append(door.load_model("mini-2l")))
+    other.start()
+    other.join(60)
+    assert others == [there]
+    assert not door.is_loaded(str(folder))
+    go.set()
+    for _ in iter_load(str(folder)):  # whoever asks next joins in
+        pass
+    assert door.is_loaded(str(folder))
