@@ -135,6 +135,7 @@ def documents(experiment: Experiment, model: str, settings: Settings) -> Iterato
 
 def declare() -> None:
     """Add the endpoints to the page under construction."""
-    gr.api(jobs.plain_errors(models), api_name="models", queue=False)
-    for function in (*map(endpoint, experiments().values()), patch):
-        gr.api(jobs.on_model(function), api_name=function.__name__, **jobs.TURNS)
+    with gr.Column(visible=False):  # their arguments are components, on which no browser need spend time
+        gr.api(jobs.plain_errors(models), api_name="models", queue=False)
+        for function in (*map(endpoint, experiments().values()), patch):
+            gr.api(jobs.on_model(function), api_name=function.__name__, **jobs.TURNS)

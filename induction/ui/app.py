@@ -222,16 +222,18 @@ def launch_options() -> dict[str, Any]:
     Large answers are compressed, at the level that takes half the time of the highest for 1 % more; Starlette leaves
     event streams as they are, so the steps of a run arrive one by one.
     """
+    model = default_model()
+    shown = {"model": model, "head": top_head(runs.shown("scan", model))}
     compression = Middleware(GZipMiddleware, minimum_size=2000, compresslevel=5)
     return {
         "theme": theme.theme(),
         "css": theme.css(),
-        "head": script.head({"plotly": PLOTLY, "head": top_head(runs.shown("scan", default_model()))}),
+        "head": script.head({"plotly": PLOTLY, **shown}),
         "run_history": False,
         "state_session_capacity": SESSIONS,
         "footer_links": ["api", "settings"],
         "app_kwargs": {
-            "middleware": [compression, Middleware(FirstPaint, title=TITLE)],
+            "middleware": [compression, Middleware(FirstPaint, title=TITLE, tabs=[*TABS, "about"])],
             "routes": [script_route()],
         },
     }

@@ -37,13 +37,14 @@ from induction.ui import jobs, links, runs
 from induction.ui.components.plot import chosen_heads
 from induction.ui.names import checked_model, known_models, labelled
 
-# What changes within a moment counts as one change: its pulses are the same value. A tab that is not open gets none.
+# What changes within a moment counts as one change: its pulses are the same value. A tab that is not open gets none,
+# and none comes before a link's values are there.
 _PULSE = """(current, pulse) => {
   if (TAB && current !== TAB) return pulse;
-  return window.ihPulse ??= new Promise((resolve) => setTimeout(() => {
+  return window.ihPulse ??= window.ih.whenArrived.then(() => new Promise((resolve) => setTimeout(() => {
     window.ihPulse = null;
     resolve(String(Math.random()));
-  }, 20));
+  }, 20)));
 }"""
 
 

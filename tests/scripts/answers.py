@@ -40,8 +40,10 @@ WATCH = """(() => {
     const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
     return pixels.some((value, at) => at > 3 && value !== pixels[at % 4]);
   };
-  const parts = {
-    grid: () => [...document.querySelectorAll('[role=tabpanel] [role=gridcell]')].some(visible),
+  const query = new URLSearchParams(location.search);
+  const [tab, heads] = [query.get('tab') || 'scan', query.get('model')?.includes('SmolLM2') ? 270 : 16];
+  const parts = {  // of the tab and the model that the link names
+    grid: () => [...document.querySelectorAll(`#tab-${tab} [role=gridcell]`)].filter(visible).length >= heads,
     picture: () => [...document.querySelectorAll('[role=tabpanel] canvas')].some(painted),
   };
   const look = () => {
@@ -63,7 +65,7 @@ CLICK = """async ([layer, head]) => {
   cell.click();
   await new Promise((resolve) => setTimeout(resolve, 1500));
   watcher.disconnect();
-  const asked = performance.getEntriesByType('resource').slice(before);
+  const asked = performance.getEntriesByType('resource').slice(before).filter((one) => one.initiatorType === 'fetch');
   return [last - start, asked.length, asked.reduce((sum, one) => sum + one.transferSize, 0) / 1000];
 }"""
 

@@ -2,8 +2,16 @@
 let entry = null;  // model, tab and head of the current one
 let restoring = null;  // the address that Back or Forward asked for, until the page has it
 
+// Resolved when the page has the values of its address; at once where that names nothing but what the page comes with.
+let landed;
+const whenArrived = new Promise((resolve) => { landed = resolve; });
+const usual = { model: PAGE.model, head: PAGE.head };
+const isUsual = ([name, value]) => ['tab', '__theme'].includes(name) || usual[name] === value;
+if ([...new URLSearchParams(window.location.search)].every(isUsual)) landed();
+
 let arrived = false;
 function arrive(places) {  // once for each link that is opened: where it points
+  landed();
   if (arrived) return;
   arrived = true;
   const asked = new URLSearchParams(window.location.search);

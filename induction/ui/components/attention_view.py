@@ -100,7 +100,7 @@ def attention_view(parts: Callable[[dict[str, Any]], dict[str, Any]], **options:
         return parts(asked if isinstance(asked, dict) else {})
 
     own = {"elem_classes": ["ia-block"], "server_functions": [fetch]}
-    return component(None, _HTML, "attention_view", "pick", "state", "run", **own, **options)
+    return component(None, _HTML, "attention_view", "pick", "state", "run", packed=True, **own, **options)
 
 
 def missing_value(text: str, *, run: int = 0, model: str = "") -> dict[str, Any]:

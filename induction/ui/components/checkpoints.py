@@ -32,4 +32,4 @@ def checkpoints(names: list[str], charts: list[str], **options: Any) -> gr.HTML:
     """
     grids = "".join(f"<div><h3>{name}</h3>{GRID}</div>" for name in names)
     template = f"<div data-charts='{' '.join(charts)}'>{_HTML.format(grids=grids)}</div>"
-    return component(None, template, "checkpoints", "moved", "pick", **options)
+    return component(None, template, "checkpoints", "moved", "pick", packed=True, **options)

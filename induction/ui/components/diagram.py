@@ -29,4 +29,4 @@ def diagram(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
     they hide is in the downloads all the same.
     """
     classes = {"elem_classes": ["ih-figure-block"]}
-    return component(value, _HTML, "diagram", "pick", "edge", **classes, **options)
+    return component(value, _HTML, "diagram", "pick", "edge", packed=True, **classes, **options)

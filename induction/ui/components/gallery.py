@@ -20,7 +20,7 @@ def gallery(shown: str, **options: Any) -> gr.HTML:
 
     Fires ``pick``; read the model with :func:`picked_model`.
     """
-    return component({"cards": _cards(), "shown": shown}, _HTML, "gallery", "pick", **options)
+    return component({"cards": _cards(), "shown": shown}, _HTML, "gallery", "pick", packed=True, **options)
 
 
 def picked_model(event: gr.EventData) -> str:

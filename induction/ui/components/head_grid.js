@@ -54,6 +54,8 @@ function build(spec) {
       cell.setAttribute('role', 'gridcell');
       cell.dataset.l = layer;
       cell.dataset.h = head;
+      cell.setAttribute('aria-selected', 'false');
+      cell.tabIndex = -1;
       row.append(cell);
       line_cells.push(cell);
     }
@@ -62,15 +64,15 @@ function build(spec) {
 }
 
 function rove(layer, head) {  // exactly one cell is in the tab order
-  cells.flat().forEach((cell) => (cell.tabIndex = -1));
+  root.querySelectorAll('[tabindex="0"]').forEach((cell) => { cell.tabIndex = -1; });
   cells[layer][head].tabIndex = 0;
 }
 
 function mark(selected) {
   if (props.value?.another) selected = '';
-  cells.flat().forEach((cell) =>
-    cell.setAttribute('aria-selected', String(`${cell.dataset.l}.${cell.dataset.h}` === selected)));
   const [layer, head] = selected.split('.').map(Number);
+  root.querySelectorAll('[aria-selected=true]').forEach((cell) => cell.setAttribute('aria-selected', 'false'));
+  cells[layer]?.[head]?.setAttribute('aria-selected', 'true');
   if (cells.length) rove(clamp(layer || 0, 0, cells.length - 1), clamp(head || 0, 0, cells[0].length - 1));
 }
 

@@ -22,7 +22,7 @@ GRID = (
 
 def head_grid(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
     """A grid of real buttons with arrow keys and tooltips; its value comes from :func:`grid_value`."""
-    return component(value, GRID, "head_grid", "pick", elem_classes=["ih-grid-block"], **options)
+    return component(value, GRID, "head_grid", "pick", packed=True, elem_classes=["ih-grid-block"], **options)
 
 
 def grid_value(

@@ -53,7 +53,9 @@ table.addEventListener('click', (event) => {
   const button = event.target.closest('button');
   if (button) pickHead(trigger, Number(button.dataset.l), Number(button.dataset.h));
 });
-onHead(element, (head) => table.querySelectorAll('[data-name]').forEach((line) =>
-  line.setAttribute('aria-selected', String(line.dataset.name === head))));
+onHead(element, (head) => {
+  table.querySelectorAll('[aria-selected=true]').forEach((line) => line.setAttribute('aria-selected', 'false'));
+  table.querySelector(`[data-name="${head}"]`)?.setAttribute('aria-selected', 'true');
+});
 watch('value', draw);
 draw();

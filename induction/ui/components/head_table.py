@@ -20,7 +20,9 @@ COLUMNS = ("induction", "previous_token", "duplicate_token", "first_token")
 
 def head_table(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
     """A ranked table; its value comes from :func:`table_value`. Fires ``pick``."""
-    return component(value, _HTML, "head_table", "pick", elem_classes=["ih-table-block"], **options)
+    return component(
+        value, _HTML, "head_table", "pick", packed=True, elem_classes=["ih-table-block"], **options
+    )
 
 
 def table_value(scan: Scan | None, score: str) -> dict[str, Any]:

@@ -1,4 +1,15 @@
-// Shared by the page's components: the one selected head. It lives here, in the browser: a click marks it everywhere
+// Shared by the page's components: what a component is given, its value unpacked once for each text that arrives.
+function unpacked(props) {
+  let [text, value] = [null, null];
+  return {
+    get value() {
+      if (props.value !== text) [text, value] = [props.value, props.value && JSON.parse(props.value)];
+      return value;
+    },
+  };
+}
+
+// The one selected head. It lives here, in the browser: a click marks it everywhere
 // at once, and what it changes in words is asked of the server by the tab on show.
 let chosenHead = PAGE.head;
 let adds = false;  // whether the last click was with Shift or Ctrl, which add to a set

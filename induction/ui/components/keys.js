@@ -4,7 +4,10 @@
 const tabsOf = (list) => [...list.querySelectorAll('[role=tab]')].filter((tab) => tab.offsetParent);
 
 function oneStop(list) {
-  tabsOf(list).forEach((tab) => { tab.tabIndex = tab.getAttribute('aria-selected') === 'true' ? 0 : -1; });
+  tabsOf(list).forEach((tab) => {
+    const stop = tab.getAttribute('aria-selected') === 'true' ? 0 : -1;
+    if (tab.tabIndex !== stop) tab.tabIndex = stop;
+  });
 }
 
 const radiosOf = (group) => [...group.querySelectorAll('input[type=radio]')];

@@ -42,7 +42,7 @@ def plot(value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
     the index in ``customdata`` move :mod:`induction.ui.components.checkpoints`, without the server.
     """
     events = ("pick", "chosen")
-    return component(value, _HTML, "plot", *events, elem_classes=["ih-plot-block"], **options)
+    return component(value, _HTML, "plot", *events, packed=True, elem_classes=["ih-plot-block"], **options)
 
 
 def plot_value(name: str, draw: Callable[[], Figure | str]) -> dict[str, Any]:

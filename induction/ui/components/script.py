@@ -13,25 +13,39 @@ FOLDER = Path(__file__).parent
 SHARED = ("scale.js", "heads.js", "address.js", "keys.js", "terms.js", "pictures.js", "chart.js")
 
 
-def component(value: Any, template: str, name: str, *events: str, **options: Any) -> gr.HTML:
+def component(
+    value: Any, template: str, name: str, *events: str, packed: bool = False, **options: Any
+) -> gr.HTML:
     """A component that runs ``<name>.js`` on its template; see :func:`head`.
 
     A function and not a subclass of ``gr.HTML``: Gradio writes a ``.pyi`` file beside every subclass.
 
     Args:
         events: that its script fires. Gradio looks for their names, in quotes, in what starts it.
+        packed: the value travels, and lies in the page, as a text that only the component's script unpacks. Gradio
+            copies the values of all components again and again, which takes time where they are large.
     """
     server = "typeof server === 'undefined' ? null : server"
     fires = ", ".join(f"'{event}'" for event in events)
-    start = f"window.ih.{name}(element, props, trigger, watch, {server});  // fires {fires}"
-    return gr.HTML(value, html_template=template, js_on_load=start, apply_default_css=False, **options)
+    given = "window.ih.unpacked(props)" if packed else "props"
+    start = f"window.ih.{name}(element, {given}, trigger, watch, {server});  // fires {fires}"
+    first = _packed(value) if packed else value
+    made = gr.HTML(first, html_template=template, js_on_load=start, apply_default_css=False, **options)
+    if packed:
+        made.postprocess = _packed  # type: ignore[method-assign]
+    return made
+
+
+def _packed(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 def head(setup: dict[str, Any]) -> str:
     """The page's head: every component's script as a function of ``window.ih``.
 
     Args:
-        setup: what scripts have to know, which is their ``PAGE``: ``plotly`` and the ``head`` selected at first.
+        setup: what scripts have to know, which is their ``PAGE``: ``plotly``, and the ``model`` and ``head`` that are
+            on show at first.
     """
     shared = "".join(_read(FOLDER / name) for name in SHARED)
     own = [path for path in sorted(FOLDER.glob("*.js")) if path.name not in SHARED]
@@ -40,7 +54,9 @@ def head(setup: dict[str, Any]) -> str:
     )
     given = f"const PAGE = {json.dumps(setup)};\n"
     # To events of the page, and to components.
-    offered = f"selectHead, selectedHead, pickAdds, toggled, address, arrive,\n{functions}"
+    offered = (
+        f"unpacked, selectHead, selectedHead, pickAdds, toggled, address, arrive, whenArrived,\n{functions}"
+    )
     return f"<script>\nwindow.ih = (() => {{\n{given}{shared}return {{\n{offered}\n}};\n}})();\n</script>"
 
 
