@@ -35,6 +35,7 @@ from induction import model as models
 from induction.analysis.result import Scan
 from induction.ui import jobs, links, runs
 from induction.ui.components.plot import chosen_heads
+from induction.ui.components.script import packing
 from induction.ui.names import checked_model, known_models, labelled
 
 # What changes within a moment counts as one change: its pulses are the same value. A tab that is not open gets none,
@@ -107,7 +108,7 @@ class Page:
         """
         safe = jobs.on_model(function) if model else jobs.plain_errors(function)
         self.changed([self.current_tab, *inputs], tab)(
-            _only_when_open(tab, safe, len(outputs)),
+            _only_when_open(tab, safe, list(outputs)),
             [self.current_tab, *inputs, *also],
             list(outputs),
             trigger_mode="always_last",
@@ -167,21 +168,22 @@ class Page:
         button.click(lambda: gr.Tabs(selected="attention"), None, self.tabs, **jobs.QUICK)
 
 
-def _only_when_open(tab: str, function: Callable[..., Any], n_outputs: int) -> Callable[..., Any]:
-    nothing = gr.skip() if n_outputs == 1 else [gr.skip()] * n_outputs
+def _only_when_open(tab: str, function: Callable[..., Any], outputs: list[Any]) -> Callable[..., Any]:
+    nothing = gr.skip() if len(outputs) == 1 else [gr.skip()] * len(outputs)
 
     if inspect.isgeneratorfunction(function):
 
         def steps(current: str, *values: Any) -> Iterator[Any]:
             if current == tab:
-                yield from function(*values)
+                for step in function(*values):
+                    yield packing(outputs, step)
             else:
                 yield nothing
 
         return steps
 
     def call(current: str, *values: Any) -> Any:
-        return function(*values) if current == tab else nothing
+        return packing(outputs, function(*values)) if current == tab else nothing
 
     return call
 

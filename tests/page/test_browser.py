@@ -197,7 +197,7 @@ def test_bad_settings_are_refused_in_words(visit):
 
 
 def test_a_model_out_of_reach_says_what_is_missing(visit):
-    page = visit("?model=EleutherAI/pythia-160m")
+    page = visit("?model=EleutherAI/pythia-160m", ready="#scan-grid .ih-empty")
     expect(page.locator("#needs")).to_contain_text("375 MB")
     page.locator("#run-scan").click()
     expect(page.locator("#scan-status")).to_contain_text("cannot be reached", timeout=60_000)

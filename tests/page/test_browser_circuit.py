@@ -118,6 +118,7 @@ def test_verdict_and_diagram_lie_within_the_first_screen(visit):
 def test_gpt2_shows_published_composition_and_says_that_no_path_was_patched(visit):
     page = visit("?model=gpt2&tab=circuit&head=5.5", ready=DIAGRAM)
     expect(page.locator("#circuit-headline")).to_contain_text("Published by others")
+    page.locator("#circuit-composition").scroll_into_view_if_needed()  # a figure is drawn where it is seen
     expect(page.locator("#circuit-composition .yaxislayer-above text").filter(has_text="4.11")).to_have_count(
         1
     )

@@ -3,7 +3,10 @@ function unpacked(props) {
   let [text, value] = [null, null];
   return {
     get value() {
-      if (props.value !== text) [text, value] = [props.value, props.value && JSON.parse(props.value)];
+      if (props.value !== text) {
+        text = props.value;
+        value = text && typeof text === 'string' ? JSON.parse(text) : text || null;  // what is on its way in a run comes as it is
+      }
       return value;
     },
   };

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import gradio as gr
 
@@ -29,15 +31,30 @@ def component(
     fires = ", ".join(f"'{event}'" for event in events)
     given = "window.ih.unpacked(props)" if packed else "props"
     start = f"window.ih.{name}(element, {given}, trigger, watch, {server});  // fires {fires}"
-    first = _packed(value) if packed else value
+    first = pack(value) if packed else value
     made = gr.HTML(first, html_template=template, js_on_load=start, apply_default_css=False, **options)
     if packed:
-        made.postprocess = _packed  # type: ignore[method-assign]
+        _is_packed.add(made)
     return made
 
 
-def _packed(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, allow_nan=False, separators=(",", ":"))
+_is_packed: WeakSet[gr.HTML] = WeakSet()
+
+
+def pack(value: Any) -> Any:
+    """A value as the text that travels; updates of other properties, and texts, stay as they are."""
+    if not isinstance(value, dict) or "__type__" in value:
+        return value
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def packing(components: Sequence[Any], values: Any) -> Any:
+    """What a function returns for these components, with the values packed of those that unpack them."""
+    if len(components) == 1:
+        return pack(values) if components[0] in _is_packed else values
+    return [
+        pack(value) if one in _is_packed else value for one, value in zip(components, values, strict=True)
+    ]
 
 
 def head(setup: dict[str, Any]) -> str:
