@@ -43,9 +43,8 @@ def settled(page: Page, address: str) -> None:
     for top in [*range(0, page.evaluate("document.body.scrollHeight"), 600), 0]:  # charts are drawn when near
         page.evaluate("top => window.scrollTo(0, top)", top)
         page.wait_for_timeout(150)
-    drawn = (
-        "[...document.querySelectorAll('.ih-plot')].every((plot) => !plot.offsetParent || plot.firstChild)"
-    )
+    drawn = """[...document.querySelectorAll('.ih-plot')].every((plot) =>
+      !plot.offsetParent || plot.firstChild || plot.getBoundingClientRect().left >= innerWidth)"""  # not swiped to
     page.wait_for_function(drawn)
     page.wait_for_load_state("networkidle")
     page.evaluate("new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))")
