@@ -128,6 +128,11 @@ def axis(title: str, **options: Any) -> dict[str, Any]:
     return {"title": {"text": title}, **options}
 
 
+def counted(most: int, ticks: int) -> dict[str, Any]:
+    """Of an axis that counts up to ``most``: ticks at whole numbers, as many at the most."""
+    return {"tick0": 0, "dtick": max(1, math.ceil(most / ticks)), "tickformat": "d"}
+
+
 def short(text: str, characters: int) -> str:
     """A name or token as text in a chart: cut to length, and escaped, since plotly reads tags in texts."""
     return escape(text if len(text) <= characters else f"{text[: characters - 1]}…", quote=False)

@@ -201,14 +201,14 @@ def curve(result: HeadSets, metric: str = "logit_difference", *, palette: Palett
         meta={"pick": "head"},
     )
     name, told = effect_name(result, metric), {"text": "first %{x} heads"}
-    ticks = {"range": [0.5, len(measures) + 0.5], "nticks": 11, "tickformat": "d"}
+    ticks = frame.counted(len(measures), 11) | {"range": [0.5, len(measures) + 0.5]}
     return frame.chart(
         [*_random_sets(measures, palette), first],
         palette,
         title="The first k heads together",
         spoken=f"{ks[-1]} heads together: {name} {shares[-1]:.2f}",
         protocol=_caption(result, caveats),
-        x=frame.axis("k, heads patched together, by induction score", unifiedhovertitle=told, **ticks),
+        x=frame.axis("first k heads by induction score", unifiedhovertitle=told, **ticks),
         y=frame.axis(name, rangemode="tozero"),
         hover="x unified",
         plot=280,
@@ -279,7 +279,7 @@ def distribution(
         spoken=f"This set: {own:.3f}; {len(random)} random sets: mean {mean:.3f}",
         protocol=_caption(result, caveats),
         x=frame.axis(effect_name(result, metric)),
-        y=frame.axis("number of random sets", tickformat="d", rangemode="tozero", nticks=6),
+        y=frame.axis("number of random sets", rangemode="tozero", **frame.counted(int(counts.max()), 6)),
         plot=200,
     )
 

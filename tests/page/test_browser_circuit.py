@@ -115,6 +115,16 @@ def test_verdict_and_diagram_lie_within_the_first_screen(visit):
         assert box["y"] + box["height"] <= 800
 
 
+def test_the_diagram_can_be_read_on_a_phone(visit):
+    page = visit(MINI, width=390, ready=DIAGRAM)
+    smallest = page.locator("#circuit-diagram svg").evaluate(
+        """(svg) => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width *
+          Math.min(...[...svg.querySelectorAll('text')].map((text) => parseFloat(text.getAttribute('font-size'))))"""
+    )
+    assert smallest >= 12
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_gpt2_shows_published_composition_and_says_that_no_path_was_patched(visit):
     page = visit("?model=gpt2&tab=circuit&head=5.5", ready=DIAGRAM)
     expect(page.locator("#circuit-headline")).to_contain_text("Published by others")

@@ -256,6 +256,16 @@ def test_the_curve_has_intervals_and_the_random_sets():
     assert list(random.y) == pytest.approx(means)
 
 
+@pytest.mark.parametrize("k", [1, 4, 30])
+def test_an_axis_that_counts_has_ticks_at_whole_numbers(k):
+    several = changed(TOP_K, sets=(TOP_K.sets * 30)[:k])
+    along = patching.curve(several).layout.xaxis
+    assert (along.tick0, along.dtick) == (0, int(along.dtick))
+    assert 1 <= k / along.dtick <= 11
+    up = patching.distribution(several).layout.yaxis
+    assert up.dtick == int(up.dtick) >= 1
+
+
 def test_a_set_stands_among_all_its_random_sets():
     bars, own = patching.distribution(TOP_K).data
     measure = TOP_K.sets[0].measures["logit_difference"]

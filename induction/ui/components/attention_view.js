@@ -6,7 +6,7 @@ const [missing, body, text, matrix, base, marks, thumbs, chips, add, tip] =
 const TELL_AFTER = 150;  // ms of rest before the server hears of a head or token: arrow keys run ahead of it
 const THUMB = 52;        // smallest picture of a head of the layer, in CSS pixels: a finger hits it
 const OUTLINED = 3;      // smallest cell in CSS pixels whose outline leaves its colour in sight
-const LABEL = 8;         // smallest letters on the matrix, in CSS pixels
+const LABEL = matchMedia('(max-width: 640px)').matches ? 12 : 8;  // smallest letters on the matrix, in CSS pixels
 const ROLES = ['accent', 'selected', 'second', 'ink'];  // colours of heads laid over each other, in their order
 const DEEPEST = 32;      // zoom
 const LISTED = 12;       // cells in the table
@@ -108,7 +108,7 @@ const inSight = (position, start) => position + 0.5 >= start && position + 0.5 <
 function measure() {
   const width = matrix.clientWidth;
   const context = base.getContext('2d');
-  context.font = `10px ${palette.mono}`;
+  context.font = `${Math.max(LABEL, 10)}px ${palette.mono}`;
   const widest = Math.max(...data.tokens.map((words) => context.measureText(words).width));
   const margin = clamp(Math.ceil(widest) + 10, 30, Math.min(72, width / 4));
   const tall = window.matchMedia('(min-width: 901px)').matches ? Math.max(300, window.innerHeight - 380) : width;
