@@ -8,7 +8,7 @@ from html import escape
 from induction.patching.experiments import FORMS, METHODS
 from induction.patching.interventions import DIRECTIONS, METRICS
 
-#: Word or words, in small letters, with what they mean in a sentence or two.
+#: Word or words with what they mean in a sentence or two.
 WORDS: dict[str, str] = {
     "induction target": "The token that followed an earlier copy of the current one: where induction looks.",
     "distractor": "The token that the corrupted prompt makes likely where the clean one makes the answer likely.",
@@ -17,7 +17,7 @@ WORDS: dict[str, str] = {
     "sink": "A first token that heads attend to when they have nothing else to look for.",
     "composition": "How much of what an earlier head writes lies where a later head reads, from the weights alone "
     "(Elhage et al. 2021).",
-    "bos": "Beginning of sequence: the token that a model is given in front of every text.",
+    "BOS": "Beginning of sequence: the token that a model is given in front of every text.",
     "nats": "Unit of loss: minus the natural logarithm of the probability of the right token. 0 is certainty, and one "
     "nat less means 2.7 times as likely.",
     "logits above the mean": "A logit minus the mean over the vocabulary; a constant added to all logits changes no "
@@ -28,12 +28,11 @@ WORDS: dict[str, str] = {
     "mean ablation": "The head's output is replaced by its mean over a reference set, which takes away what it says of "
     "this prompt.",
 }
-#: The same, and what declarations of the library say of their own words.
-TERMS = WORDS | {
+#: The same in small letters, and what declarations of the library say of their own words.
+TERMS = {term.lower(): meaning for term, meaning in WORDS.items()} | {
     **{declared.title.lower(): declared.meaning for declared in [*DIRECTIONS.values(), *METRICS.values()]},
     **{FORMS[name].title.lower(): FORMS[name].meaning for name in ("first_a", "target")},
-    "estimated": METHODS["estimate"].meaning,
-    "attribution patching": METHODS["estimate"].meaning,
+    **dict.fromkeys(("estimate", "estimated", "attribution patching"), METHODS["estimate"].meaning),
 }
 _WORDS = re.compile(
     r"(?<![\w&;-])("
@@ -59,5 +58,6 @@ def explained(text: str) -> str:
 
 def glossary() -> str:
     """The words that no list of declarations has, as a list for who cannot point at them."""
-    items = (f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in sorted(WORDS.items()))
+    words = sorted((f"{term[0].upper()}{term[1:]}", meaning) for term, meaning in WORDS.items())
+    items = (f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in words)
     return f"<dl>{''.join(items)}</dl>"

@@ -408,3 +408,27 @@ def test_sources_are_plain_links():
     text = about.sources()
     assert text.count("<a href='https://") == len(about.SOURCES)
     assert text.count("rel='noopener noreferrer'") == text.count("target='_blank'") == len(about.SOURCES)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "denoising",
+        "noising",
+        "A replaced",
+        "B replaced",
+        "estimate",
+        "distractor",
+        "sink",
+        "composition",
+        "BOS",
+        "nats",
+        "recovery",
+        "logits above the mean",
+        "induction target",
+    ],
+)
+def test_words_of_the_field_are_explained_where_they_stand(word):
+    said = explained(f"{word} <b>")
+    assert f">{word}</dfn>" in said
+    assert "<b>" not in said
