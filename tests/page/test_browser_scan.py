@@ -31,6 +31,12 @@ def test_removing_it_breaks_it_is_on_the_first_screen_above_the_grid(visit):
     place = step.bounding_box()
     grid = box(page, "#scan-grid [role=gridcell]")
     assert place["y"] + place["height"] < grid["y"]
+
+
+@pytest.mark.parametrize("model", ["mini-2l", "gpt2", "distilgpt2"])
+def test_the_grid_lies_within_the_first_screen(visit, model):
+    page = visit(f"?model={model}")
+    page.set_viewport_size({"width": 1280, "height": 800})
     last = page.locator("#scan-grid [role=gridcell]").last.bounding_box()
     assert last["y"] + last["height"] < 800
 
