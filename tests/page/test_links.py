@@ -1,5 +1,8 @@
 """Link parameters: whatever an address says, the page gets values that it can use (see hostile.py)."""
 
+import re
+import urllib.request
+
 import pytest
 from hostile import PARAMETERS
 
@@ -63,3 +66,18 @@ def test_a_head_the_model_lacks_falls_back_with_a_notice(text, shape, expected):
 def test_no_two_experiments_share_a_parameter():
     names = [experiment.parameter for experiment in experiments().values()]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("query", "opened"),
+    [
+        ("", "scan"),
+        ("?tab=circuit", "circuit"),
+        ("?model=gpt2&tab=about", "about"),
+        ("?tab=none", "scan"),
+        ("?tab=%22%3E%3Cscript%3E", "scan"),
+    ],
+)
+def test_a_link_to_a_tab_is_served_with_that_tab_open(app_url, query, opened):
+    page = urllib.request.urlopen(app_url + query, timeout=30).read().decode()
+    assert re.findall(r'"selected":"(.*?)"', page) == [opened]
