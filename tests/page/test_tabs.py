@@ -6,6 +6,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from running import words_of
 
 from induction.base import InputError, finish
 from induction.circuit.results import Circuit, signed
@@ -116,7 +117,7 @@ def test_a_set_equals_the_library_and_its_table():
 
 def test_ablation_says_what_happens_to_both_copies():
     found = run("ablation", AblationSettings(heads="0.2", form="first_a", n_pairs=2, n_random=2))
-    text = cards.sets_headline(MINI, found, "logit_difference")
+    text = words_of(cards.sets_headline(MINI, found, "logit_difference"))
     second = found.sets[0].measures["second_copy_loss"]
     assert f"from {second.baseline:.2f} to {second.edited:.2f} nats" in text
     assert second.effect > 1  # the previous-token head is needed
@@ -226,6 +227,7 @@ def test_the_set_begins_with_the_induction_heads():
 
 def test_sentence_figure_and_table_of_an_ablated_set_have_the_same_numbers():
     shown = drawn(MINI, sets=True, action="ablate", heads="1.7,1.2,1.6,1.4")
+    shown["headline"] = words_of(shown["headline"])
     loss = ABLATIONS.get(MINI).of([(1, 2), (1, 4), (1, 6), (1, 7)]).sets[0].measures["second_copy_loss"]
     assert f"from {loss.baseline:.2f} to {loss.edited:.2f} nats" in shown["headline"]
     assert f"change the second by {loss.random_in_words(2)} on average" in shown["headline"]
@@ -242,7 +244,7 @@ def test_sentence_figure_and_table_of_an_ablated_set_have_the_same_numbers():
 def test_redundancy_stands_beside_a_head_that_does_little_alone():
     known = ABLATIONS.get(MINI)
     alone, all_four = known.of([(1, 7)]), known.together
-    card = cards.head_card(MINI, "1.7", PATCHING.get(MINI), "logit_difference")
+    card = words_of(cards.head_card(MINI, "1.7", PATCHING.get(MINI), "logit_difference"))
     measure = "second_copy_loss"
     assert f"without 1.7 alone the loss changes by {alone.sets[0].measures[measure].effect:+.2f}" in card
     assert f"without all 4 induction heads by {all_four.measures[measure].effect:+.2f}" in card

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -77,3 +79,8 @@ def open_settings(page, name: str) -> None:
         page.wait_for_timeout(
             300
         )  # Gradio makes the controls now; what is typed into one before it stands is lost
+
+
+def words_of(page: str) -> str:
+    """A piece of HTML as a reader sees it: terms are marked up in the middle of sentences."""
+    return unescape(re.sub("<[^>]*>", "", page))

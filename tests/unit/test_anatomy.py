@@ -1,13 +1,11 @@
 """The way from a head to the logits: norms are measured by probes, runs are put together again, and what does not
 fit is refused, the rest still given."""
 
-import re
-from html import unescape
-
 import models
 import numpy as np
 import pytest
 import torch
+from running import words_of
 
 from induction.analysis.attention import attend, written
 from induction.base import InputError, Refused
@@ -141,8 +139,7 @@ def test_a_circuit_keeps_all_that_is_not_refused(strange):
     assert receiver.composition == composition(strange, (2, 0))
     assert np.shape(found.kinds) == (3, 4)
     assert Circuit.from_json(found.to_json()) == found
-    page = re.sub("<[^>]*>", "", headline("x", found, True, "k", "attention"))  # terms are marked up
-    shown = [unescape(page), " ".join(found.words())]
+    shown = [words_of(headline("x", found, True, "k", "attention")), " ".join(found.words())]
     for sentence in found.refusals():
         assert all(sentence in text for text in shown)
     assert "Direct effect on" not in head_card("x", "", found, "2.0")

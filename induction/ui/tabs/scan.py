@@ -289,7 +289,7 @@ def _compare_area(page: Page) -> Callable[[list[Any]], None]:
     )
     with gr.Column(visible=False, elem_classes=["ih-panel", "ih-results"]) as pair:
         note("Both grids run from the first layer to the last: what is equally high is equally deep.")
-        with gr.Row(elem_classes=["ih-swipe"]):
+        with gr.Row():
             with gr.Column(min_width=320):
                 left_title, left = html(""), head_grid(None, elem_id="compare-left")
             with gr.Column(min_width=320):
