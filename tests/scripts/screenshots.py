@@ -21,11 +21,11 @@ from running import ROOT, restored, running_app
 COMPARED = "?model=gpt2&compare=distilgpt2"
 Shot = tuple[str, str, int, int]  # name, view, width and height of the window
 README: list[Shot] = [
-    ("scan", "?model=gpt2&tab=scan&head=5.1", 1280, 1000),
-    ("attention", "?model=mini-2l&tab=attention&head=1.7", 1100, 1300),
+    ("scan", "?model=mini-2l&tab=scan&head=1.7", 1280, 960),
+    ("attention", "?model=mini-2l&tab=attention&head=1.7", 1100, 1000),
     ("patching", "?model=mini-2l&tab=patching&head=0.2", 1100, 1300),
     ("circuit", "?model=mini-2l&tab=circuit&head=1.7", 1100, 1300),
-    ("training", "?model=mini-2l&tab=training", 1100, 1300),
+    ("training", "?model=mini-2l&tab=training", 1100, 1000),
 ]
 
 
