@@ -211,8 +211,6 @@ def _share_and_restore(page: Page, notice: gr.HTML) -> None:
         "api_visibility": "private",
     }
     loaded.then(None, **wiring)
-    for function, inputs, outputs, uses_model in page.openings:
-        loaded.then(function, inputs, outputs, **(jobs.MODEL if uses_model else jobs.QUICK))
     gr.on([component.change for component in components], None, **wiring)
 
 

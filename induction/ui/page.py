@@ -65,7 +65,6 @@ class Page:
     linked: list[tuple[links.Parameter, gr.components.Component]] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)  # ids to scroll to, by parameter
     tab_names: list[str] = field(default_factory=list)
-    openings: list[tuple[Callable[..., Any], list[Any], list[Any], bool]] = field(default_factory=list)
 
     def tab(self, name: str, label: str) -> gr.Tab:
         """A context manager for the tab's contents."""
@@ -156,13 +155,6 @@ class Page:
         event(which, inputs, self.wanted, **jobs.QUICK).then(
             jobs.plain_errors(choose), self.wanted, [self.model, self.head, self.live], **jobs.QUICK
         )
-
-    def when_opened(
-        self, function: Callable[..., Any], inputs: list[Any], outputs: list[Any], *, model: bool = False
-    ) -> None:
-        """Run once after the page was opened and its address was restored, whatever the tab."""
-        safe = jobs.on_model(function) if model else jobs.plain_errors(function)
-        self.openings.append((safe, inputs, outputs, model))
 
     def opens_attention(self, button: gr.Button) -> None:
         button.click(lambda: gr.Tabs(selected="attention"), None, self.tabs, **jobs.QUICK)
