@@ -89,6 +89,7 @@ def test_a_run_can_be_cancelled_and_the_settings_put_back(visit, slow_model):
     page.get_by_label("A replaced").check()
     page.locator("#run-patching").click()
     expect(page.locator("#patching-status")).to_contain_text("pair ", timeout=60_000)
+    expect(page.locator("#patching-grid")).to_be_visible()  # it fills as the run goes
     page.locator("#cancel-patching").click()
     expect(page.locator("#patching-status")).to_contain_text("Cancelled")
     expect(page.locator("#patching-grid")).to_be_hidden()

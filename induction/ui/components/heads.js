@@ -5,15 +5,16 @@ function unpacked(props) {
     get value() {
       if (props.value !== text) {
         text = props.value;
-        value = text && typeof text === 'string' ? JSON.parse(text) : text || null;  // what is on its way in a run comes as it is
+        // What is on its way in a run comes as it is.
+        value = text && typeof text === 'string' ? JSON.parse(text) : text || null;
       }
       return value;
     },
   };
 }
 
-// The one selected head. It lives here, in the browser: a click marks it everywhere
-// at once, and what it changes in words is asked of the server by the tab on show.
+// The one selected head. It lives here, in the browser: a click marks it everywhere at once, and what it changes in
+// words is asked of the server by the tab on show.
 let chosenHead = PAGE.head;
 let adds = false;  // whether the last click was with Shift or Ctrl, which add to a set
 const pickAdds = () => adds;

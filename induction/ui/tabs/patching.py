@@ -17,7 +17,7 @@ import gradio as gr
 
 from induction.analysis.reading import passing
 from induction.base import InputError
-from induction.experiment import Settings, experiments
+from induction.experiment import Settings, experiments, ours
 from induction.patching.experiments import (
     BUNDLED,
     IOI,
@@ -56,8 +56,13 @@ ACTIONS: dict[str, Declaration] = by_name(
 )
 ALONE = [name for name in HeadsSettings.model_fields]
 NAMES = [*ALONE, "action", "heads", "top_k", "n_random", "ablation"]  # of the controls
-#: What is typed into these counts with Enter.
-TYPED = ["n_pairs", "seed", "clean", "corrupted", "answer", "distractor", "top_k", "n_random"]
+_SETTINGS = (HeadsSettings, TogetherSettings, AblationSettings)
+#: What is typed into these counts with Enter; a set is made by clicks, too.
+TYPED = [
+    name
+    for name, field in {name: field for one in _SETTINGS for name, field in one.model_fields.items()}.items()
+    if name in NAMES and name != "heads" and ours(field)["choices"] is None
+]
 AFTER_ABLATION = "second_copy_loss"  # what the figure of an ablation shows
 RESULTS, OLD = "ip-results", "ip-old"  # classes: where results stand, and that they answer other settings
 # A head clicked with Shift or Ctrl, or while clicks build the set, joins the set or leaves it.
@@ -370,8 +375,7 @@ def _choices(declared: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _defaults() -> dict[str, Any]:
     """Values of all controls."""
-    models = (HeadsSettings(), TogetherSettings(), AblationSettings())
-    values = {name: value for settings in models for name, value in settings.model_dump().items()}
+    values = {name: value for settings in _SETTINGS for name, value in settings().model_dump().items()}
     return {name: values.get(name, "curve") for name in NAMES}
 
 
@@ -499,7 +503,7 @@ def build(page: Page) -> None:
 
 def _link(page: Page, made: dict[str, Any], metric: gr.Radio) -> None:
     """Every setting has its own parameter in the address."""
-    for settings in (HeadsSettings, TogetherSettings, AblationSettings):
+    for settings in _SETTINGS:
         for name, field in settings.model_fields.items():
             if name != "heads" and name in made and not page.is_linked(made[name]):
                 page.link(links.of_field(field), made[name])
