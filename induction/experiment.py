@@ -31,6 +31,7 @@ DECLARED_IN = [
     "induction.analysis.experiments",
     "induction.patching.experiments",
     "induction.circuit.experiments",
+    "induction.evidence.experiments",
     "induction.training.experiments",
 ]
 

@@ -23,5 +23,5 @@ from induction.base.intervals import (
     standard_error,
 )
 from induction.base.packages import lazily, versions
-from induction.base.progress import Progress, finish, finished
+from induction.base.progress import Progress, finish, finished, share
 from induction.base.result import Gaps, Grid, Number, Part, Result, check_shape

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import wraps
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 Found = TypeVar("Found")
 Arguments = ParamSpec("Arguments")
@@ -51,3 +51,14 @@ def finished(steps: Callable[Arguments, Iterator[Progress[Found]]]) -> Callable[
     arguments = re.sub(r" +Yields:\n.*?\n\n", "", steps.__doc__ or "", flags=re.DOTALL)
     run.__doc__ = f"Returns what the last step of :func:`{steps.__name__}` carries. {arguments}"
     return run
+
+
+def share(steps: Iterator[Progress[Found]], low: float, high: float) -> Generator[Progress[Any], None, Found]:
+    """Pass on the steps of a part as ``low`` to ``high`` per cent of the whole; returns the part's result."""
+    result = None
+    for step in steps:
+        result = step.result
+        yield Progress(round(low + (high - low) * step.done / max(step.total, 1)), 100, step.label)
+    if result is None:
+        raise RuntimeError("the work ended without a result")
+    return result

@@ -18,7 +18,7 @@ import torch
 from induction.analysis.kinds import KINDS, kinds_of
 from induction.analysis.result import Scan
 from induction.analysis.scanning import iter_scan
-from induction.base import Head, InputError, Progress, Refused, check_heads, finished, head_name
+from induction.base import Head, InputError, Progress, Refused, check_heads, finished, head_name, share
 from induction.circuit.composition import composition
 from induction.circuit.copying import copying
 from induction.circuit.paths import check_path_settings, iter_path_patch, targets
@@ -83,7 +83,7 @@ def iter_circuit(
     refused: dict[str, str] = {}
     if scan is None or not set(SCORES) <= scan.scores.keys():
         steps = iter_scan(model, scores=SCORES, loss=False, seed=seed)
-        scan = yield from _share(steps, 0, SCAN_SHARE)
+        scan = yield from share(steps, 0, SCAN_SHARE)
     yield Progress(SCAN_SHARE, 100, "direct effect of every head")
     attribution = _unless_refused(
         refused, "direct", lambda: direct_logit_attribution(model, chosen, seed=seed)
@@ -135,7 +135,7 @@ def _each(
         width = (100 - DIRECT_SHARE) / len(heads)
         low = DIRECT_SHARE + number * width
         yield Progress(round(low), 100, f"composition and copying of {head_name(head)}")
-        receivers.append((yield from _share(fed(head), low, low + width)))
+        receivers.append((yield from share(fed(head), low, low + width)))
     return receivers
 
 
@@ -171,19 +171,6 @@ def _unless_refused(refused: dict[str, str], quantity: str, compute: Callable[[]
     except Refused as error:
         refused.setdefault(quantity, str(error))
         return None
-
-
-def _share(
-    steps: Iterator[Progress[Result]], low: float, high: float
-) -> Generator[Progress[Any], None, Result]:
-    """Pass on the steps of a part as ``low`` to ``high`` per cent of the whole; returns the part's result."""
-    result = None
-    for step in steps:
-        result = step.result
-        yield Progress(round(low + (high - low) * step.done / max(step.total, 1)), 100, step.label)
-    if result is None:
-        raise RuntimeError("the work ended without a result")
-    return result
 
 
 def _example(model: TransformerBridge, pair: PromptPair) -> Example:

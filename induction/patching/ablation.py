@@ -112,7 +112,7 @@ def iter_ablate(
     longest = max(*batch.lengths, *(pair.scored + 1 for pair in asked))
     reference = reference_set(model, longest, seed=seed)
     values = partial(reference.values, kind)
-    prompts = [*_answers(model, asked, values), *_repeats(model, batch, values)]
+    prompts = [*_answers(model, asked, values), *repeats(model, batch, values)]
     table = Table(model, "z", rows, prompts, n_plain=1, n_measures=len(MEASURES), max_bytes=max_bytes)
     for label, _, _ in table.fill():
         yield Progress(table.done, table.total, label)
@@ -154,7 +154,7 @@ def _answers(
     return [partial(prompt, *item) for item in enumerate(pairs)]
 
 
-def _repeats(
+def repeats(
     model: TransformerBridge, batch: Batch, values: Callable[[int, int], list[torch.Tensor]]
 ) -> list[Callable[[], Prompt]]:
     """The repeated sequences, measured by ``LOSSES``; ``values`` as of :func:`_answers`."""

@@ -67,7 +67,7 @@ def runs(
     return base, other, np.stack(order(*plain))
 
 
-def _table(
+def table_of(
     model: TransformerBridge,
     pairs: Sequence[PromptPair],
     rows: Sequence[Row],
@@ -131,7 +131,7 @@ def iter_patch_heads(
     at = list(range(lengths.pop())) if positions == "each" else [None]
     heads = [(layer, head) for layer in range(n_layers) for head in range(n_heads)]
     rows = [Row((head,), position) for head in heads for position in at]
-    table = _table(model, pairs, rows, direction, component, max_bytes)
+    table = table_of(model, pairs, rows, direction, component, max_bytes)
     shape = (n_layers, n_heads, *([len(at)] if positions == "each" else []), *table.edited.shape[1:])
     # A view, which fills with the table: [pair, layer, head, (pos), metric].
     patched = np.moveaxis(table.edited.reshape(shape), -2, 0)
@@ -245,7 +245,7 @@ def iter_patch_sets(
     named, rows = rows_of(model, sets, n_random, seed)
     group = model.cfg.n_heads // columns(model, component)
     grouped = [Row(tuple((layer, head // group) for layer, head in row.heads)) for row in rows]
-    table = _table(model, pairs, grouped, direction, component, max_bytes)
+    table = table_of(model, pairs, grouped, direction, component, max_bytes)
     for label, _, _ in table.fill():
         yield Progress(table.done, table.total, label)
     found = {
