@@ -202,6 +202,13 @@ class Evidence(Result):
     refused: dict[str, str] = Field(default_factory=dict)
     protocol: str
 
+    def of(self, heads: Sequence[Head] | None) -> Evidence | None:
+        """The same of some of the heads, None where one of them was not tested; of all for None."""
+        if heads is None:
+            return self
+        kept = [list(head) for head in heads]
+        return self.model_copy(update={"tested": kept}) if all(head in self.tested for head in kept) else None
+
     def lines(self, head: Head) -> list[Line]:
         """The tests of one head in their order, those that were not measured among them."""
         return [self._line(test, head) for test in TESTS.values()]

@@ -3,9 +3,9 @@
 Per model, in ``induction/results``: the scan (``<model>.json``), the sweep over all heads
 (``patching/<model>.json``), the curve of the first k heads by induction score against random sets
 (``patching/<model>-top-k.json``), what is lost without its heads (``ablations/<model>.json``), what feeds its
-induction heads (``circuits/<model>.json``), and its attention on the usual prompt (``examples/<model>.json``); for some
-models also the sweep over indirect-object prompts (``patching/<model>-ioi.json``). Same machine, same numbers. What is
-computed here replaces published figures of the same model.
+induction heads (``circuits/<model>.json``), its attention on the usual prompt (``examples/<model>.json``), and the
+evidence of every head (``evidence/<model>.json``); for some models also the sweep over indirect-object
+prompts (``patching/<model>-ioi.json``). Same machine, same numbers. What is computed here replaces published figures of the same model.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from induction.analysis.scores import SCORES
 from induction.base import Head, InputError, Result, finish
 from induction.circuit.trace import circuit
 from induction.data_gen.pairs import PromptPair
+from induction.evidence.measure import measure_evidence
 from induction.model import SMOLLM2, load_model, resolve
 from induction.patching.ablation import ablate, single_heads
 from induction.patching.bundled import SEED, VOCAB, WITH_IOI, ioi_pairs, prompts_of, vocab_of
@@ -61,6 +62,7 @@ def bundle(name: str) -> None:
     traced = circuit(model, n_receivers=RECEIVERS, n_pairs=CIRCUIT_PAIRS, vocab=vocab, seed=SEED)
     _write(f"circuits/{file}", traced)
     _write(f"examples/{file}", example(model))
+    _write(f"evidence/{file}", measure_evidence(model, scan=measured, circuit=traced, seed=SEED))
 
 
 def ablations(

@@ -13,8 +13,10 @@ from typing import Any, Generic, TypeVar
 from induction.analysis.example import Example
 from induction.analysis.kinds import kinds_of
 from induction.analysis.result import Scan
-from induction.base import InputError, Result
+from induction.base import InputError, Result, parse_heads
 from induction.circuit.results import Circuit, Composition, Receiver
+from induction.evidence.experiments import EvidenceSettings
+from induction.evidence.results import Evidence
 from induction.experiment import Settings
 from induction.patching.experiments import (
     BUNDLED,
@@ -86,6 +88,7 @@ PATCHING = Shelf(Intervention, "bundled patching result", (FOLDER / "patching",)
 ABLATIONS = Shelf(Knockouts, "bundled ablation", (FOLDER / "ablations",))
 CIRCUITS = Shelf(Circuit, "bundled circuit", (FOLDER / "circuits",))
 EXAMPLES = Shelf(Example, "bundled example of attention", (FOLDER / "examples",))
+EVIDENCE = Shelf(Evidence, "bundled evidence", (FOLDER / "evidence",))
 HISTORIES = Shelf(History, "training history", (FOLDER / "histories",))
 
 
@@ -148,12 +151,20 @@ def _circuit(model: str, asked: Settings | None) -> Circuit | None:
     )
 
 
+def _evidence(model: str, asked: EvidenceSettings | None) -> Evidence | None:
+    found = EVIDENCE.find(model)
+    return found and found.of(
+        parse_heads(asked.head, found.n_layers, found.n_heads) if asked and asked.head else None
+    )
+
+
 _FINDERS: dict[str, Callable[[str, Any], Result | None]] = {
     "scan": lambda model, asked: SCANS.find(model),
     "heads": _heads,
     "together": _together,
     "ablation": _ablation,
     "circuit": _circuit,
+    "evidence": _evidence,
     "training": lambda model, asked: HISTORIES.find(model),
 }
 

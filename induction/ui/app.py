@@ -25,7 +25,7 @@ from induction.ui.controls import control
 from induction.ui.first_paint import FirstPaint
 from induction.ui.names import default_model, facts, hosted, known_models
 from induction.ui.page import Page, head_choices, model_choices, shape_of, top_head
-from induction.ui.tabs import about, attention, circuit, patching, plain, scan, training
+from induction.ui.tabs import about, attention, circuit, patching, scan, sections, training
 
 TITLE = "Induction Head Explorer"
 TAGLINE = (
@@ -35,7 +35,7 @@ TAGLINE = (
 SKIP = '<a class="ih-skip" href="#tabs">Skip to the results</a>'
 FOLDER = Path(__file__).parent
 SESSIONS = 30  # whose state Gradio keeps, at some MB each: a program's session never ends by itself
-TABS = {"scan": scan, "attention": attention, "patching": patching, "circuit": circuit, "training": training}
+TABS = {"scan": scan, "attention": attention, "patching": patching, "circuit": circuit}
 # The head of the page's state is the one that components mark; a click changed both already.
 _SELECT = "(head) => { window.ih.selectHead(head); return head; }"
 #: Experiments that a tab with another name shows.
@@ -69,15 +69,27 @@ def build() -> gr.Blocks:
             page.link(links.head("head"), head)
             for tab in TABS.values():
                 tab.build(page)
-            for experiment in experiments().values():
-                if SHOWN_BY.get(experiment.name, experiment.name) not in TABS:
-                    plain.build(page, experiment)
+            for name, group in _groups().items():
+                sections.build(page, name, group)
+            training.build(page)
             about.build(page)
         page.chooses_model(guide.started, lambda: tour.MODEL)
         _share_and_restore(page, notice)
         api.declare()
         _follow_state(page, pickers, model_facts)
     return demo
+
+
+def _groups() -> dict[str, sections.Group]:
+    """Tabs of sections; an experiment that no tab shows has one of its own."""
+    shown = {
+        "training",
+        *TABS,
+        *SHOWN_BY,
+        *(name for group in sections.GROUPS.values() for name in group.shows),
+    }
+    alone = (one for one in experiments().values() if one.name not in shown)
+    return sections.GROUPS | {one.name: sections.Group(one.title, one.help, (one.name,)) for one in alone}
 
 
 def _header(start: str, scan: Scan | None) -> tuple[gr.Dropdown, gr.Dropdown, gr.HTML]:
@@ -231,7 +243,10 @@ def launch_options() -> dict[str, Any]:
         "state_session_capacity": SESSIONS,
         "footer_links": ["api", "settings"],
         "app_kwargs": {
-            "middleware": [compression, Middleware(FirstPaint, title=TITLE, tabs=[*TABS, "about"])],
+            "middleware": [
+                compression,
+                Middleware(FirstPaint, title=TITLE, tabs=[*TABS, *_groups(), "training", "about"]),
+            ],
             "routes": [script_route()],
         },
     }

@@ -1,0 +1,43 @@
+"""The card of a head: every test of it with value, interval, control and threshold, and where it is seen."""
+
+from __future__ import annotations
+
+from html import escape
+from urllib.parse import urlencode
+
+from induction.base import head_name
+from induction.evidence.results import SIGNS, Evidence, Line
+from induction.ui import links
+from induction.ui.terms import explained
+
+HEADINGS = ("Test", "", "Value", "95 % interval", "Control", "At least")
+
+
+def evidence_card(result: Evidence, model: str, head: str) -> str:
+    """HTML of one head's lines; where nothing was measured of it, what to do."""
+    place = links.parse_head(head)
+    if place is None or list(place) not in result.tested:
+        shown = escape(head_name(place)) if place else "this head"
+        return f"<h2>Head {shown}</h2><p>Not measured here: set Head to {shown} and run the evidence.</p>"
+    lines = result.lines(place)
+    induction = ",".join(head_name((layer, index)) for layer, index in result.induction)
+    rows = "".join(_row(line, model, head_name(place), induction) for line in lines)
+    headings = "".join(f"<th scope='col'>{escape(heading)}</th>" for heading in HEADINGS)
+    return (
+        f"<h2>Head {head_name(place)}</h2><p class='ih-verdict'>{explained(result.verdict(place))}</p>"
+        f"<div class='ih-scroll' tabindex='0'><table class='ih-table ih-evidence'>"
+        f"<caption class='ih-hidden'>Tests of head {head_name(place)}</caption>"
+        f"<thead><tr>{headings}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _row(line: Line, model: str, head: str, induction: str) -> str:
+    said = line.said()
+    view = line.test.view.format(head=head, set=induction)
+    at = f"?{urlencode({'model': model, 'head': head})}&{view}"
+    title = f"{line.test.meaning} Control: {line.test.control}."
+    first = f"<a href='{escape(at)}' title='{escape(title)}'>{escape(line.test.title)}</a>"
+    unit = f"<small>{escape(line.test.unit)}</small>"
+    sign = f"<td data-outcome='{line.outcome}' aria-label='{line.outcome}'>{SIGNS[line.outcome]}</td>"
+    cells = "".join(f"<td>{escape(said[name])}</td>" for name in list(said)[2:-1])
+    return f"<tr><th scope='row'>{first} {unit}</th>{sign}{cells}</tr>"

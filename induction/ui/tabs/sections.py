@@ -1,0 +1,177 @@
+"""Tabs of experiments that need no layout of their own: each is a section with controls, run, what was found, its
+figures, its numbers and exports. Several share a tab, where one is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import gradio as gr
+
+from induction.base import InputError, Result
+from induction.experiment import Experiment, experiments
+from induction.ui import jobs, links, runs
+from induction.ui.components.exports import exported, exports
+from induction.ui.components.note import html, note
+from induction.ui.components.plot import plot, plot_value
+from induction.ui.names import short_name
+from induction.ui.panel import Panel, back_button, back_visible
+from induction.ui.tabs.evidence_cards import evidence_card
+from induction.ui.words import headline, table
+from induction.viz import evidence as draw_evidence
+from induction.viz.theme import LIGHT, PAGE, Palette
+
+if TYPE_CHECKING:
+    from induction.ui.page import Page
+
+ROWS = 200  # shown; exports have all
+LONGEST_CELL = 60
+
+
+class Look(NamedTuple):
+    """How a result is shown beside its verdict and its numbers.
+
+    Attributes:
+        figure: of the result and a palette.
+        card: HTML about the selected head, of the result, the model's name and the head.
+        picks: whether marks of the figure select a head.
+    """
+
+    figure: Callable[..., Any] | None = None
+    card: Callable[[Result, str, str], str] | None = None
+    picks: bool = False
+
+
+#: By experiment; one without has words, numbers and exports.
+LOOKS: dict[str, Look] = {"evidence": Look(draw_evidence.matrix, evidence_card, picks=True)}
+
+
+@dataclass(frozen=True)
+class Group:
+    """A tab: its title, what it is for, and the experiments that it shows."""
+
+    title: str
+    help: str
+    shows: tuple[str, ...]
+
+
+GROUPS: dict[str, Group] = {
+    "evidence": Group(
+        "Evidence",
+        "Everything that is known of a head on one card: each test with its interval, its control and the threshold "
+        "it is held against.",
+        ("evidence",),
+    ),
+}
+
+
+def build(page: Page, name: str, group: Group) -> None:
+    """The tab of a group."""
+    shown = [experiments()[one] for one in group.shows]
+    titles = [(one.title, one.name) for one in shown]
+    with page.tab(name, group.title):
+        which = gr.Radio(
+            titles,
+            value=shown[0].name,
+            show_label=False,
+            container=False,
+            visible=len(shown) > 1,
+            elem_id=f"{name}-shows",
+        )
+        columns = []
+        for number, experiment in enumerate(shown):
+            with gr.Column(visible=not number) as column:
+                section(page, name, experiment, which)
+            columns.append(column)
+        note(group.help)
+    if len(shown) > 1:
+        page.link(links.choice(f"{name}_shows", shown[0].name, group.shows), which)
+        names = [one.name for one in shown]
+
+        def show(chosen: str) -> list[Any]:
+            return [gr.update(visible=one == chosen) for one in names]
+
+        which.change(show, which, columns, **jobs.QUICK)
+
+
+def section(page: Page, tab: str, experiment: Experiment, which: gr.Radio) -> None:
+    """One experiment, drawn while it is the one that is chosen."""
+    name, look = experiment.name, LOOKS.get(experiment.name, Look())
+
+    def draw(model: str, shown: str, chosen: str) -> list[Any]:
+        if chosen != name:
+            return [gr.skip()] * 5
+        result = runs.shown(name, model, shown)
+        live = runs.live(name, model, shown) is not None
+        verdict = result.verdict() if result else f"Not measured yet: press {panel.button}."
+        return [
+            headline(
+                f"{experiment.title}: {short_name(model)}",
+                result,
+                verdict,
+                live=live,
+                protocols=_protocols(result),
+            ),
+            plot_value(f"{name}-{short_name(model)}", lambda: _figure(look, result, PAGE, panel.button)),
+            _table(result) if result else "",
+            {"model": model, "shown": shown} if result else None,
+            back_visible(name, model, shown),
+        ]
+
+    def draw_card(model: str, shown: str, chosen: str, head: str) -> str:
+        result = runs.shown(name, model, shown) if chosen == name else None
+        return look.card(result, model, head) if result and look.card else ""
+
+    def export(kind: str, asked: dict[str, Any]) -> tuple[str, Any]:
+        result = runs.shown(name, str(asked.get("model", "")), str(asked.get("shown", "")))
+        if result is None:
+            raise InputError(f"Not measured yet: press {panel.button}.")
+        figure = (lambda: look.figure(result, palette=LIGHT)) if look.figure else None
+        return exported(kind, f"{name}-{short_name(result.model)}", result, figure)
+
+    on_show = gr.Textbox("", visible=False)
+    panel = Panel(name, f"Run {experiment.title.lower()}")
+    with gr.Column(elem_classes=["ih-results"]):
+        title, back = html("", elem_id=f"{name}-headline"), back_button(f"{name}-put-back")
+        with gr.Row(elem_classes=["ih-panels"]):
+            with gr.Column(min_width=320, elem_classes=["ih-panel"], visible=look.card is not None):
+                card = html("", elem_id=f"{name}-card")
+            with gr.Column(min_width=320, elem_classes=["ih-panel"], visible=look.figure is not None):
+                figure = plot(elem_id=f"{name}-figure")
+        with gr.Column(elem_classes=["ih-panel"]):
+            numbers = html("", elem_id=f"{name}-table")
+            files = exports(export, None, figures=look.figure is not None, elem_id=f"{name}-export")
+    panel.wire(page, on_show, back)
+    panel.follow(on_show, list(panel.controls))
+    page.show(tab, draw, [page.model, on_show, which], [title, figure, numbers, files, back])
+    if look.card:
+        page.show(tab, draw_card, [page.model, on_show, which, page.head], [card])
+    if look.picks:
+        page.selects_head(figure)
+
+
+def _protocols(result: Result | None) -> list[tuple[str, str]]:
+    return [("", protocol)] if (protocol := getattr(result, "protocol", "")) else []
+
+
+def _figure(look: Look, result: Result | None, palette: Palette, button: str) -> Any:
+    if look.figure is None or result is None:
+        raise InputError(f"Not measured yet: press {button}.")
+    return look.figure(result, palette=palette)
+
+
+def _table(result: Result) -> str:
+    rows = list(islice(result.rows(), ROWS))
+    written = [[_cell(cell) for cell in row.values()] for row in rows]
+    numbers = table(rows[0] if rows else [], written, result.verdict())
+    shown = f"the first {ROWS} rows" if len(rows) == ROWS else "all numbers"
+    return f"<details><summary>As a table: {shown}</summary>{numbers}</details>"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 1]}…"
