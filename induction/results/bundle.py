@@ -5,7 +5,8 @@ Per model, in ``induction/results``: the scan (``<model>.json``), the sweep over
 (``patching/<model>-top-k.json``), what is lost without its heads (``ablations/<model>.json``), what feeds its
 induction heads (``circuits/<model>.json``), its attention on the usual prompt (``examples/<model>.json``), and the
 evidence of every head (``evidence/<model>.json``); for some models also the sweep over indirect-object
-prompts (``patching/<model>-ioi.json``). Same machine, same numbers. What is computed here replaces published figures of the same model.
+prompts (``patching/<model>-ioi.json``). Same machine, same numbers. What is computed here replaces published figures of
+the same model.
 """
 
 from __future__ import annotations
