@@ -6,6 +6,7 @@ No torch: a page shows them before any model is loaded.
 from induction.results.shelf import (
     ABLATIONS,
     CIRCUITS,
+    EVIDENCE,
     EXAMPLES,
     HISTORIES,
     PATCHING,
