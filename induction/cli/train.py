@@ -20,15 +20,24 @@ def add(commands: Commands) -> None:
     train.add_argument(
         "--seed", type=int, default=0, metavar="S", help="seed of weights and data (default 0)"
     )
+    train.add_argument(
+        "--prose", action="store_true", help="on prose alone, as the control (default: half of it repeats)"
+    )
     train.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Ctrl-C ends the run and keeps the best state, like the end of the time."""
-    from induction.training.train import iter_train
+    from induction.training.train import PROSE, Recipe, iter_train
 
+    recipe = PROSE if options.prose else Recipe()
     steps = iter_train(
-        options.corpus, options.out, layers=options.layers, minutes=options.minutes, seed=options.seed
+        options.corpus,
+        options.out,
+        layers=options.layers,
+        minutes=options.minutes,
+        seed=options.seed,
+        recipe=recipe,
     )
     try:
         trained = with_progress(steps)

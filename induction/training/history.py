@@ -27,11 +27,16 @@ class Checkpoint(Part):
 
 
 class History(Result):
-    """The checkpoints of one run, oldest first."""
+    """The checkpoints of one run, oldest first.
+
+    Attributes:
+        data: what it was trained on, in words.
+    """
 
     SCHEMA: ClassVar[str] = "induction-history/1"
 
     protocol: str
+    data: str = ""
     checkpoints: Annotated[list[Checkpoint], Field(min_length=1)]
 
     def rows(self) -> Iterator[dict[str, Any]]:

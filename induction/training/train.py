@@ -68,6 +68,17 @@ class Recipe:
     validation_share: float = 0.05  # the end of each book
     seed: int = 0
 
+    @property
+    def data(self) -> str:
+        """What it trains on, in words."""
+        if self.prose_share == 1:
+            return "prose alone"
+        return f"{self.prose_share:.0%} prose, the rest repeats"
+
+
+#: The control: as large a model, on prose alone, in longer rows; half as many steps see as many tokens of prose.
+PROSE = Recipe(prose_share=1.0, batches=(Batch(1.0, 16, 256, 78),), steps=4500)
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -442,6 +453,7 @@ class _Run:
                 "book; nats per token"
             ),
             seed=recipe.seed,
+            data=recipe.data,
             checkpoints=self.checkpoints,
             versions=versions(),
         )
@@ -480,6 +492,18 @@ class _Run:
             "versions": trained.history.versions,
         }
 
+    def _data(self) -> str:
+        repeats = " (half random tokens, half snippets of prose)" if self.recipe.prose_share < 1 else ""
+        return f"{self.recipe.data[0].upper()}{self.recipe.data[1:]}{repeats}"
+
+    def _limits(self) -> str:
+        if self.recipe.prose_share == 1:
+            return "It was made as the control of models that were trained on repeats, too."
+        return (
+            f"{1 - self.recipe.prose_share:.0%} of its training was repetition, so its induction heads are stronger "
+            "and cleaner than those of a model trained on text alone."
+        )
+
     def _card(self, trained: Trained, minutes: float) -> str:
         """The model card; every figure in it comes from the run."""
         recipe, kept = self.recipe, trained.kept
@@ -517,9 +541,9 @@ Protocol: {trained.history.protocol}; seed {recipe.seed + 1}.
 ## Recipe
 
 Seed {recipe.seed}; {recipe.steps:,} steps of {shapes}. \
-{recipe.prose_share:.0%} prose, the rest repeats (half random tokens, half snippets of \
-prose). AdamW, rate {recipe.learning_rate:g}, weights drawn with standard deviation 1/sqrt(d_model), no loss on \
-the first copy of random tokens. {minutes:.0f} minutes on {torch.get_num_threads()} threads, \
+{self._data()}. AdamW, rate {recipe.learning_rate:g}, weights drawn with \
+standard deviation 1/sqrt(d_model), no loss on the first copy of random tokens. \
+{minutes:.0f} minutes on {torch.get_num_threads()} threads, \
 torch {trained.history.versions["torch"]}.
 
 ## Data
@@ -530,8 +554,7 @@ Public-domain texts in the editions of Standard Ebooks (CC0), the last {recipe.v
 
 ## Limits
 
-It reads nineteenth-century English prose and repeats; its prose is poor, and half of its training was repetition, \
-so its induction heads are stronger and cleaner than those of a model trained on text alone.
+It reads nineteenth-century English prose; its prose is poor. {self._limits()}
 
 Licence: MIT.
 """

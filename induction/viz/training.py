@@ -122,6 +122,43 @@ def scores(
     )
 
 
+def runs(histories: Sequence[History], *, shown: str = "", palette: Palette = LIGHT) -> go.Figure:
+    """The highest induction score of several runs beside each other, over training tokens; dashed: prose alone.
+
+    Args:
+        shown: the model on show, whose line is thick.
+
+    Raises:
+        InputError: fewer than two checkpoints after the first step.
+    """
+    colours = (palette.accent, palette.second, palette.selected, palette.muted, palette.ink, palette.warn)
+    lines = []
+    for number, history in enumerate(histories):
+        best = [max(max(row) for row in point.induction) for point in history.checkpoints]
+        look = {"width": 3 if history.model == shown else 1.5, "dash": "dash" if alone(history) else "solid"}
+        name = frame.short(history.model, 24)
+        told = f"%{{y:.2f}}<extra>{name}</extra>"
+        lines.append(_line(history, best, name, told, colours[number % len(colours)], line=look, meta=None))
+    said = " ".join(f"{one.model}: {one.data or 'not said'}, seed {one.seed}." for one in histories)
+    return frame.chart(
+        [*lines],
+        palette,
+        x=_tokens_axis(histories),
+        plot=PLOT,
+        shapes=[frame.level(f"threshold {STRIPE:g}", palette.line, y=STRIPE, dash="dot")],
+        title="Highest induction score, all runs",
+        spoken=f"Highest induction score of {len(histories)} training runs over training tokens",
+        protocol=f"{said} {histories[0].protocol.rstrip('.')}.",
+        y=frame.axis("score (mean attention, 0 to 1)", range=[-0.03, 1.05]),
+        hover="x unified",
+    )
+
+
+def alone(history: History) -> bool:
+    """Whether a run saw prose and nothing else."""
+    return history.data == "prose alone"
+
+
 def of_head(history: History, score: str, head: Head) -> list[float]:
     """The score of a head at every checkpoint."""
     return [getattr(point, score)[head[0]][head[1]] for point in history.checkpoints]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from induction.analysis.scores import SCORES
+from induction.base import head_name
 from induction.results import HISTORIES
 from induction.training.history import History, phase_change
 from induction.ui import jobs, links
@@ -17,7 +18,7 @@ from induction.ui.components.head_grid import grid_value, picked
 from induction.ui.components.note import html, note
 from induction.ui.components.plot import plot, plot_value
 from induction.ui.names import short_name
-from induction.ui.words import headline
+from induction.ui.words import headline, table
 from induction.viz import training as figures
 from induction.viz.theme import LIGHT, PAGE
 
@@ -31,6 +32,17 @@ _MOVED = """() => {
 }"""
 NOTHING, OWN = "", ""  # no run to compare with; the run of the model on show
 MEASURED = ("previous_token", "induction")  # in the order in which they form
+RUN_HEADINGS = (
+    "Run",
+    "Trained on",
+    "Seed",
+    "Tokens",
+    "First previous-token head",
+    "First induction head",
+    "Highest induction score at the end",
+    "Prose loss, nats",
+    "Loss on the second copy, nats",
+)
 MOST = 2000  # checkpoints that a link may count to
 INTRODUCTION = (
     "First heads appear that look at the token before. Only when they write down what they see can a later layer "
@@ -56,7 +68,30 @@ def draw(model: str, run: str, against: str, checkpoint: float) -> list[Any]:
         ),
         frames(history, index),
         {"model": model, "run": history.model},
+        plot_value(
+            "training-runs",
+            lambda: figures.runs(list(HISTORIES.all().values()), shown=history.model, palette=PAGE),
+        ),
+        runs_table(),
     ]
+
+
+def runs_table() -> str:
+    """All runs beside each other: what they saw, and whether and when heads formed."""
+    rows = []
+    for history in HISTORIES.all().values():
+        last, formed = history.checkpoints[-1], [figures.first_to_form(history, name) for name in MEASURED]
+        when = [
+            f"{head_name(one[0])} at {figures.tokens_in_words(history.checkpoints[one[1]].tokens)}"
+            if one
+            else "none"
+            for one in formed
+        ]
+        best = max(max(row) for row in last.induction)
+        prose = "–" if last.prose_loss is None else f"{last.prose_loss:.2f}"
+        seen = [history.data or "–", str(history.seed), figures.tokens_in_words(last.tokens)]
+        rows.append([history.model, *seen, *when, f"{best:.2f}", prose, f"{last.second_copy_loss:.2f}"])
+    return table(RUN_HEADINGS, rows, "All training runs")
 
 
 def draw_heads(model: str, run: str, head: str, checkpoint: float) -> dict[str, Any]:
@@ -190,13 +225,16 @@ def build(page: Page) -> None:
                 elem_id="against",
             )
         files = exports(export, None, elem_id="training-export")
+        with gr.Column(elem_classes=["ih-panel"]):
+            runs = plot(elem_id="training-runs")
+            every = html("", elem_id="training-all")
         checkpoint, head = gr.Number(0, visible=False), gr.Textbox("", visible=False)
 
     page.link(links.choice("run", OWN, [OWN, *names]), run)
     page.link(links.choice("against", control, [NOTHING, *names]), against)
     page.link(links.integer("checkpoint", 0, low=0, high=MOST), checkpoint)
     page.link(links.head("trained"), head)
-    asked, shown = [page.model, run], [headline_box, loss, player, files]
+    asked, shown = [page.model, run], [headline_box, loss, player, files, runs, every]
     page.show("training", draw, [*asked, against], shown, also=[checkpoint])
     page.show("training", draw_heads, [*asked, head], [heads], also=[checkpoint])
     for component in (player, heads):
