@@ -13,5 +13,6 @@ __getattr__ = lazily(
         "top_k_sets",
     ),
     ablation=("ablate", "ablate_set", "iter_ablate"),
+    edges=("iter_knock_out", "knock_out"),
     attribution=("attribution_patching", "direct_logit_attribution"),
 )

@@ -112,7 +112,7 @@ def iter_ablate(
     longest = max(*batch.lengths, *(pair.scored + 1 for pair in asked))
     reference = reference_set(model, longest, seed=seed)
     values = partial(reference.values, kind)
-    prompts = [*_answers(model, asked, values), *repeats(model, batch, values)]
+    prompts = [*answers(model, asked, values), *repeats(model, batch, values)]
     table = Table(model, "z", rows, prompts, n_plain=1, n_measures=len(MEASURES), max_bytes=max_bytes)
     for label, _, _ in table.fill():
         yield Progress(table.done, table.total, label)
@@ -141,7 +141,7 @@ def ablate_set(model: TransformerBridge, heads: Sequence[Head], **settings: Any)
     return ablate(model, [NamedSet.of(heads)], **settings)
 
 
-def _answers(
+def answers(
     model: TransformerBridge, pairs: Sequence[PromptPair], values: Callable[[int, int], list[torch.Tensor]]
 ) -> list[Callable[[], Prompt]]:
     """The clean prompts, measured by ``METRICS``; ``values`` of prompt and length is what replaces z."""
@@ -157,7 +157,7 @@ def _answers(
 def repeats(
     model: TransformerBridge, batch: Batch, values: Callable[[int, int], list[torch.Tensor]]
 ) -> list[Callable[[], Prompt]]:
-    """The repeated sequences, measured by ``LOSSES``; ``values`` as of :func:`_answers`."""
+    """The repeated sequences, measured by ``LOSSES``; ``values`` as of :func:`answers`."""
 
     def prompt(index: int) -> Prompt:
         run = record(model, tuple(batch.prompt(index).tolist()))

@@ -11,7 +11,8 @@ from induction.base import Head, InputError, Progress, parse_heads
 from induction.data_gen.prompts import TOKENS
 from induction.data_gen.sequences import TOKEN_SETS
 from induction.experiment import LONGEST_TEXT, Experiment, Settings, seed_setting, setting
-from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, Declaration, by_name
+from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, WHEN, Declaration, by_name
+from induction.patching.edge_results import INDUCTION, EdgeKnockout, parse_edges
 from induction.patching.results import HeadSets, Patching
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 BUNDLED, OWN, IOI = "bundled", "own", "ioi"
 LARGEST_SET = 64  # heads that a visitor asks for together
+LONGEST_EDGES = 500  # characters
 LONGEST_CURVE, WITHOUT_INDUCTION = 20, 5  # heads of a curve: at most, and where no head is an induction head
 # For estimates of work: prompts of a fixed form, a prompt of generated pairs, two copies of repeated tokens, and the
 # share of the model that runs again where a head in the middle of it was changed.
@@ -217,6 +219,44 @@ class AblationSettings(SetSettings, PairSettings):
     )
 
 
+class KnockoutSettings(SetSettings, PairSettings):
+    heads: str = setting("", "The set", "layer.head, …; empty: the induction heads", link="heads")
+    n_random: int = setting(
+        20,
+        "Random sets and edges",
+        "So many sets of other heads in the same layers, and of other edges of the same heads",
+        low=0,
+        high=100,
+        link="random_sets",
+        flag="random-sets",
+        said="{} random sets and edges",
+    )
+    when: str = setting("before", "Removed", "When an edge is removed", choices=WHEN, link="when")
+    edges: str = setting(
+        "",
+        "Edges",
+        "query>key by position from 0, as in 5>2, 7>3, of your own text; empty: where induction looks",
+        high=LONGEST_EDGES,
+        link="edges",
+        said="edges {}",
+    )
+
+    def check(self) -> None:
+        super().check()
+        if not self.edges.strip():
+            return
+        parse_edges(self.edges)
+        if self.form != OWN:
+            raise InputError(
+                "Edges are positions of a text of your own: choose own texts as prompts, or leave the edges empty for "
+                "where induction looks."
+            )
+
+    def asked_edges(self) -> str | frozenset[tuple[int, int]]:
+        """Marked edges, or that they are where induction looks."""
+        return parse_edges(self.edges) if self.edges.strip() else INDUCTION
+
+
 def run_heads(model: TransformerBridge, settings: HeadsSettings) -> Iterator[Progress[Patching]]:
     from induction.patching.attribution import attribution_patching
     from induction.patching.heads import iter_patch_heads
@@ -248,17 +288,24 @@ def run_together(
 def _first_heads(
     model: TransformerBridge, k: int, scan: Scan | None
 ) -> Generator[Progress[Any], None, list[NamedSet]]:
-    """The first 1, 2, … k heads by induction score (:func:`curve_length`); a model without scores is scanned first."""
-    from induction.analysis.scanning import iter_scan
+    """The first 1, 2, … k heads by induction score (:func:`curve_length`)."""
     from induction.patching.heads import top_k_sets
+
+    scan = yield from _scored(model, scan)
+    ranked = scan.ranked("induction")
+    return top_k_sets(ranked, curve_length(k, scan))
+
+
+def _scored(model: TransformerBridge, scan: Scan | None) -> Generator[Progress[Any], None, Scan]:
+    """A scan with induction scores; a model without one is scanned first."""
+    from induction.analysis.scanning import iter_scan
 
     if scan is None or "induction" not in scan.scores:
         for step in iter_scan(model, scores=("induction",), loss=False):
             scan = step.result
             yield Progress(step.done, step.total, f"induction scores: {step.label}")
     assert scan is not None  # the last step carries it
-    ranked = scan.ranked("induction")
-    return top_k_sets(ranked, curve_length(k, scan))
+    return scan
 
 
 def curve_length(k: int, scan: Scan | None) -> int:
@@ -278,6 +325,25 @@ def run_ablation(model: TransformerBridge, settings: AblationSettings) -> Iterat
     yield from iter_ablate(model, sets, kind=settings.ablation, pairs=settings.prompts(model), **random)
 
 
+def run_knockout(
+    model: TransformerBridge, settings: KnockoutSettings, scan: Scan | None = None
+) -> Iterator[Progress[EdgeKnockout]]:
+    from induction.patching.edges import iter_knock_out
+    from induction.patching.heads import NamedSet
+
+    heads = settings.named(model.cfg.n_layers, model.cfg.n_heads)
+    pairs, label = settings.prompts(model), "the set"
+    if not heads:
+        scan = yield from _scored(model, scan)
+        heads, label = tuple(passing(scan)), "the induction heads"
+    if not heads:
+        raise InputError(f"No head of {scan.model} passes as an induction head; name the heads to take edges from.")
+    asked = {"edges": settings.asked_edges(), "when": settings.when, "pairs": pairs}
+    yield from iter_knock_out(
+        model, [NamedSet(label, heads)], **asked, n_random=settings.n_random, seed=settings.seed
+    )
+
+
 def heads_work(n_layers: int, n_heads: int, settings: HeadsSettings) -> float:
     return settings.work(6 if settings.method == "estimate" else n_layers * n_heads)
 
@@ -290,6 +356,12 @@ def together_work(n_layers: int, n_heads: int, settings: TogetherSettings) -> fl
 def ablation_work(n_layers: int, n_heads: int, settings: AblationSettings) -> float:
     rows = 1 + settings.n_random if settings.heads else n_layers * n_heads
     return settings.work(rows) + REPEATS * TOKENS_OF_REPEAT * (2 + rows * SHARE)
+
+
+def knockout_work(n_layers: int, n_heads: int, settings: KnockoutSettings) -> float:
+    rows = 2 + 2 * settings.n_random
+    losses = 0 if settings.edges.strip() else REPEATS * TOKENS_OF_REPEAT * (3 + rows * SHARE)
+    return settings.work(rows) + losses
 
 
 EXPERIMENTS = (
@@ -320,5 +392,16 @@ EXPERIMENTS = (
         result=HeadSets,
         run=run_ablation,
         work=ablation_work,
+    ),
+    Experiment(
+        name="knockout",
+        title="Attention knockout",
+        help="Take single edges from heads, the attention to where induction looks: does that cost as much as the "
+        "heads themselves?",
+        settings=KnockoutSettings,
+        result=EdgeKnockout,
+        run=run_knockout,
+        work=knockout_work,
+        known=("scan",),
     ),
 )

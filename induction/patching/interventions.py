@@ -18,6 +18,7 @@ from induction.base import Head, InputError, check_heads, check_seed
 Component = Literal["z", "pattern", "q", "k", "v"]
 Direction = Literal["denoise", "noise"]
 AblationKind = Literal["zero", "mean", "resample"]
+When = Literal["before", "after"]
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,18 @@ class Ablation(Declaration):
 
     values: Callable[[Any, int], Any]
     uses_reference: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removal(Declaration):
+    """How a cell of the attention pattern is removed.
+
+    Attributes:
+        cut: of attention scores ``[row or 1, head, query, key]``, which may be off by a constant for each query, and
+            of a mask of what goes (bool ``[row, head, query, key]``), the pattern that is left.
+    """
+
+    cut: Callable[[Any, Any], Any]
 
 
 def by_name(*declarations):
@@ -250,6 +263,23 @@ ABLATIONS: dict[str, Ablation] = by_name(
         "The head's output is replaced by that of one sequence of a reference set, prompt by prompt the next; "
         "intervals take the set as given.",
         values=lambda z, prompt: z[prompt % len(z)][None],
+    ),
+)
+
+#: Attention knockout: Geva et al. 2023 (arXiv 2304.14767); of single heads, Crosbie & Shutova 2024 (arXiv 2407.07011).
+WHEN: dict[str, Removal] = by_name(
+    Removal(
+        "before",
+        "Before the softmax",
+        "The score of the edge is minus infinity: what the head looked at there goes to the rest of the row. A row "
+        "that would lose everything looks at the first token.",
+        cut=lambda scores, mask: scores.masked_fill(mask, float("-inf")).softmax(-1),
+    ),
+    Removal(
+        "after",
+        "After the softmax",
+        "The weight of the edge is 0 and the rest of the row stays: the head reads that much less.",
+        cut=lambda scores, mask: scores.softmax(-1).masked_fill(mask, 0),
     ),
 )
 

@@ -5,13 +5,13 @@ A value that is not defined (or not computed yet) is None, never zero and never 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from induction.base import Grid, InputError, Number, Part, Result, check_shape, head_name
-from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS
+from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, LOSSES, METRICS, Declaration
 
 Row = list[Number | None]
 # [layer][head]; where every position was patched, [layer][head][pos]
@@ -360,6 +360,7 @@ class HeadSets(Intervention):
     """Interventions on sets of heads; ``intervention`` is ``"denoise"``, ``"noise"`` or an ablation's name."""
 
     TYPE: ClassVar[str] = "head_sets"
+    KNOWN: ClassVar[Mapping[str, Declaration]] = ABLATIONS | DIRECTIONS
 
     intervention: str
     component: str
@@ -474,7 +475,7 @@ class HeadSets(Intervention):
         return self._of_the_task(f"{text} {caveats}".strip())
 
     def check(self) -> None:
-        _check_names((self.intervention, ABLATIONS | DIRECTIONS), (self.component, COMPONENTS))
+        _check_names((self.intervention, self.KNOWN), (self.component, COMPONENTS))
         for one in self.sets:
             for head in one.heads:
                 if len(head) != 2 or not (0 <= head[0] < self.n_layers and 0 <= head[1] < self.n_heads):

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -26,12 +26,13 @@ import torch
 from induction.base import InputError, Refused, is_out_of_memory
 from induction.model import name_of
 from induction.model.anatomy import Readout, added, added_by_mlp, near, normed, readout
-from induction.patching.interventions import COMPONENTS, Component
+from induction.patching.interventions import COMPONENTS, WHEN, Component, When
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 MAX_BYTES = 512 * 2**20  # of activations that one batch of rows may hold
+LEAST_LEFT = 1e-30  # of a row of attention; fp32 cannot tell what is less than that apart
 AGREEMENT = 1e-5  # of the largest logit, between the plain run computed both ways; fp32 rounding is 10x less
 
 Rows = slice
@@ -63,6 +64,57 @@ class Edit:
         at = slice(start, stop)
         mask = self.mask if self.mask.shape[1] == 1 else self.mask[:, at]
         return COMPONENTS[self.component].replace(activation, mask, self.values, at)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which cells of the attention pattern of one layer are removed, in which rows; the rest is the run's own.
+
+    ``heads`` is bool ``[row, head]``, ``cells`` bool ``[row, query, key]`` of all positions of the prompt: the heads of
+    a row lose all its cells. With :data:`WHEN` ``before``, some cell that a query can see has to be left.
+    """
+
+    when: When
+    heads: torch.Tensor
+    cells: torch.Tensor
+    component: ClassVar[Component] = "pattern"
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """What is removed, bool ``[row, head, query, key]``."""
+        return self.heads[:, :, None, None] & self.cells[:, None]
+
+    def of_rows(self, rows: Rows) -> Cut:
+        return Cut(self.when, self.heads[rows], self.cells[rows])
+
+    def of_scores(self, scores: torch.Tensor, start: int = 0) -> torch.Tensor:
+        """The pattern that is left of scores ``[row or 1, head, query, key]``, whose first query is ``start``."""
+        return WHEN[self.when].cut(scores, self.mask[:, :, start:])
+
+    def apply(self, pattern: torch.Tensor) -> torch.Tensor:
+        """What is left of a pattern ``[row, head, query, key]`` that the model itself computed.
+
+        Its logarithm is the scores, up to a constant for each query.
+
+        Raises:
+            Refused: rows do not sum to 1, or so little is left of one that it cannot be scaled up again.
+        """
+        mask = self.mask
+        if ((pattern.sum(-1) - 1).abs() > 1e-3).any():
+            raise Refused(
+                "The attention of this model does not sum to 1, so what is left of it cannot be told; choose another model."
+            )
+        if self.when == "before" and (pattern.masked_fill(mask, 0).sum(-1) < LEAST_LEFT).any():
+            raise Refused(
+                "A head looks nowhere else than at the removed edges, so the rest of its attention cannot be "
+                "scaled up to 1; remove the edges after the softmax."
+            )
+        return self.of_scores(pattern.log()).where(mask.any(-1, keepdim=True), pattern)
+
+    def on(self, pattern: torch.Tensor) -> Edit:
+        """The same as a replacement of the pattern ``[row, head, query, key]`` that the layer has in this run."""
+        queries = self.mask.any(-1).transpose(1, 2)  # [row, query, head]
+        return Edit("pattern", queries, self.apply(pattern))
 
 
 @dataclass(frozen=True)
@@ -220,7 +272,7 @@ def _block(
     resid: torch.Tensor,
     *,
     start: int,
-    edit: Edit | None = None,
+    edit: Edit | Cut | None = None,
     last_only: bool = False,
     keep_keys: bool = False,
 ) -> torch.Tensor:
@@ -254,7 +306,7 @@ def _attention(
     x: torch.Tensor,
     *,
     start: int,
-    edit: Edit | None,
+    edit: Edit | Cut | None,
     last: bool,
     keep_keys: bool,
 ) -> torch.Tensor:
@@ -263,7 +315,8 @@ def _attention(
     first_query = run.n_pos - 1 if last else start
 
     def edited(name: Component, activation: torch.Tensor, at: int) -> torch.Tensor:
-        return edit.apply(activation, at, run.n_pos) if edit and edit.component == name else activation
+        fits = isinstance(edit, Edit) and edit.component == name
+        return edit.apply(activation, at, run.n_pos) if fits else activation
 
     q = edited("q", attn.q(x[:, -1:] if last else x).unflatten(-1, (-1, d_head)), first_query)
     k = edited("k", attn.k(x).unflatten(-1, (-1, d_head)), start)  # [row, pos, head, d_head]
@@ -284,7 +337,11 @@ def _attention(
     if not last:
         ahead = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(start + 1)
         scores = scores.masked_fill(ahead, float("-inf"))
-    pattern = edited("pattern", scores.softmax(-1).flatten(1, 2), first_query)  # [row, head, query, key]
+    scores = scores.flatten(1, 2)  # [row, head, query, key]
+    if isinstance(edit, Cut):
+        pattern = edit.of_scores(scores, first_query)
+    else:
+        pattern = edited("pattern", scores.softmax(-1), first_query)
     z = (pattern.unflatten(1, (-1, group)) @ v).flatten(1, 2).transpose(1, 2)  # [row, query, head, d_head]
     return attn.o(edited("z", z, first_query).flatten(2))
 
@@ -292,7 +349,7 @@ def _attention(
 def run_rows(
     model: TransformerBridge,
     run: Run,
-    edits: dict[int, Edit],
+    edits: dict[int, Edit] | dict[int, Cut],
     *,
     n_rows: int,
     start: int = 0,
@@ -329,7 +386,12 @@ def _row_bytes(model: TransformerBridge, run: Run, start: int, every_position: b
 
 
 def direct_rows(
-    model: TransformerBridge, run: Run, edits: dict[int, Edit], *, start: int, every_position: bool = False
+    model: TransformerBridge,
+    run: Run,
+    edits: dict[int, Edit] | dict[int, Cut],
+    *,
+    start: int,
+    every_position: bool = False,
 ) -> torch.Tensor:
     """Edited runs from the residual stream at the first edited layer on: logits as of :func:`run_rows`."""
     first = min(edits)
@@ -342,16 +404,29 @@ def direct_rows(
 
 
 def hooked_rows(
-    model: TransformerBridge, run: Run, edits: dict[int, Edit], *, start: int, every_position: bool = False
+    model: TransformerBridge,
+    run: Run,
+    edits: dict[int, Edit] | dict[int, Cut],
+    *,
+    start: int,
+    every_position: bool = False,
 ) -> torch.Tensor:
     """The same numbers as :func:`direct_rows` from whole forward passes with hooks."""
     n_rows = len(next(iter(edits.values())).mask)
-    hooks = [hook for layer, edit in edits.items() for hook in edit_hooks(model, layer, edit)]
-    logits = logits_from(model, run.tokens.expand(n_rows, -1), hooks, start if every_position else -1)
+    tokens, hooks = run.tokens.expand(n_rows, -1), []
+    for layer, edit in sorted(edits.items()):
+        if isinstance(edit, Cut) and not _pattern_is_read(model)[layer]:
+            # Such models show their pattern after z: it is known from a run with the edits of the layers below.
+            found, store = _keeper()
+            shown = [*hooks, (hook_name("pattern", layer), store)]
+            model.run_with_hooks(tokens, fwd_hooks=shown, stop_at_layer=layer + 1, return_type=None)
+            edit = edit.on(found[0])
+        hooks += edit_hooks(model, layer, edit)
+    logits = logits_from(model, tokens, hooks, start if every_position else -1)
     return logits if every_position else logits[:, -1]
 
 
-def edit_hooks(model: TransformerBridge, layer: int, edit: Edit) -> list[tuple[str, Callable]]:
+def edit_hooks(model: TransformerBridge, layer: int, edit: Edit | Cut) -> list[tuple[str, Callable]]:
     """Hooks that make an edit in a run of the whole model.
 
     Some models show their attention pattern and do not read it again. There the new pattern times the values is
@@ -362,6 +437,7 @@ def edit_hooks(model: TransformerBridge, layer: int, edit: Edit) -> list[tuple[s
     """
     if edit.component != "pattern" or _pattern_is_read(model)[layer]:
         return [(hook_name(edit.component, layer), lambda activation, hook: edit.apply(activation))]
+    assert isinstance(edit, Edit)  # of a cut, hooked_rows has made one
     values: list[torch.Tensor] = []
 
     def keep(v: torch.Tensor, hook: Any) -> None:
