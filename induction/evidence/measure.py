@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from induction.analysis.reading import passing
 from induction.analysis.result import Scan
 from induction.analysis.scanning import iter_scan
+from induction.analysis.scores import induction_mask
 from induction.base import (
     Gaps,
     Head,
@@ -40,6 +41,7 @@ from induction.model import provenance
 from induction.patching.ablation import MEASURES, reference_set, repeats
 from induction.patching.attribution import direct_logit_attribution
 from induction.patching.bundled import SEED, prompts_of
+from induction.patching.edges import EdgeTable, spared
 from induction.patching.effects import moved, ratio_bounds, ratio_of_means
 from induction.patching.heads import table_of
 from induction.patching.interventions import METRICS
@@ -82,10 +84,13 @@ class _Asked:
         """
         rows = iter(edited)
         alone = np.stack([next(rows) for _ in self.measured])
+        return alone, self.within(rows, plain)
+
+    def within(self, rows: Iterator[NDArray[np.float64]], plain: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The second of these, of the rows of the sets alone."""
         whole, *others = [next(rows) if heads else plain for heads in self.sets]
         signs = [1 if head in self.induction else -1 for head in self.measured]
-        within = [sign * (whole - other) for sign, other in zip(signs, others, strict=True)]
-        return alone, np.stack(within)
+        return np.stack([sign * (whole - other) for sign, other in zip(signs, others, strict=True)])
 
     def column(self, bounds: Bounds, protocol: str, heads: Sequence[Head] | None = None) -> Column:
         """Values by head, those of the others in its layer as its control."""
@@ -146,7 +151,12 @@ def iter_evidence(
     except Refused as error:
         refused["copies"] = str(error)
     columns |= yield from share(_works(asked, pairs, max_bytes), 10, 40)
-    columns |= yield from share(_needed(asked, seed, max_bytes), 40, 80)
+    columns |= yield from share(_needed(asked, seed, max_bytes), 40, 65)
+    if asked.induction:
+        try:
+            columns |= yield from share(_edges(asked, seed, max_bytes), 65, 80)
+        except Refused as error:
+            refused["edge_needed"] = str(error)
     try:
         fed = yield from share(_fed(asked, pairs, columns["attends"], circuit, seed), 80, 100)
         columns |= fed
@@ -230,6 +240,31 @@ def _needed(asked: _Asked, seed: int, max_bytes: int) -> Iterator[Progress[dict[
     for name, change in {"needed_alone": (alone - intact).T, "needed_in_set": within.T}.items():
         columns[name] = asked.column((change.mean(0), *mean_interval(change)), protocol)
     yield Progress(1, 1, "done", _with_a_set(columns, asked))
+
+
+def _edges(asked: _Asked, seed: int, max_bytes: int) -> Iterator[Progress[dict[str, Column]]]:
+    """Attention knockout on repeated sequences: the set's edges, and those of the set with each head or without."""
+    batch = repeated_batch(asked.model, n_prompts=N_REPEATS, seed=seed)
+    values = partial(reference_set(asked.model, max(batch.lengths), seed=seed).values, "mean")
+    rows = [Row(heads) for heads in asked.sets if heads]
+    table = EdgeTable(
+        model=asked.model,
+        component="z",
+        rows=rows,
+        prompts=repeats(asked.model, batch, values),
+        n_plain=1,
+        n_measures=len(MEASURES),
+        max_bytes=max_bytes,
+        when="before",
+        variants=[0] * len(rows),
+        cells=lambda ids: spared(induction_mask(ids))[None],
+    )
+    for filled in table.fill():
+        yield Progress(table.done, table.total, f"edges, {filled.label}")
+    change = asked.within(iter(table.edited[..., LOSS]), table.plain[0, :, LOSS]).T  # [prompt, head]
+    protocol = f"{batch}; attention to where induction looks removed before the softmax"
+    column = asked.column((change.mean(0), *mean_interval(change)), protocol)
+    yield Progress(1, 1, "done", {"edge_needed": column})
 
 
 def _with_a_set(columns: dict[str, Column], asked: _Asked) -> dict[str, Column]:

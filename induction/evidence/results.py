@@ -119,12 +119,12 @@ TESTS: dict[str, Test] = by_name(
     Test(
         "edge_needed",
         "Edge needed",
-        "Loss on the second copy when it may not look where induction looks, beside the other induction heads, which "
-        "may not either.",
+        "Loss on the second copy that is added when the head may not look where induction looks, beside the other "
+        "induction heads, which may not either.",
         "nats",
         LOST,
-        "random edges of the same heads",
-        "tab=edges",
+        OTHERS,
+        "tab=edges&edges_shows=knockout&heads={set}",
     ),
     Test(
         "fed_by",
