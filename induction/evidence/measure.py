@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 ANSWER = list(METRICS).index("logit_difference")
 LOSS = list(MEASURES).index("second_copy_loss")
-N_REPEATS = 10  # repeated sequences on which losses are measured
+N_REPEATS = 5  # repeated sequences on which losses are measured, as in an ablation
 DIGITS = 4
 Bounds = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]  # value, low, high
 
