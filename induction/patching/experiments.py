@@ -11,8 +11,8 @@ from induction.base import Head, InputError, Progress, parse_heads
 from induction.data_gen.prompts import TOKENS
 from induction.data_gen.sequences import TOKEN_SETS
 from induction.experiment import LONGEST_TEXT, Experiment, Settings, seed_setting, setting
-from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, WHEN, Declaration, by_name
 from induction.patching.edge_results import INDUCTION, EdgeKnockout, parse_edges
+from induction.patching.interventions import ABLATIONS, COMPONENTS, DIRECTIONS, WHEN, Declaration, by_name
 from induction.patching.results import HeadSets, Patching
 
 if TYPE_CHECKING:
@@ -337,7 +337,9 @@ def run_knockout(
         scan = yield from _scored(model, scan)
         heads, label = tuple(passing(scan)), "the induction heads"
     if not heads:
-        raise InputError(f"No head of {scan.model} passes as an induction head; name the heads to take edges from.")
+        raise InputError(
+            f"No head of {scan.model} passes as an induction head; name the heads to take edges from."
+        )
     asked = {"edges": settings.asked_edges(), "when": settings.when, "pairs": pairs}
     yield from iter_knock_out(
         model, [NamedSet(label, heads)], **asked, n_random=settings.n_random, seed=settings.seed
