@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from induction.base import InputError
 from induction.patching.edge_results import EdgeKnockout, EdgeMeasure
 from induction.patching.interventions import LOSSES, METRICS
+from induction.patching.results import Measure
 from induction.viz import frame
 from induction.viz.theme import LIGHT, Palette
 
@@ -66,16 +67,16 @@ def bars(result: EdgeKnockout, metric: str = "logit_difference", *, palette: Pal
 def _bars(one: EdgeMeasure, palette: Palette) -> Iterator[Bar]:
     """One after the other; what was not measured is left out."""
 
-    def changed(measure: EdgeMeasure, *words: str, colour: str) -> Bar:
-        ends = ((None if end is None else one.baseline + end) for end in (measure.low, measure.high))
-        return Bar(words[0], measure.edited, *ends, words[1], colour)
+    def changed(measure: Measure, name: str) -> Bar:
+        ends = (None if end is None else one.baseline + end for end in (measure.low, measure.high))
+        return Bar(name, measure.edited, *ends, f"{name} removed", palette.accent)
 
     yield Bar("nothing", one.baseline, None, None, "intact", palette.muted)
-    yield changed(one, "edges", "edges removed", colour=palette.accent)
+    yield changed(one, "edges")
     if one.removed is not None:
-        yield changed(one.removed, "heads", "heads removed", colour=palette.accent)
+        yield changed(one.removed, "heads")
     controls = (
-        (one.random, "random<br>heads", "edges of random heads"),
+        (one.random, "random<br>heads", "the same edges of random heads"),
         (one.edges, "random<br>edges", "random edges"),
     )
     for random, name, told in controls:
