@@ -263,6 +263,8 @@ def test_edges_are_read_as_they_are_written():
             parse_edges(text)
     assert KnockoutSettings(form="own", edges="5>2").asked_edges() == {(5, 2)}
     assert KnockoutSettings().asked_edges() == "induction"
+    with pytest.raises(InputError, match="At most 100"):
+        KnockoutSettings(form="own", edges=",".join(f"{query}>0" for query in range(101))).served()
     for wrong, message in (
         ({"edges": "5>2"}, "text of your own"),
         ({"edges": "x", "form": "own"}, "not an edge"),
