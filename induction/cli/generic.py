@@ -15,7 +15,10 @@ from induction.patching.interventions import METRICS
 
 #: What heads are ranked by, where there is a choice: flag, choices, default.
 METRIC = ("--metric", METRICS, "logit_difference")
-BY = {"scan": ("--score", SCORES, "induction"), **dict.fromkeys(("heads", "together", "ablation"), METRIC)}
+BY = {
+    "scan": ("--score", SCORES, "induction"),
+    **dict.fromkeys(("heads", "together", "ablation", "knockout"), METRIC),
+}
 
 
 def add(commands: Commands) -> None:

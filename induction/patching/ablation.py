@@ -161,9 +161,15 @@ def repeats(
 
     def prompt(index: int) -> Prompt:
         run = record(model, tuple(batch.prompt(index).tolist()))
-        of_copies = partial(_copy_losses, tokens=run.tokens, period=batch.periods[index])
         with torch.no_grad():
-            plain = of_copies(model(run.tokens))
+            logits = model(run.tokens)
+        about = {
+            "tokens": run.tokens,
+            "period": batch.periods[index],
+            "plain": _nll(logits[0], run.tokens[0]),
+        }
+        of_copies = partial(_copy_losses, **about)
+        plain = of_copies(logits)
         label = f"repeated sequence {index + 1} of {len(batch.lengths)}"
         replaced = values(index, run.n_pos)
         return Prompt(label, run, replaced, of_copies, plain, every_position=True, column=len(METRICS))
@@ -171,17 +177,24 @@ def repeats(
     return [partial(prompt, index) for index in range(len(batch.lengths))]
 
 
-def _copy_losses(logits: torch.Tensor, tokens: torch.Tensor, period: int) -> NDArray[np.float64]:
+def _copy_losses(
+    logits: torch.Tensor, tokens: torch.Tensor, period: int, plain: torch.Tensor
+) -> NDArray[np.float64]:
     """Mean loss on each copy without its first token, in nats and in the order of ``LOSSES``.
 
     Args:
-        logits: ``[row, pos, d_vocab]``.
+        logits: ``[row, pos, d_vocab]`` of all positions, or of those from the first on that an edit can change.
         tokens: ``[1, pos]``, two copies of ``period`` tokens after an optional BOS.
+        plain: losses of the unedited run ``[pos - 1]``.
 
     Returns:
         ``[row, copy]``.
     """
-    nll = torch.stack([_nll(row, tokens[0]) for row in logits]).double().cpu().numpy()  # [row, pos - 1]
+    start = tokens.shape[1] - logits.shape[1]
+    changed = torch.stack([_nll(row, tokens[0, start:]) for row in logits])  # [row, pos - 1 - start]
+    nll = (
+        torch.cat([plain[:start].expand(len(changed), -1), changed], 1).double().cpu().numpy()
+    )  # [row, pos - 1]
     return np.stack([loss.of(nll, period) for loss in LOSSES.values()], 1)
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from induction.base import InputError, Number, check_shape
 from induction.patching.interventions import LOSSES, METRICS, WHEN, Declaration
-from induction.patching.results import HeadSet, HeadSets, Measure
+from induction.patching.results import HeadSet, HeadSets, Measure, average_in_words
 
 Edge = tuple[int, int]  # (query, key), positions of a prompt counted from 0
 LOSS = "second_copy_loss"
@@ -101,7 +101,7 @@ class EdgeKnockout(HeadSets):
             return
         for row, one in zip(listed, self.sets[0].measures.values(), strict=True):
             removed = one.removed.shown if one.removed else "–"
-            edges = {"random edges": f"{fmean(one.edges):+z.3f}"} if one.edges else {}
+            edges = {"random edges": average_in_words(one.edges)} if one.edges else {}
             yield {**row, **edges, "heads removed": removed}
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -182,12 +182,12 @@ def _phrase(name: str) -> str:
 def _against(one: EdgeMeasure) -> str:
     """Both controls."""
     controls = (
-        ("The same edges of random heads of the same layers", one.random, one.percentile),
-        ("as many random edges of these heads", one.edges, one.above_edges),
+        ("The same edges of random heads of the same layers, as many,", one.random, one.percentile),
+        ("As many random edges of the same heads", one.edges, one.above_edges),
     )
     said = [
-        f"{what} change it by {fmean(random):+z.2f} on average (this lies above {above:.0f} % of them)"
+        f"{what} change it by {average_in_words(random, 2)} on average; this set lies above {above:.0f} % of them"
         for what, random, above in controls
         if random and above is not None
     ]
-    return f"{'; '.join(said)}." if said else ""
+    return " ".join(f"{one}." for one in said)

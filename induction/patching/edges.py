@@ -108,12 +108,7 @@ class EdgeTable(Table):
             return
         cuts, start, done = self._cuts(cut, cells, prompt), int(queries[0]), 0
         limits = {"start": start, "every_position": prompt.every_position, "max_bytes": self.max_bytes}
-        if prompt.every_position:  # its losses are of all positions, the first of which no cut can change
-            with torch.no_grad():
-                before = self.model(prompt.run.tokens)[:, :start]
         for logits in run_rows(self.model, prompt.run, cuts, n_rows=len(cut), **limits):
-            if prompt.every_position:
-                logits = torch.cat([before.expand(len(logits), -1, -1), logits], 1)
             yield cut[done : done + len(logits)], prompt.measure(logits)
             done += len(logits)
 

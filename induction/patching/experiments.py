@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BUNDLED, OWN, IOI = "bundled", "own", "ioi"
 LARGEST_SET = 64  # heads that a visitor asks for together
-LONGEST_EDGES = 500  # characters
+MOST_EDGES = 100  # that a visitor marks
 LONGEST_CURVE, WITHOUT_INDUCTION = 20, 5  # heads of a curve: at most, and where no head is an induction head
 # For estimates of work: prompts of a fixed form, a prompt of generated pairs, two copies of repeated tokens, and the
 # share of the model that runs again where a head in the middle of it was changed.
@@ -236,7 +236,6 @@ class KnockoutSettings(SetSettings, PairSettings):
         "",
         "Edges",
         "query>key by position from 0, as in 5>2, 7>3, of your own text; empty: where induction looks",
-        high=LONGEST_EDGES,
         link="edges",
         said="edges {}",
     )
@@ -251,6 +250,11 @@ class KnockoutSettings(SetSettings, PairSettings):
                 "Edges are positions of a text of your own: choose own texts as prompts, or leave the edges empty for "
                 "where induction looks."
             )
+
+    def served(self) -> Self:
+        if self.edges.strip() and len(parse_edges(self.edges)) > MOST_EDGES:
+            raise InputError(f"At most {MOST_EDGES} edges can be marked here; leave some out.")
+        return super().served()
 
     def asked_edges(self) -> str | frozenset[tuple[int, int]]:
         """Marked edges, or that they are where induction looks."""

@@ -340,8 +340,13 @@ class Measure(Part):
 
     def random_in_words(self, digits: int = 3) -> str:
         """Mean effect of the random sets, which are all the same where a layer has no heads to choose among."""
-        alike = " (all alike)" if len(self.random) > 1 and len(set(self.random)) == 1 else ""
-        return f"{sum(self.random) / len(self.random):+z.{digits}f}{alike}" if self.random else "–"
+        return average_in_words(self.random, digits)
+
+
+def average_in_words(random: Sequence[float], digits: int = 3) -> str:
+    """Mean of the effects of random draws; that they are all the same, where they are."""
+    alike = " (all alike)" if len(random) > 1 and len(set(random)) == 1 else ""
+    return f"{sum(random) / len(random):+z.{digits}f}{alike}" if random else "–"
 
 
 class HeadSet(Part):

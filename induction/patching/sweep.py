@@ -102,7 +102,8 @@ class Cut:
         mask = self.mask
         if ((pattern.sum(-1) - 1).abs() > 1e-3).any():
             raise Refused(
-                "The attention of this model does not sum to 1, so what is left of it cannot be told; choose another model."
+                "The attention of this model does not sum to 1, so what is left without an edge cannot be told; choose "
+                "another model."
             )
         if self.when == "before" and (pattern.masked_fill(mask, 0).sum(-1) < LEAST_LEFT).any():
             raise Refused(

@@ -38,7 +38,8 @@ class Prompt:
     Attributes:
         label: of it, for progress.
         values: per layer, the replacement, shaped as in :class:`induction.patching.sweep.Edit`.
-        measure: of logits ``[row, d_vocab]`` (``[row, pos, d_vocab]`` with ``every_position``) ``[row, measure]``.
+        measure: of logits ``[row, d_vocab]`` (``[row, pos, d_vocab]`` of the positions from the first edited
+            one on with ``every_position``) ``[row, measure]``.
         plain: measures of the unedited runs ``[run, measure]``.
         start: the first position that an edit can change.
         column: of the table where its measures begin.

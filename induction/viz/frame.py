@@ -143,6 +143,13 @@ def interval(low: float | None, high: float | None, digits: int = 2) -> str:
     return "" if low is None or high is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def middle(random: Sequence[float]) -> tuple[float, float, float]:
+    """Low end, mean and high end of the middle 95 % of random draws."""
+    ordered = sorted(random)
+    cut = int(0.025 * len(ordered))
+    return ordered[cut], sum(ordered) / len(ordered), ordered[len(ordered) - 1 - cut]
+
+
 def error_bars(
     values: Sequence[float],
     low: Sequence[float | None],

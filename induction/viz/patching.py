@@ -217,7 +217,7 @@ def curve(result: HeadSets, metric: str = "logit_difference", *, palette: Palett
 
 def _random_sets(measures: list[Measure], palette: Palette) -> list[go.Scatter]:
     """Mean of the random sets of each size, and the middle 95 % of them as a bar; nothing where none were run."""
-    cells = [[k, *_band(one.random)] for k, one in enumerate(measures, start=1) if one.random]
+    cells = [[k, *frame.middle(one.random)] for k, one in enumerate(measures, start=1) if one.random]
     if not cells:
         return []
     ks, low, means, high = zip(*cells, strict=True)
@@ -288,10 +288,3 @@ def _measure(head_set: HeadSet, metric: str) -> Measure:
     if metric not in head_set.measures:
         raise InputError(f"'{metric}' was not measured; choose from {', '.join(head_set.measures)}.")
     return head_set.measures[metric]
-
-
-def _band(random: list[float]) -> tuple[float, float, float]:
-    """Low end, mean and high end of the middle 95 % of the random sets."""
-    ordered = sorted(random)
-    cut = int(0.025 * len(ordered))
-    return ordered[cut], sum(ordered) / len(ordered), ordered[len(ordered) - 1 - cut]

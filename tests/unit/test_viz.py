@@ -11,9 +11,13 @@ import pytest
 
 from induction.analysis.attention import Attention
 from induction.base import InputError, head_name
+from induction.patching.edge_results import EdgeKnockout, EdgeMeasure, EdgeSet
+from induction.patching.interventions import LOSSES
+from induction.patching.results import Measure
 from induction.results import CIRCUITS, HISTORIES, PATCHING, SCANS, published_composition
 from induction.training.history import Checkpoint, History
 from induction.viz import frame, patching, paths, scan, training
+from induction.viz import knockout as edges_figure
 from induction.viz.attention import head_figure
 from induction.viz.theme import DARK, LIGHT, PAGE
 
@@ -50,6 +54,19 @@ def attention(n=5):
     return Attention(HOSTILE, "made up", (1, 2, 1, 2, 3), labels[:n], False, pattern, None, "made up")
 
 
+def knockout(**fields):
+    """One head that lost its edges, the loss on the second copy from 0.5 to 4 nats."""
+    plain = {"baseline": 0.5, "unit": "nats"}
+    removed = Measure(**plain, edited=5.0, effect=4.5, low=4.0, high=5.0)
+    controls = {"random": [0.1, 0.3], "percentile": 100.0, "edges": [0.0, 0.1], "above_edges": 100.0}
+    one = EdgeMeasure(
+        **plain, edited=4.0, effect=3.5, low=3.25, high=3.75, removed=removed, share=7 / 9, **controls
+    )
+    sets = [EdgeSet(label=HOSTILE, heads=[[1, 1]], measures=dict.fromkeys(fields.pop("of", LOSSES), one))]
+    about = {"model": HOSTILE, "n_layers": 2, "n_heads": 2, "origin": "made up", "protocol": "two prompts"}
+    return EdgeKnockout(**about, intervention="before", component="pattern", sets=sets, **fields)
+
+
 def changed(result, **fields):
     return result.model_copy(update=fields)
 
@@ -73,6 +90,7 @@ CHARTS = {
     "published bars": lambda **o: patching.bars(hostile(PATCHING.get("gpt2-ioi-z")), **o),
     "curve": lambda **o: patching.curve(TOP_K, **o),
     "distribution": lambda **o: patching.distribution(TOP_K, **o),
+    "knockout": lambda **o: edges_figure.bars(knockout(), **o),
     "paths": lambda **o: paths.path_bars(RECEIVER.paths, HOSTILE, selected="0.2", **o),
     "paths to the answer": lambda **o: paths.path_bars(RECEIVER.paths, HOSTILE, measure="answer", **o),
     "composition": lambda **o: paths.composition_bars(RECEIVER.composition, HOSTILE, **o),
@@ -134,7 +152,7 @@ def test_marks_that_can_be_picked_say_what_they_are(name):
         shown = trace.hovertext is not None or trace.hovertemplate
         assert shown or trace.hoverinfo == "skip"
     picks = {(trace.meta or {}).get("pick") for trace in figure.data} - {None}
-    none = {"loss", "distribution", "attention"}
+    none = {"loss", "distribution", "attention", "knockout"}
     assert picks == (set() if name in none else {"checkpoint"} if name in ("losses", "scores") else {"head"})
 
 
@@ -398,3 +416,15 @@ def test_a_first_copy_loss_that_rises_is_explained_with_its_own_numbers():
     flat = [point.model_copy(update={"first_copy_loss": first}) for point in run.checkpoints]
     level = training.losses(run.model_copy(update={"checkpoints": flat}))
     assert not [note for note in level.layout.annotations if note.name == "rise"]
+
+
+def test_the_knockout_figure_shows_each_removal_with_its_interval():
+    (trace,) = edges_figure.bars(knockout()).data
+    assert list(trace.x) == ["nothing", "edges", "heads", "random<br>heads", "random<br>edges"]
+    assert list(trace.y) == pytest.approx([0.5, 4.0, 5.0, 0.7, 0.55])
+    assert list(trace.error_y.array) == pytest.approx([0, 0.25, 0.5, 0.1, 0.05])
+    assert list(trace.error_y.arrayminus) == pytest.approx([0, 0.25, 0.5, 0.1, 0.05])
+    metric = knockout(of=["logit_difference"])
+    assert edges_figure.bars(metric).layout.yaxis.title.text == "Logit difference (logits)"
+    with pytest.raises(InputError, match="choose from logit_difference"):
+        edges_figure.bars(metric, "probability")
