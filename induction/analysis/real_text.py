@@ -470,7 +470,7 @@ def _agreement(values: Values, scan: Scan | None, model: TransformerBridge) -> A
         resampled = spearman(np.stack([flat[rows].mean(0) for rows in drawn]), repeat.ravel())
         low, high = (round(float(end), DIGITS) for end in np.nanquantile(resampled, (0.025, 0.975)))
     return Agreement(
-        repeat=_rounded(repeat),
+        repeat=scan.scores["induction"].mean,
         spearman=round(found, DIGITS),
         low=low,
         high=high,

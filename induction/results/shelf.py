@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from induction.analysis.example import Example
 from induction.analysis.kinds import kinds_of
+from induction.analysis.real_text_result import RealText
 from induction.analysis.result import Scan
 from induction.base import InputError, Result
 from induction.circuit.results import Circuit, Composition, Receiver
@@ -86,6 +87,7 @@ PATCHING = Shelf(Intervention, "bundled patching result", (FOLDER / "patching",)
 ABLATIONS = Shelf(Knockouts, "bundled ablation", (FOLDER / "ablations",))
 CIRCUITS = Shelf(Circuit, "bundled circuit", (FOLDER / "circuits",))
 EXAMPLES = Shelf(Example, "bundled example of attention", (FOLDER / "examples",))
+REAL_TEXT = Shelf(RealText, "bundled result in real text", (FOLDER / "real_text",))
 HISTORIES = Shelf(History, "training history", (FOLDER / "histories",))
 
 
@@ -154,6 +156,7 @@ _FINDERS: dict[str, Callable[[str, Any], Result | None]] = {
     "together": _together,
     "ablation": _ablation,
     "circuit": _circuit,
+    "real_text": lambda model, asked: REAL_TEXT.find(model),
     "training": lambda model, asked: HISTORIES.find(model),
 }
 

@@ -22,6 +22,12 @@ from induction.data_gen.prose import prose, spread_out
 
 N = 60
 SHAPE = {"n_passages": 3, "length": 96}  # of runs on small models
+PLANTED = {"n_passages": 6, "length": 96}
+
+
+@pytest.fixture(scope="module")
+def found(planted) -> RealText:
+    return finish(run_real_text(planted, RealTextSettings(**PLANTED)))
 
 
 def passage() -> np.ndarray:
@@ -220,22 +226,21 @@ def test_a_slow_loop_over_plain_runs_agrees(build, monkeypatch):
         np.testing.assert_allclose(found.measures[name].mean, expected[name], atol=1e-6, err_msg=name)
     assert found.reach == [1] * model.cfg.n_layers
     weights = np.array(found.measures["latest"].mean)
-    assert weights.max() > 3 * weights[weights > 0].min()  # or nothing would be compared
+    assert weights.max() > 1.5 * weights.min()  # or nothing would be compared
 
 
-def test_batches_of_passages_change_nothing_and_a_run_can_be_cancelled(monkeypatch):
-    model = models.gpt2()
-    whole = real_text(model, **SHAPE)
+def test_batches_of_passages_change_nothing_and_a_run_can_be_cancelled(planted, found, monkeypatch):
     monkeypatch.setattr("induction.analysis.scanning.BATCH_BYTES", 1)
-    steps = list(iter_real_text(model, **SHAPE))
-    assert [step.done for step in steps] == [0, 1, 2, 3]
-    for name, measure in whole.measures.items():
+    steps = list(iter_real_text(planted, **PLANTED))
+    assert [step.done for step in steps] == list(range(7))
+    assert steps[-1].result.agreement is None
+    for name, measure in found.measures.items():
         np.testing.assert_allclose(steps[-1].result.measures[name].mean, measure.mean, atol=2e-4)
-    running = iter_real_text(model, **SHAPE)
+    running = iter_real_text(planted, **PLANTED)
     next(running)
     next(running)
     running.close()
-    assert not any(point.fwd_hooks for point in model.hook_dict.values())
+    assert not any(point.fwd_hooks for point in planted.hook_dict.values())
 
 
 # Against random repeats
@@ -250,37 +255,28 @@ def test_rank_correlation_is_scipys():
     assert np.isnan(module.spearman(np.ones(30), other))
 
 
-def test_the_planted_head_leads_in_prose_and_on_random_repeats(planted):
-    measured = scan(planted, n_prompts=3, scores=("induction",), loss=False)
-    found = real_text(planted, **SHAPE, scan=measured)
+def test_the_planted_head_leads_in_prose_as_on_random_repeats(planted, found):
     layer, head, score = found.ranked()[0]
     assert (layer, head) == models.INDUCTION_HEAD
-    assert (score, found.measures["any"].mean[1][1]) > (0.1, 0.9)
+    assert score > 10 * found.measures["control"].mean[layer][head]
+    assert found.measures["any"].mean[layer][head] > 0.9
+    assert found.leading() == [models.INDUCTION_HEAD]
     one = found.agreement
-    assert one.spearman == pytest.approx(
-        spearmanr(np.ravel(found.measures["latest"].mean), np.ravel(one.repeat)).statistic, abs=1e-3
-    )
+    prose, repeats = np.ravel(found.measures["latest"].mean), np.ravel(one.repeat)
+    assert one.spearman == pytest.approx(spearmanr(prose, repeats).statistic, abs=1e-3)
     assert one.low <= one.high
-    assert one.repeat == measured.scores["induction"].mean
-    assert "rank correlation" in found.verdict()
-    assert real_text(planted, **SHAPE).agreement is None
+    assert one.repeat == scan(planted, scores=("induction",), loss=False).scores["induction"].mean
 
 
 # What is kept and said
 
 
-@pytest.fixture(scope="module")
-def found() -> RealText:
-    return finish(run_real_text(models.planted_circuit(), RealTextSettings(n_passages=3, length=96)))
-
-
-def test_excerpts_are_rows_of_the_pattern(found):
-    model = models.planted_circuit()
-    ids = [module.prose_ids(model, one, 96) for one in spread_out(3)]
+def test_excerpts_are_rows_of_the_pattern(planted, found):
+    ids = [module.prose_ids(planted, one, PLANTED["length"]) for one in spread_out(PLANTED["n_passages"])]
     with torch.no_grad():
-        patterns = [model.run_with_cache(torch.tensor([row]))[1]["pattern", 1][0].numpy() for row in ids]
+        patterns = [planted.run_with_cache(torch.tensor([row]))[1]["pattern", 1][0].numpy() for row in ids]
     own = found.excerpts_of(models.INDUCTION_HEAD)
-    assert [one.decile for one in own] == [10, 10, 10, 9, 7, 5]
+    assert [one.decile for one in own] == [10, 10, 10, 10, 9, 7, 5]
     assert own[0].weight > 0.9
     for one in found.excerpts:
         row = patterns[one.passage][one.head, one.query] if one.layer else None
@@ -305,7 +301,7 @@ def test_a_result_reads_back_and_says_what_does_not_fit(found):
     for change in (
         {"measures": {"latest": good["measures"]["latest"]}},
         {"reach": [1.0]},
-        {"excerpts": [excerpt | {"passage": 3}]},
+        {"excerpts": [excerpt | {"passage": 6}]},
         {"excerpts": [excerpt | {"spans": [[0, 500]]}]},
         {"excerpts": [excerpt | {"weights": []}]},
         {"agreement": good["agreement"] | {"repeat": [[0.1]]}},
@@ -314,11 +310,11 @@ def test_a_result_reads_back_and_says_what_does_not_fit(found):
             RealText.from_json(json.dumps(good | change))
 
 
-def test_the_verdict_counts_heads_that_lead_over_both_controls(found):
-    assert found.leading() == [models.INDUCTION_HEAD]
+def test_the_verdict_counts_heads_that_lead_over_both_controls(planted, found):
     assert "1 of 8 heads attends" in found.verdict()
     assert "head 1.1 has" in found.verdict()
-    alone = finish(run_real_text(models.planted_circuit(), RealTextSettings(n_passages=1, length=96)))
+    assert "rank correlation" in found.verdict()
+    alone = real_text(planted, n_passages=1, length=96)
     assert alone.measures["latest"].low is None
     assert alone.verdict().startswith("One book gives no interval")
 
