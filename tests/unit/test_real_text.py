@@ -1,7 +1,9 @@
 """Heads in prose: stub heads score what they must, a slow loop over plain runs agrees, and so does scipy."""
 
 import json
+import re
 from collections import Counter
+from html import unescape
 from itertools import pairwise
 from math import lgamma
 
@@ -19,6 +21,8 @@ from induction.analysis.real_text_result import MEASURES, RealText
 from induction.analysis.scanning import scan
 from induction.base import InputError, Refused, finish
 from induction.data_gen.prose import prose, spread_out
+from induction.ui.tabs.real_text_cards import SHADE, passages_html
+from induction.viz.theme import DARK, LIGHT
 
 N = 60
 SHAPE = {"n_passages": 3, "length": 96}  # of runs on small models
@@ -330,3 +334,49 @@ def test_the_verdict_counts_heads_that_lead_over_both_controls(planted, found):
 def test_what_cannot_be_measured_is_refused_in_a_sentence(planted, asked, message):
     with pytest.raises(InputError, match=message):
         real_text(planted, **SHAPE | asked)
+
+
+# Excerpts as text
+
+HOSTILE = "<img src=x onerror=alert(1)>'\" & <b>"
+
+
+def test_excerpts_are_text_with_shades_and_words(found):
+    excerpt = found.excerpts_of(models.INDUCTION_HEAD)[0]
+    tokens = [HOSTILE] * len(excerpt.tokens)
+    shown = found.model_copy(
+        update={
+            "excerpts": [excerpt.model_copy(update={"tokens": tokens})],
+            "passages": [HOSTILE] * len(found.passages),
+        }
+    )
+    page = passages_html(shown, models.INDUCTION_HEAD)
+    assert "<img" not in page
+    assert "<b>" not in page
+    read = unescape(re.sub("<[^>]*>", "", page))
+    assert read.count(HOSTILE) == len(tokens) + 1 + len(excerpt.largest())
+    query, target = (re.findall(f"style='([^']*)' title='{role}, ", page) for role in ("query", "target"))
+    assert len(query) == len(target) == 1
+    assert query[0] != target[0]
+    assert "outline" in query[0]
+    assert "outline" in target[0]
+    assert f"Largest weights: “{HOSTILE}” {max(excerpt.weights):.2f}" in read
+    assert f"On the target: {excerpt.weight:.2f}" in read
+    assert page.count("title='after the query'") == sum(at > excerpt.query for at in excerpt.positions)
+    assert not re.search(r"#[0-9a-f]{3,6}", page)  # colours are the page's own, light or dark
+    assert "only of those" in passages_html(shown, (0, 0))
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK])
+def test_ink_can_be_read_on_every_shade(palette):
+    def channels(colour: str) -> np.ndarray:
+        return np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+
+    def light(colour: np.ndarray) -> float:
+        linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    share = SHADE / 100
+    darkest = share * channels(palette.accent) + (1 - share) * channels(palette.sequential[0])
+    ends = sorted((light(channels(palette.ink)), light(darkest)))
+    assert (ends[1] + 0.05) / (ends[0] + 0.05) >= 4.5
