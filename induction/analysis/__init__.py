@@ -6,4 +6,5 @@ __getattr__ = lazily(
     __name__,
     scanning=("DEFAULT_SCORES", "analyze_induction_heads", "get_top_induction_heads", "iter_scan", "scan"),
     attention=("Attention", "attend", "written"),
+    real_text=("iter_real_text", "real_text"),
 )

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Self
 
 from induction.analysis.attention import HeadAttention
+from induction.analysis.real_text_result import RealText
 from induction.analysis.result import Scan
 from induction.analysis.scores import OLSSON_LENGTH, SCORES
 from induction.base import InputError, Progress, parse_heads
 from induction.data_gen.prompts import DEFAULTS, Prompt
+from induction.data_gen.prose import prose
 from induction.data_gen.sequences import DEFAULT_LENGTH, TOKEN_SETS
 from induction.experiment import LONGEST_TEXT, Experiment, Settings, seed_setting, setting
 
@@ -100,6 +102,47 @@ def run_attention(model: TransformerBridge, settings: AttentionSettings) -> Iter
     yield Progress(1, 1, "done", of_head(attend(model, ids), *head, hide_first=settings.hide_first))
 
 
+PROSE_LENGTH = 512  # tokens of a passage
+
+
+class RealTextSettings(Settings):
+    n_passages: int = setting(
+        26,
+        "Passages",
+        "Bundled prose, from as many books as there are",
+        low=1,
+        high=len(prose()),
+        flag="passages",
+        said="{} passages",
+    )
+    length: int = setting(
+        PROSE_LENGTH,
+        "Tokens per passage",
+        "The first tokens of each passage; the default is less where context or passages are shorter",
+        low=32,
+        high=PROSE_LENGTH,
+        said="{} tokens of each",
+    )
+
+
+def run_real_text(
+    model: TransformerBridge, settings: RealTextSettings, scan: Scan | None = None
+) -> Iterator[Progress[RealText]]:
+    from induction.analysis.real_text import iter_real_text
+    from induction.analysis.scanning import iter_scan
+
+    if scan is None or "induction" not in scan.scores:
+        for step in iter_scan(model, scores=("induction",), loss=False):
+            scan = step.result
+            yield Progress(step.done, step.total, f"induction scores: {step.label}")
+    length = None if settings.length == PROSE_LENGTH else settings.length  # None: as much of it as fits
+    yield from iter_real_text(model, n_passages=settings.n_passages, length=length, scan=scan)
+
+
+def real_text_work(n_layers: int, n_heads: int, settings: RealTextSettings) -> float:
+    return settings.n_passages * settings.length
+
+
 EXPERIMENTS = (
     Experiment(
         name="scan",
@@ -119,5 +162,16 @@ EXPERIMENTS = (
         result=HeadAttention,
         run=run_attention,
         link="seen",
+    ),
+    Experiment(
+        name="real_text",
+        title="In real text",
+        help="Score every head on bundled prose: does it attend after an earlier occurrence there too, against chance, "
+        "the same distances elsewhere and the ranking on random repeats?",
+        settings=RealTextSettings,
+        result=RealText,
+        run=run_real_text,
+        known=("scan",),
+        work=real_text_work,
     ),
 )

@@ -169,15 +169,18 @@ class _Part:
 
 
 def _batches(model: TransformerBridge, batch: Batch, loss: bool) -> list[slice]:
-    """Rows that run together: as many as fit the memory and the patience for one step."""
-    width = max(batch.lengths)
+    """Rows that run together."""
+    size, n = rows_at_once(model, max(batch.lengths), loss), len(batch.lengths)
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def rows_at_once(model: TransformerBridge, width: int, loss: bool) -> int:
+    """How many prompts of so many tokens run together: as many as fit the memory and the patience for one step."""
     attention = 4 * 4 * model.cfg.n_heads * width**2  # scores, mask, softmax, pattern in fp32
     # Logits as they come, capped, and of one prompt for the loss.
     logits = 4 * 4 * model.cfg.d_vocab * width if loss else 0
     flop = 2 * 12 * model.cfg.n_layers * model.cfg.d_model**2 * width
-    size = int(max(1, min(BATCH_BYTES // (attention + logits), BATCH_FLOP // flop)))
-    n = len(batch.lengths)
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+    return int(max(1, min(BATCH_BYTES // (attention + logits), BATCH_FLOP // flop)))
 
 
 def _measure(

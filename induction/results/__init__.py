@@ -11,6 +11,7 @@ from induction.results.shelf import (
     HISTORIES,
     PATCHING,
     PUBLISHED,
+    REAL_TEXT,
     SCANS,
     bundled,
     published_circuit,

@@ -3,10 +3,10 @@
 Per model, in ``induction/results``: the scan (``<model>.json``), the sweep over all heads
 (``patching/<model>.json``), the curve of the first k heads by induction score against random sets
 (``patching/<model>-top-k.json``), what is lost without its heads (``ablations/<model>.json``), what feeds its
-induction heads (``circuits/<model>.json``), its attention on the usual prompt (``examples/<model>.json``), and the
-evidence of every head (``evidence/<model>.json``); for some models also the sweep over indirect-object
-prompts (``patching/<model>-ioi.json``). Same machine, same numbers. What is computed here replaces published figures of
-the same model.
+induction heads (``circuits/<model>.json``), what its heads do in prose (``real_text/<model>.json``), its attention on
+the usual prompt (``examples/<model>.json``), and the evidence of every head (``evidence/<model>.json``); for some models
+also the sweep over indirect-object prompts (``patching/<model>-ioi.json``). Same machine, same numbers. What is computed
+here replaces published figures of the same model.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from induction.analysis.example import example
 from induction.analysis.reading import passing
+from induction.analysis.real_text import real_text
 from induction.analysis.scanning import scan
 from induction.analysis.scores import SCORES
 from induction.base import Head, InputError, Result, finish
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 N_RANDOM, TOP_K = 50, 10
 CIRCUIT_PAIRS, RECEIVERS = 10, 6
+PASSAGES, OF_LARGE = 52, 13  # of prose: all, and of models beyond the small ones one of each of 13 books
 
 
 def bundle(name: str) -> None:
@@ -62,6 +64,8 @@ def bundle(name: str) -> None:
     vocab = vocab_of(name)
     traced = circuit(model, n_receivers=RECEIVERS, n_pairs=CIRCUIT_PAIRS, vocab=vocab, seed=SEED)
     _write(f"circuits/{file}", traced)
+    n_passages = PASSAGES if name in VOCAB else OF_LARGE
+    _write(f"real_text/{file}", real_text(model, n_passages=n_passages, scan=measured))
     _write(f"examples/{file}", example(model))
     _write(f"evidence/{file}", measure_evidence(model, scan=measured, circuit=traced, seed=SEED))
 

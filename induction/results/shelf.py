@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from induction.analysis.example import Example
 from induction.analysis.kinds import kinds_of
+from induction.analysis.real_text_result import RealText
 from induction.analysis.result import Scan
 from induction.base import InputError, Result, parse_heads
 from induction.circuit.results import Circuit, Composition, Receiver
@@ -89,6 +90,7 @@ ABLATIONS = Shelf(Knockouts, "bundled ablation", (FOLDER / "ablations",))
 CIRCUITS = Shelf(Circuit, "bundled circuit", (FOLDER / "circuits",))
 EXAMPLES = Shelf(Example, "bundled example of attention", (FOLDER / "examples",))
 EVIDENCE = Shelf(Evidence, "bundled evidence", (FOLDER / "evidence",))
+REAL_TEXT = Shelf(RealText, "bundled result in real text", (FOLDER / "real_text",))
 HISTORIES = Shelf(History, "training history", (FOLDER / "histories",))
 
 
@@ -165,6 +167,7 @@ _FINDERS: dict[str, Callable[[str, Any], Result | None]] = {
     "ablation": _ablation,
     "circuit": _circuit,
     "evidence": _evidence,
+    "real_text": lambda model, asked: REAL_TEXT.find(model),
     "training": lambda model, asked: HISTORIES.find(model),
 }
 

@@ -17,7 +17,7 @@ from induction.viz.theme import LIGHT, Palette
 LABELLED = 5  # heads named in the scatter
 PLOT = 260  # its height in pixels
 
-Points = dict[str, tuple[float, float, str]]  # by head: previous-token and induction score, and both in words
+Points = dict[str, tuple[float, float, str]]  # by head: across, up, and both in words
 
 
 def spread(score: HeadScores, layer: int, head: int) -> str:
@@ -107,9 +107,31 @@ def induction_vs_previous(
         for layer, rows in enumerate(zip(previous.mean, induction.mean, strict=True))
         for head, (across, up) in enumerate(zip(*rows, strict=True))
     }
+    named = {head_name(item[:2]) for item in scan.ranked("induction")[:LABELLED]}
+    named |= {head_name(scan.ranked("previous_token")[0][:2]), selected} & points.keys()
+    protocol = induction.protocol
+    if previous.protocol != protocol:
+        protocol = f"Induction: {protocol} Previous token: {previous.protocol}"
+    title = "Induction against previous-token score"
+    return frame.chart(
+        head_points(points, palette, selected, marked),
+        palette,
+        title=title,
+        spoken=f"{title} of every head of {scan.model}",
+        protocol=frame.origin_line(scan, protocol),
+        x=frame.axis("previous-token score (attention, 0 to 1)", range=[-0.03, 1.03]),
+        y=frame.axis("induction score (attention, 0 to 1)", range=[-0.03, 1.06]),
+        notes=head_names({name: point for name, point in points.items() if name in named}),
+        plot=PLOT,
+        drag="select",
+    )
+
+
+def head_points(points: Points, palette: Palette, selected: str, marked: Collection[str]) -> list[go.Scatter]:
+    """A point per head, those of the chosen set and the selected one on top of the others."""
     chosen = [name for name in points if name in marked and name != selected]
     others = [name for name in points if name not in (*chosen, selected)]
-    traces = [
+    return [
         _points({name: points[name] for name in names}, group, colour, size)
         for group, names, colour, size in (
             ("heads", others, palette.accent, 9),
@@ -118,24 +140,6 @@ def induction_vs_previous(
         )
         if names
     ]
-    named = {head_name(item[:2]) for item in scan.ranked("induction")[:LABELLED]}
-    named |= {head_name(scan.ranked("previous_token")[0][:2]), selected} & points.keys()
-    protocol = induction.protocol
-    if previous.protocol != protocol:
-        protocol = f"Induction: {protocol} Previous token: {previous.protocol}"
-    title = "Induction against previous-token score"
-    return frame.chart(
-        traces,
-        palette,
-        title=title,
-        spoken=f"{title} of every head of {scan.model}",
-        protocol=frame.origin_line(scan, protocol),
-        x=frame.axis("previous-token score (attention, 0 to 1)", range=[-0.03, 1.03]),
-        y=frame.axis("induction score (attention, 0 to 1)", range=[-0.03, 1.06]),
-        notes=_names({name: point for name, point in points.items() if name in named}),
-        plot=PLOT,
-        drag="select",
-    )
 
 
 def _points(places: Points, group: str, colour: str, size: int) -> go.Scatter:
@@ -153,13 +157,17 @@ def _points(places: Points, group: str, colour: str, size: int) -> go.Scatter:
     )
 
 
-def _names(places: Points) -> list[dict[str, Any]]:
-    """Names beside their points, moved down until none covers another; they keep their distance in any zoom."""
+def head_names(places: Points, most: float = 1.0) -> list[dict[str, Any]]:
+    """Names beside their points, moved down until none covers another; they keep their distance in any zoom.
+
+    Args:
+        most: what the height of the plot stands for.
+    """
     placed: list[tuple[float, float]] = []
     notes = []
     for name, (across, up, _) in sorted(places.items(), key=lambda place: -place[1][1]):
         side, away = ("left", 7) if across < 0.85 else ("right", -7)
-        x, y, shift = across * frame.NARROW + 5 * away, -up * PLOT, 0
+        x, y, shift = across * frame.NARROW + 5 * away, -up / most * PLOT, 0
         while any(abs(x - at) < 30 and abs(y + shift - other) < 13 for at, other in placed):
             shift += 1
         placed.append((x, y + shift))

@@ -24,11 +24,13 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.sources import build_bridge_from_module
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from induction.analysis.real_text import real_text
 from induction.analysis.scanning import scan
 from induction.analysis.scores import induction_mask
 from induction.data_gen.pairs import PromptPair
+from induction.data_gen.prose import prose_ids, spread_out
 from induction.data_gen.sequences import repeated_batch
-from induction.model import load_model
+from induction.model import SMOLLM2, availability, load_model
 from induction.patching.edges import knock_out
 from induction.patching.heads import NamedSet, patch_heads
 
@@ -36,6 +38,7 @@ REPEATS, SHORTEST = 3, 2.0  # the best counts: other work on the machine only sl
 KINDS = ("induction", "duplicate_token", "previous_token")  # detect_head knows them as <kind>_head
 N_PROMPTS, LENGTH = 10, 50
 N_RANDOM = 20  # draws of each control of a knockout
+PASSAGES, TOKENS, FEW = 26, 512, 4  # of prose; of a loop in Python, whose time is taken times PASSAGES / FEW
 N_POS, LONG = 32, 128  # tokens of a pair; of one whose sweep's memory is measured
 Row = tuple[str, float, float | None, str]  # what, seconds, those of TransformerLens, remark
 
@@ -152,6 +155,32 @@ def knockout(model: TransformerBridge) -> Iterator[Row]:
     yield what, seconds, variants * one, f"losses apart by {apart:.1e}; {variants} x one hooked run"
 
 
+def in_real_text(name: str, model: TransformerBridge, *, loop: bool = True) -> Iterator[Row]:
+    """All heads on prose; beside it a cache of every passage, all activations kept, and entropy, distance and the
+    attention after the latest earlier occurrence read from it head by head."""
+
+    def reference() -> None:
+        for one in spread_out(FEW):
+            ids = prose_ids(model, one, TOKENS)
+            last = {}
+            latest = []
+            for at, token in enumerate(ids):
+                latest += [(at, last[token] + 1)] if last.get(token, at) + 1 < at else []
+                last[token] = at
+            queries, keys = torch.tensor(latest).T
+            distance = (torch.arange(TOKENS)[:, None] - torch.arange(TOKENS)).double()
+            _, cache = model.run_with_cache(torch.tensor([ids]))
+            for layer in range(model.cfg.n_layers):
+                for pattern in cache["pattern", layer][0].double():
+                    pattern[queries, keys].mean(), torch.special.entr(pattern).sum(-1).mean()
+                    (pattern * distance).sum(-1).mean()
+
+    seconds = best_time(lambda: real_text(model, n_passages=PASSAGES, length=TOKENS))
+    beside = best_time(reference) * PASSAGES / FEW if loop else None
+    remark = f"{PASSAGES} passages of {TOKENS} tokens, queries and excerpts included"
+    yield f"{name}: in real text", seconds, beside, remark
+
+
 def main() -> None:
     mini, large = load_model("mini-2l"), random_gpt2_small()
     patch_heads(large, [a_pair(8, 4)])  # warm up
@@ -161,6 +190,9 @@ def main() -> None:
     print(f"{'':52} {'seconds':>8} {'TransformerLens':>16} {'speed-up':>9}  remark")
     for rows in (memory(large), patching(large), scanning("mini-2l", mini)):  # a process's peak never falls
         show(rows)
+    show(in_real_text("mini-2l", mini))
+    if availability(SMOLLM2) == "installed":
+        show(in_real_text("SmolLM2-135M", load_model(SMOLLM2), loop=False))
     large.tokenizer = mini.tokenizer  # its prompts use the first 1,024 tokens
     show(scanning("GPT-2 small's shape", large))
     show(knockout(large))

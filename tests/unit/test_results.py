@@ -12,9 +12,19 @@ import pytest
 from induction.analysis.result import Scan
 from induction.base import InputError
 from induction.patching.results import HeadSets, Intervention, Patching
-from induction.results import ABLATIONS, CIRCUITS, EXAMPLES, HISTORIES, PATCHING, PUBLISHED, SCANS, bundled
+from induction.results import (
+    ABLATIONS,
+    CIRCUITS,
+    EXAMPLES,
+    HISTORIES,
+    PATCHING,
+    PUBLISHED,
+    REAL_TEXT,
+    SCANS,
+    bundled,
+)
 
-SHELVES = [SCANS, PUBLISHED, PATCHING, ABLATIONS, CIRCUITS, HISTORIES, EXAMPLES]
+SHELVES = [SCANS, PUBLISHED, PATCHING, ABLATIONS, CIRCUITS, HISTORIES, EXAMPLES, REAL_TEXT]
 
 
 def test_gpt2_published_top_five():
@@ -44,7 +54,7 @@ def test_round_trip(result):
         assert all(score.protocol for score in result.scores.values())
 
 
-@pytest.mark.parametrize("shelf", [SCANS, PATCHING, ABLATIONS, CIRCUITS, HISTORIES, EXAMPLES])
+@pytest.mark.parametrize("shelf", [SCANS, PATCHING, ABLATIONS, CIRCUITS, HISTORIES, EXAMPLES, REAL_TEXT])
 def test_damaged_and_foreign_files_say_so(shelf):
     read, (whole, *_) = shelf.kind.from_json, (result.to_json() for result in shelf.all().values())
     foreign = (CIRCUITS if shelf is SCANS else SCANS).get("mini-2l").to_json()

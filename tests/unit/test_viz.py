@@ -14,9 +14,9 @@ from induction.base import InputError, head_name
 from induction.patching.edge_results import EdgeKnockout, EdgeMeasure, EdgeSet
 from induction.patching.interventions import LOSSES
 from induction.patching.results import Measure
-from induction.results import CIRCUITS, HISTORIES, PATCHING, SCANS, published_composition
+from induction.results import CIRCUITS, HISTORIES, PATCHING, REAL_TEXT, SCANS, published_composition
 from induction.training.history import Checkpoint, History
-from induction.viz import frame, patching, paths, scan, training
+from induction.viz import frame, patching, paths, real_text, scan, training
 from induction.viz import knockout as edges_figure
 from induction.viz.attention import head_figure
 from induction.viz.theme import DARK, LIGHT, PAGE
@@ -77,6 +77,7 @@ def hostile(result):
 
 SCAN, PUBLISHED = hostile(SCANS.get("mini-2l")), hostile(SCANS.get("gpt2"))
 SWEEP, TOP_K = hostile(PATCHING.get("mini-2l")), hostile(PATCHING.get("mini-2l-top-k"))
+PROSE = hostile(REAL_TEXT.get("mini-2l"))
 RECEIVER = CIRCUITS.get("mini-2l").receivers[0]
 OPTIONS = {"selected": "1.3", "marked": ("0.2", "1.7")}
 CHARTS = {
@@ -84,6 +85,9 @@ CHARTS = {
     "loss": lambda **o: scan.loss_curve(SCAN, **o),
     "scatter": lambda **o: scan.induction_vs_previous(SCAN, **OPTIONS, **o),
     "published scatter": lambda **o: scan.induction_vs_previous(PUBLISHED, **o),
+    "prose map": lambda **o: real_text.head_map(PROSE, **OPTIONS, **o),
+    "prose lead": lambda **o: real_text.head_map(PROSE, "lead", **OPTIONS, **o),
+    "prose scatter": lambda **o: real_text.prose_vs_repeats(PROSE, **OPTIONS, **o),
     "map": lambda **o: patching.head_map(SWEEP, **OPTIONS, **o),
     "published map": lambda **o: patching.head_map(hostile(PATCHING.get("gpt2-ioi-z")), **o),
     "bars": lambda **o: patching.bars(SWEEP, selected="1.3", **o),
@@ -231,6 +235,23 @@ def test_the_scatter_has_one_point_a_head():
     assert [len(trace.x) for trace in figure.data] == [13, 2, 1]
     named = [note.text for note in figure.layout.annotations if note.name != "protocol"]
     assert {"0.2", "1.3", "1.7"} <= set(named)
+
+
+def test_prose_and_random_repeats_are_the_results_numbers():
+    figure = real_text.prose_vs_repeats(PROSE, selected="1.4")
+    places = {cell[0]: cell[1:] for trace in figure.data for cell in trace.customdata}
+    latest, repeat = PROSE.measures["latest"].mean, PROSE.agreement.repeat
+    assert places == {
+        head_name((layer, head)): [repeat[layer][head], latest[layer][head]]
+        for layer, head in np.ndindex(2, 8)
+    }
+    assert figure.layout.shapes[0].y0 == PROSE.measures["latest"].chance
+    (trace,) = real_text.head_map(PROSE, "entropy").data
+    assert [list(row) for row in trace.z] == PROSE.measures["entropy"].mean
+    with pytest.raises(InputError, match="no measure 'x'; choose one of latest"):
+        real_text.head_map(PROSE, "x")
+    with pytest.raises(InputError, match="No scan of"):
+        real_text.prose_vs_repeats(changed(PROSE, agreement=None))
 
 
 def test_bars_are_patched_values_between_the_plain_runs():
