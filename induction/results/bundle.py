@@ -3,7 +3,8 @@
 Per model, in ``induction/results``: the scan (``<model>.json``), the sweep over all heads
 (``patching/<model>.json``), the curve of the first k heads by induction score against random sets
 (``patching/<model>-top-k.json``), what is lost without its heads (``ablations/<model>.json``), what feeds its
-induction heads (``circuits/<model>.json``), and its attention on the usual prompt (``examples/<model>.json``); for some
+induction heads (``circuits/<model>.json``), its attention on the usual prompt (``examples/<model>.json``), and what it
+does without its induction heads (``behaviour/<model>-<experiment>.json``, all settings as usual); for some
 models also the sweep over indirect-object prompts (``patching/<model>-ioi.json``). Same machine, same numbers. What is
 computed here replaces published figures of the same model.
 """
@@ -17,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from induction.analysis.example import example
 from induction.analysis.reading import passing
+from induction.analysis.result import Scan
 from induction.analysis.scanning import scan
 from induction.analysis.scores import SCORES
 from induction.base import Head, InputError, Result, finish
 from induction.circuit.trace import circuit
 from induction.data_gen.pairs import PromptPair
+from induction.experiment import experiments
 from induction.model import SMOLLM2, load_model, resolve
 from induction.patching.ablation import ablate, single_heads
 from induction.patching.bundled import SEED, VOCAB, WITH_IOI, ioi_pairs, prompts_of, vocab_of
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 N_RANDOM, TOP_K = 50, 10
 CIRCUIT_PAIRS, RECEIVERS = 10, 6
+BEHAVIOUR = ("next", "recall", "loops", "prose")
 
 
 def bundle(name: str) -> None:
@@ -61,6 +65,16 @@ def bundle(name: str) -> None:
     traced = circuit(model, n_receivers=RECEIVERS, n_pairs=CIRCUIT_PAIRS, vocab=vocab, seed=SEED)
     _write(f"circuits/{file}", traced)
     _write(f"examples/{file}", example(model))
+    behaviour(model, measured)
+
+
+def behaviour(model: TransformerBridge, measured: Scan, names: Sequence[str] = ()) -> None:
+    """What a model does without the induction heads of a scan: these experiments, by default all,
+    with their usual settings."""
+    for name in names or BEHAVIOUR:
+        one = experiments()[name]
+        found = finish(one.run(model, one.settings(), scan=measured))
+        _write(f"behaviour/{slug(found.model)}-{name}.json", found)
 
 
 def ablations(

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -14,6 +14,8 @@ from induction.analysis.example import Example
 from induction.analysis.kinds import kinds_of
 from induction.analysis.result import Scan
 from induction.base import InputError, Result
+from induction.behaviour.experiments import LoopsSettings, NextSettings, ProseSettings, RecallSettings
+from induction.behaviour.results import Behaviour
 from induction.circuit.results import Circuit, Composition, Receiver
 from induction.experiment import Settings
 from induction.patching.experiments import (
@@ -86,6 +88,7 @@ PATCHING = Shelf(Intervention, "bundled patching result", (FOLDER / "patching",)
 ABLATIONS = Shelf(Knockouts, "bundled ablation", (FOLDER / "ablations",))
 CIRCUITS = Shelf(Circuit, "bundled circuit", (FOLDER / "circuits",))
 EXAMPLES = Shelf(Example, "bundled example of attention", (FOLDER / "examples",))
+BEHAVIOUR = Shelf(Behaviour, "bundled result on behaviour", (FOLDER / "behaviour",), by_file=True)
 HISTORIES = Shelf(History, "training history", (FOLDER / "histories",))
 
 
@@ -148,12 +151,21 @@ def _circuit(model: str, asked: Settings | None) -> Circuit | None:
     )
 
 
+def _behaviour(name: str, usual: type[Settings], model: str, asked: Settings | None) -> Behaviour | None:
+    """A result with the usual settings, and only those."""
+    return BEHAVIOUR.find(f"{slug(model)}-{name}") if asked in (None, usual()) else None
+
+
 _FINDERS: dict[str, Callable[[str, Any], Result | None]] = {
     "scan": lambda model, asked: SCANS.find(model),
     "heads": _heads,
     "together": _together,
     "ablation": _ablation,
     "circuit": _circuit,
+    "next": partial(_behaviour, "next", NextSettings),
+    "recall": partial(_behaviour, "recall", RecallSettings),
+    "loops": partial(_behaviour, "loops", LoopsSettings),
+    "prose": partial(_behaviour, "prose", ProseSettings),
     "training": lambda model, asked: HISTORIES.find(model),
 }
 
