@@ -21,6 +21,7 @@ from induction.base import Head, InputError, Progress, finished
 from induction.behaviour.results import AROUND, EARLY, LATE, Measured, ProseLosses
 from induction.behaviour.variants import Variants, about, curve_of, iter_reference, measured
 from induction.data_gen.prose import prose_ids, spread_out
+from induction.model import BUNDLED, origin
 from induction.model.tokens import encode
 from induction.patching.ablation import Reference
 from induction.patching.interventions import AblationKind
@@ -101,7 +102,8 @@ def iter_prose(
     seed: int = 0,
     max_bytes: int = MAX_BYTES,
 ) -> Generator[Progress[ProseLosses], None, None]:
-    """Losses on the first 512 tokens of bundled passages, fewer where the context or a passage is shorter.
+    """Losses on the first 512 tokens of bundled passages, fewer where the context, a passage or the texts of a bundled
+    model's training are shorter.
 
     Args:
         n_matched: control sets with the nearest attention entropy, beside the random ones of ``variants``.
@@ -116,7 +118,8 @@ def iter_prose(
     """
     started = time.perf_counter()
     passages = spread_out(n_passages)
-    length = min(LONGEST, model.cfg.n_ctx, *(len(encode(model, passage.text)) for passage in passages))
+    shortest = min(len(encode(model, passage.text)) for passage in passages)
+    length = min(LONGEST, model.cfg.n_ctx, shortest, trained_on(model))
     early, late = EARLY, min(LATE, length - 1 - AROUND)
     if late - AROUND <= early + AROUND:
         raise InputError(
@@ -233,9 +236,20 @@ def _curves(plain: NDArray[np.float64], edited: NDArray[np.float64], variants: V
     }
 
 
+def trained_on(model: TransformerBridge) -> int:
+    """The longest text that a bundled model was trained on, behind which its loss rises; no limit for others."""
+    if origin(model) != BUNDLED:
+        return LONGEST
+    from induction.training.train import Recipe
+
+    return max(batch.length for batch in Recipe().batches)
+
+
 def _why_short(model: TransformerBridge, length: int) -> str:
     if length == LONGEST:
         return ""
+    if length == trained_on(model):
+        return " (as long as the texts it was trained on)"
     return f" (all that {'the context has' if length == model.cfg.n_ctx else 'the shortest of them has'})"
 
 

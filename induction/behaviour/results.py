@@ -415,7 +415,6 @@ class ProseLosses(Behaviour):
 
     def verdict(self) -> str:
         score, hit, rest, excess = map(self.measure, ("learning", "predictable", "other", "excess"))
-        falls, keeps = -score.intact.mean, -score.without.mean
         end = (
             "What these heads earn is what induction could predict, beyond their controls"
             if excess.tells and excess.change.mean > 0
@@ -423,9 +422,10 @@ class ProseLosses(Behaviour):
         )
         early, late = self.measure("early"), self.measure("late")
         return (
-            f"On prose the loss falls by {falls:.2f} nats from token {self.early} to {self.late} "
-            f"({early.intact.mean:.2f} to {late.intact.mean:.2f}) with all heads and by {keeps:.2f} "
-            f"({early.without.mean:.2f} to {late.without.mean:.2f}) without {self.label}. Without them, tokens that "
+            f"On prose the loss goes from {early.intact.mean:.2f} nats at token {self.early} to "
+            f"{late.intact.mean:.2f} at {self.late} with all heads ({score.intact.mean:+.2f}) and from "
+            f"{early.without.mean:.2f} to {late.without.mean:.2f} without {self.label} "
+            f"({score.without.mean:+.2f}; {self._control(score)}). Without them, tokens that "
             f"induction could predict cost {hit.change.mean:+.2f} nats ({_changes(hit)}), all others "
             f"{rest.change.mean:+.2f} ({_changes(rest)}). {end}."
         )

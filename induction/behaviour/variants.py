@@ -117,18 +117,20 @@ def iter_reference(
     check_choice(kind, tuple(ABLATIONS), "ablation")
     check_seed(seed)
     check_component(model, "z")
-    at_once = min(n, max(1, TOKENS_AT_ONCE // length))
+    wanted = n if ABLATIONS[kind].uses_reference else 1
+    at_once = max(1, TOKENS_AT_ONCE // length)
     kept: list[list[torch.Tensor]] = []
     total = 0
-    while total < (n if ABLATIONS[kind].uses_reference else 1):
-        part = reference_set(model, length, n=at_once, seed=seed + total)
-        total += at_once
+    while total < wanted:
+        some = min(at_once, wanted - total)
+        part = reference_set(model, length, n=some, seed=seed + total)
+        total += some
         if kind == "resample":
             kept.append(part.z)
         else:  # sums of as many sequences each: [1, pos, head, d_head]
             sums = [z.sum(0, keepdim=True) for z in part.z]
             kept = [[old + new for old, new in zip(kept[0], sums, strict=True)] if kept else sums]
-        yield Progress(total, max(n, total), "reference set")
+        yield Progress(total, wanted, "reference set")
     name = f"{total} sequences of up to {length} distinct random tokens, seed {seed}"
     if kind == "resample":
         return Reference(name, [torch.cat(layer) for layer in zip(*kept, strict=True)])

@@ -22,6 +22,7 @@ from induction.patching import sweep
 from induction.patching.ablation import reference_set
 from induction.patching.interventions import ABLATIONS
 from induction.results import SCANS, bundled
+from induction.viz import behaviour as figures
 
 HEADS = ((0, 1), (1, 0), (1, 3))
 
@@ -87,7 +88,12 @@ def test_the_plain_continuation_is_that_of_hugging_face():
     ids = [0, 7, 9, 11, 7, 9]
     found = next_tokens(model, ids, Variants.of(model, HEADS, n_random=0, seed=0), n_new=8)
     tokens = model.original_model.generate(
-        torch.tensor([ids]), do_sample=False, max_new_tokens=8, eos_token_id=-1, pad_token_id=0
+        torch.tensor([ids]),
+        attention_mask=torch.ones(1, len(ids)),
+        do_sample=False,
+        max_new_tokens=8,
+        eos_token_id=-1,
+        pad_token_id=0,
     )
     assert found.intact.tokens == labels(model, tokens[0, len(ids) :].tolist())
     assert found.random is None
@@ -285,3 +291,29 @@ def test_what_is_bundled_is_of_the_bundled_scan(name):
     assert bundled(name, "mini-1l").verdict()
     other = next(one for one in EXPERIMENTS if one.name == name).settings(seed=1)
     assert bundled(name, "mini-2l", other) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [
+        ("next", [figures.next_tokens]),
+        ("recall", [figures.recall]),
+        ("loops", [figures.loops]),
+        ("prose", [figures.prose, figures.prose_tokens]),
+    ],
+)
+def test_figures_draw_the_stored_numbers(name, figures):
+    found = bundled(name, "mini-2l")
+    for draw in figures:
+        drawn = draw(found)
+        assert drawn.layout.meta["protocol"].startswith("mini-2l. Computed by this project")
+        assert drawn.layout.yaxis.title.text
+        assert [trace.name for trace in drawn.data if trace.name == "without the 4 induction heads"]
+    by_name = {trace.name: list(trace.y) for trace in figures[0](found).data}
+    if name == "next":
+        assert by_name["with all heads"][0] == found.candidates[0].intact
+    elif name == "loops":
+        assert by_name["with all heads"] == [found.looped.intact.mean, found.distinct.intact.mean]
+    else:
+        assert by_name["with all heads"] == found.intact.mean
+        assert by_name["without random sets"] == found.random.mean
