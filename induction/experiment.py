@@ -30,6 +30,7 @@ LONGEST_TEXT = 4000  # characters of a text that a visitor or a link brings
 DECLARED_IN = [
     "induction.analysis.experiments",
     "induction.patching.experiments",
+    "induction.behaviour.experiments",
     "induction.circuit.experiments",
     "induction.evidence.experiments",
     "induction.training.experiments",

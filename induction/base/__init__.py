@@ -21,6 +21,7 @@ from induction.base.intervals import (
     mean_interval,
     ratio_interval,
     standard_error,
+    wilson_interval,
 )
 from induction.base.packages import lazily, versions
 from induction.base.progress import Progress, finish, finished, share

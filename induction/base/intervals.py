@@ -72,6 +72,19 @@ def ratio_interval(numerator: NDArray[np.float64], denominator: NDArray[np.float
     return (b - root) / a, (b + root) / a
 
 
+def wilson_interval(count: int, n: int) -> tuple[float, float]:
+    """Wilson's score interval (95 %) of a share, ``count`` of ``n``, which also holds near 0 and 1.
+
+    Wilson 1927, Probable Inference, the Law of Succession, and Statistical Inference.
+    """
+    from scipy.special import ndtri
+
+    z, share = float(ndtri(1 - (1 - CONFIDENCE) / 2)), count / n
+    middle, width = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    scale = 1 + z**2 / n
+    return max(0.0, float(middle - width) / scale), min(1.0, float(middle + width) / scale)
+
+
 def expected_passes(values: NDArray[np.float64], chance: float, threshold: float) -> float:
     """How many of many means would reach a threshold if each stood for a true value of ``chance``.
 

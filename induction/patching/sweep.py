@@ -549,3 +549,45 @@ def _pattern_is_read(model: TransformerBridge) -> tuple[bool, ...]:
                 )
         _read[model] = tuple(found)
     return _read[model]
+
+
+@dataclass
+class Texts:
+    """Texts of one length that are edited, a row each, and grow at their ends; keys and values are kept.
+
+    Attributes:
+        tokens: ``[row, pos]``; at first one row where all texts begin alike.
+        edits: by layer; their values are of as many positions as the texts will have.
+        readout: of a :class:`Run` of this model whose rows are computed directly.
+        keys, values: per layer, of the positions that were run ``[row or 1, kv head, pos, d_head]``.
+    """
+
+    tokens: torch.Tensor
+    edits: dict[int, Edit]
+    readout: Readout
+    keys: list[torch.Tensor] = field(default_factory=list)
+    values: list[torch.Tensor] = field(default_factory=list)
+
+    def next_logits(self, model: TransformerBridge) -> torch.Tensor:
+        """Logits at the ends ``[row, d_vocab]``; runs the positions that are new since the last call."""
+        layers = model.cfg.n_layers
+        start = self.keys[0].shape[2] if self.keys else 0
+        with torch.no_grad():
+            resid = model(self.tokens, stop_at_layer=0)[:, start:]  # [row, new pos, d_model]
+            past = {"keys": [*self.keys], "values": [*self.values]}
+            run = Run(self.tokens[:1], resid[0, 0], [resid], [], **past)
+            run.rotary = _rotary(model, run)
+            for layer in range(layers):
+                edit = self.edits.get(layer)
+                resid = _block(model, run, layer, resid, start=start, edit=edit, keep_keys=True)
+            self.keys = _joined(self.keys, run.keys[len(self.keys) :])
+            self.values = _joined(self.values, run.values[len(self.values) :])
+            return self.readout(model.unembed(model.ln_final(resid[:, -1:])))[:, -1]
+
+
+def _joined(old: list[torch.Tensor], new: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Keys or values of earlier positions and of later ones, ``[row, kv head, pos, d_head]`` per layer."""
+    if not old:
+        return new
+    pairs = zip(old, new, strict=True)
+    return [torch.cat([a.expand(len(b), -1, -1, -1), b], 2) for a, b in pairs]

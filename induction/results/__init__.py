@@ -5,6 +5,7 @@ No torch: a page shows them before any model is loaded.
 
 from induction.results.shelf import (
     ABLATIONS,
+    BEHAVIOUR,
     CIRCUITS,
     EVIDENCE,
     EXAMPLES,

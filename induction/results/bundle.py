@@ -4,9 +4,11 @@ Per model, in ``induction/results``: the scan (``<model>.json``), the sweep over
 (``patching/<model>.json``), the curve of the first k heads by induction score against random sets
 (``patching/<model>-top-k.json``), what is lost without its heads (``ablations/<model>.json``), what feeds its
 induction heads (``circuits/<model>.json``), what its heads do in prose (``real_text/<model>.json``), its attention on
-the usual prompt (``examples/<model>.json``), and the evidence of every head (``evidence/<model>.json``); for some models
-also the sweep over indirect-object prompts (``patching/<model>-ioi.json``). Same machine, same numbers. What is computed
-here replaces published figures of the same model.
+the usual prompt (``examples/<model>.json``), what it does without its induction heads
+(``behaviour/<model>-<experiment>.json``, all settings as usual), and the evidence of every head
+(``evidence/<model>.json``); for some models also the sweep over indirect-object prompts
+(``patching/<model>-ioi.json``). Same machine, same numbers. What is computed here replaces published figures of the
+same model.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 from induction.analysis.example import example
 from induction.analysis.reading import passing
 from induction.analysis.real_text import real_text
+from induction.analysis.result import Scan
 from induction.analysis.scanning import scan
 from induction.analysis.scores import SCORES
 from induction.base import Head, InputError, Result, finish
 from induction.circuit.trace import circuit
 from induction.data_gen.pairs import PromptPair
 from induction.evidence.measure import measure_evidence
+from induction.experiment import experiments
 from induction.model import SMOLLM2, load_model, resolve
 from induction.patching.ablation import ablate, single_heads
 from induction.patching.bundled import SEED, VOCAB, WITH_IOI, ioi_pairs, prompts_of, vocab_of
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 N_RANDOM, TOP_K = 50, 10
 CIRCUIT_PAIRS, RECEIVERS = 10, 6
 PASSAGES, OF_LARGE = 52, 13  # of prose: all, and of models beyond the small ones one of each of 13 books
+BEHAVIOUR = ("next", "recall", "loops", "prose")
 
 
 def bundle(name: str) -> None:
@@ -67,7 +72,17 @@ def bundle(name: str) -> None:
     n_passages = PASSAGES if name in VOCAB else OF_LARGE
     _write(f"real_text/{file}", real_text(model, n_passages=n_passages, scan=measured))
     _write(f"examples/{file}", example(model))
+    behaviour(model, measured)
     _write(f"evidence/{file}", measure_evidence(model, scan=measured, circuit=traced, seed=SEED))
+
+
+def behaviour(model: TransformerBridge, measured: Scan, names: Sequence[str] = ()) -> None:
+    """What a model does without the induction heads of a scan: these experiments, by default all,
+    with their usual settings."""
+    for name in names or BEHAVIOUR:
+        one = experiments()[name]
+        found = finish(one.run(model, one.settings(), scan=measured))
+        _write(f"behaviour/{slug(found.model)}-{name}.json", found)
 
 
 def ablations(

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +15,8 @@ from induction.analysis.kinds import kinds_of
 from induction.analysis.real_text_result import RealText
 from induction.analysis.result import Scan
 from induction.base import InputError, Result, parse_heads
+from induction.behaviour.experiments import LoopsSettings, NextSettings, ProseSettings, RecallSettings
+from induction.behaviour.results import Behaviour
 from induction.circuit.results import Circuit, Composition, Receiver
 from induction.evidence.experiments import EvidenceSettings
 from induction.evidence.results import Evidence
@@ -91,6 +93,7 @@ CIRCUITS = Shelf(Circuit, "bundled circuit", (FOLDER / "circuits",))
 EXAMPLES = Shelf(Example, "bundled example of attention", (FOLDER / "examples",))
 EVIDENCE = Shelf(Evidence, "bundled evidence", (FOLDER / "evidence",))
 REAL_TEXT = Shelf(RealText, "bundled result in real text", (FOLDER / "real_text",))
+BEHAVIOUR = Shelf(Behaviour, "bundled result on behaviour", (FOLDER / "behaviour",), by_file=True)
 HISTORIES = Shelf(History, "training history", (FOLDER / "histories",))
 
 
@@ -160,6 +163,11 @@ def _evidence(model: str, asked: EvidenceSettings | None) -> Evidence | None:
     )
 
 
+def _behaviour(name: str, usual: type[Settings], model: str, asked: Settings | None) -> Behaviour | None:
+    """A result with the usual settings, and only those."""
+    return BEHAVIOUR.find(f"{slug(model)}-{name}") if asked in (None, usual()) else None
+
+
 _FINDERS: dict[str, Callable[[str, Any], Result | None]] = {
     "scan": lambda model, asked: SCANS.find(model),
     "heads": _heads,
@@ -168,6 +176,10 @@ _FINDERS: dict[str, Callable[[str, Any], Result | None]] = {
     "circuit": _circuit,
     "evidence": _evidence,
     "real_text": lambda model, asked: REAL_TEXT.find(model),
+    "next": partial(_behaviour, "next", NextSettings),
+    "recall": partial(_behaviour, "recall", RecallSettings),
+    "loops": partial(_behaviour, "loops", LoopsSettings),
+    "prose": partial(_behaviour, "prose", ProseSettings),
     "training": lambda model, asked: HISTORIES.find(model),
 }
 

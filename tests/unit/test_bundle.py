@@ -9,7 +9,7 @@ from induction.patching.bundled import IOI
 from induction.patching.experiments import AblationSettings, HeadsSettings, TogetherSettings
 from induction.results import bundle, bundled, shelf
 
-SHELVES = ("SCANS", "PATCHING", "ABLATIONS", "CIRCUITS", "REAL_TEXT")
+SHELVES = ("SCANS", "PATCHING", "ABLATIONS", "CIRCUITS", "REAL_TEXT", "BEHAVIOUR", "EVIDENCE")
 
 
 @pytest.fixture
@@ -20,6 +20,7 @@ def written(tmp_path, monkeypatch):
     monkeypatch.setattr(bundle, "load_model", lambda name: model)
     monkeypatch.setattr(bundle, "FOLDER", tmp_path)
     monkeypatch.setattr(bundle, "N_RANDOM", 3)
+    monkeypatch.setattr(bundle, "BEHAVIOUR", ("next",))
     for name in SHELVES:
         own = getattr(shelf, name)
         published = [folder for folder in own.folders if folder.name == "published"]
