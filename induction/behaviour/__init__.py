@@ -1,4 +1,7 @@
-"""What a model does with and without a set of heads: next tokens, recall, loops, prose; random sets are the control."""
+"""What a model does with and without a set of heads: next tokens, recall, loops, prose, patterns.
+
+Random sets of other heads are the control.
+"""
 
 from induction.base import lazily
 
@@ -7,5 +10,6 @@ __getattr__ = lazily(
     next_tokens=("iter_next", "next_tokens"),
     recall=("iter_recall", "recall"),
     loops=("iter_loops", "loops"),
+    few_shot=("iter_few_shot", "few_shot"),
     prose=("iter_prose", "prose_losses"),
 )

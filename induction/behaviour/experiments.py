@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from induction.analysis.result import Scan
 from induction.base import Progress
-from induction.behaviour.results import PERIOD, STRETCH, Loops, NextTokens, ProseLosses, Recall
+from induction.behaviour.results import (
+    PATTERNS,
+    PERIOD,
+    STRETCH,
+    FewShot,
+    Loops,
+    NextTokens,
+    ProseLosses,
+    Recall,
+)
 from induction.experiment import LONGEST_TEXT, Experiment, seed_setting, setting
 from induction.patching.experiments import SHARE, SetSettings
 from induction.patching.interventions import ABLATIONS
@@ -89,6 +98,15 @@ class ProseSettings(WithoutSettings):
     n_passages: int = setting(8, "Passages", "Of bundled prose", low=2, high=30, flag="passages")
 
 
+class FewShotSettings(WithoutSettings):
+    n_random: int = n_random_setting(5)
+    pattern: str = setting("aba", "Pattern", "Of the three words of a line", choices=PATTERNS)
+    n_examples: int = setting(10, "Examples", "Lines before the last one", low=1, high=20, flag="examples")
+    n_prompts: int = setting(
+        20, "Prompts", "Number of prompts", low=2, high=50, flag="prompts", said="{} prompts"
+    )
+
+
 def run_next(
     model: TransformerBridge, settings: NextSettings, scan: Scan | None = None
 ) -> Iterator[Progress[NextTokens]]:
@@ -131,6 +149,16 @@ def run_prose(
     yield from iter_prose(model, variants, **read, **settings.how())
 
 
+def run_few_shot(
+    model: TransformerBridge, settings: FewShotSettings, scan: Scan | None = None
+) -> Iterator[Progress[FewShot]]:
+    from induction.behaviour.few_shot import iter_few_shot
+
+    variants = yield from settings.chosen(model, scan)
+    asked = settings.model_dump(include={"pattern", "n_examples", "n_prompts"})
+    yield from iter_few_shot(model, variants, **asked, **settings.how())
+
+
 def next_work(n_layers: int, n_heads: int, settings: NextSettings) -> float:
     length = len(settings.prompt) / 4 + settings.n_new
     return length * (N_REFERENCE + 2 + settings.n_random)
@@ -149,6 +177,11 @@ def loops_work(n_layers: int, n_heads: int, settings: LoopsSettings) -> float:
 def prose_work(n_layers: int, n_heads: int, settings: ProseSettings) -> float:
     sets = 1 + settings.n_random + settings.n_matched
     return PASSAGE * (N_REFERENCE + settings.n_passages * (4 + sets * SHARE))
+
+
+def few_shot_work(n_layers: int, n_heads: int, settings: FewShotSettings) -> float:
+    length = 4 * (settings.n_examples + 1)
+    return length * (N_REFERENCE + settings.n_prompts * (3 + (1 + settings.n_random) * SHARE))
 
 
 EXPERIMENTS = (
@@ -190,6 +223,16 @@ EXPERIMENTS = (
         result=ProseLosses,
         run=run_prose,
         work=prose_work,
+        known=("scan",),
+    ),
+    Experiment(
+        name="few_shot",
+        title="Few-shot patterns",
+        help="Whether a pattern is taken up from examples in new words, with and without a set of heads.",
+        settings=FewShotSettings,
+        result=FewShot,
+        run=run_few_shot,
+        work=few_shot_work,
         known=("scan",),
     ),
 )

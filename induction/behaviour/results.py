@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from induction.base import Number, Part, Result, check_shape
-from induction.patching.interventions import ABLATIONS
+from induction.patching.interventions import ABLATIONS, Declaration, by_name
 
 PERIOD, STRETCH = 12, 12  # longest period of a loop, and tokens at the end that repeat with it
 EARLY, LATE, AROUND = (
@@ -17,9 +17,17 @@ EARLY, LATE, AROUND = (
     500,
     10,
 )  # positions of the in-context-learning score, each with so many to both sides
+CHANCE = 0.5  # of the two words of a line one is right
+#: How the third word of a line follows from the first two, and which of these it repeats.
+PATTERNS: dict[str, Declaration] = by_name(
+    Declaration("aba", "A B A", "The third word of a line repeats its first, which stands two words back."),
+    Declaration("abb", "A B B", "The third word of a line repeats its second, the one before it."),
+)
+REPEATED = {"aba": 0, "abb": 1}
 #: What is measured: title and unit.
 MEASURES: dict[str, tuple[str, str]] = {
     "recall": ("Probability of the true successor", "probability"),
+    "right": ("Lines completed as those before", "share"),
     "looped": ("Continuations that end in a loop", "share"),
     "distinct": ("Distinct 3-grams", "share"),
     "loss": ("Loss, all tokens", "nats"),
@@ -462,3 +470,76 @@ def ranged(values: Sequence[float], digits: int = 3) -> str:
 def in_words(bound: Bound) -> str:
     ends = "" if bound.low is None or bound.high is None else f" [{bound.low:+.3f}, {bound.high:+.3f}]"
     return f"{bound.mean:+.3f}{ends}"
+
+
+class FewShot(Behaviour):
+    """How often a line of new words is completed by the pattern of the lines before it.
+
+    Attributes:
+        pattern: a name of :data:`PATTERNS`.
+        intact, without, random: share of the lines that are right, by number of examples; ``random`` is the mean over
+            the random sets.
+        right: over all lines that have an example.
+    """
+
+    TYPE: ClassVar[str] = "few_shot"
+
+    pattern: str
+    n_prompts: int
+    intact: Curve
+    without: Curve
+    random: Curve | None
+    right: Measured
+
+    def check(self) -> None:
+        super().check()
+        if self.pattern not in PATTERNS:
+            raise ValueError(f"pattern '{self.pattern}'")
+        for curve in filter(None, (self.intact, self.without, self.random)):
+            curve.check_points("a curve", len(self.intact.mean))
+
+    @property
+    def n_examples(self) -> int:
+        return len(self.intact.mean) - 1
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One row per number of examples."""
+        for at in range(self.n_examples + 1):
+            row: dict[str, Any] = {"examples": at}
+            for name in ("intact", "without", "random"):
+                curve = getattr(self, name)
+                for field in ("mean", "low", "high"):
+                    row[name if field == "mean" else f"{name}_{field}"] = (
+                        getattr(curve, field)[at] if curve else None
+                    )
+            yield row
+
+    def listing(self, by: str = "", top: int = 10) -> Iterator[dict[str, Any]]:
+        for at in range(self.n_examples + 1):
+            cells = {
+                name: f"{curve.mean[at]:.2f}" if (curve := getattr(self, name)) else "-"
+                for name in ("intact", "without", "random")
+            }
+            yield {"examples": at, **cells}
+
+    def learns(self) -> bool:
+        """Whether the whole model is above chance on the lines that have an example."""
+        low = self.right.intact.low
+        return low is not None and low > CHANCE
+
+    def verdict(self) -> str:
+        one, title = self.right, PATTERNS[self.pattern].title
+        examples = f"1 to {self.n_examples} examples"
+        said = f"Of the lines with {examples} of {title}, {one.intact.mean:.0%} are right with all heads"
+        if not self.learns():
+            return (
+                f"{said}, which is not above chance ({CHANCE:.0%}): the model does not take up the pattern, so nothing "
+                "can be lost."
+            )
+        end = (
+            "more than with random ones" if one.tells and one.change.mean < 0 else "not more than with others"
+        )
+        return (
+            f"{said} and {one.without.mean:.0%} without {self.label} ({self._control(one)}; chance {CHANCE:.2f}). "
+            f"Changed by {in_words(one.change)}: it goes with these heads {end}."
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from induction.analysis.real_text_result import RealText
 from induction.analysis.result import Scan
 from induction.base import InputError, Progress, parse_heads
 from induction.circuit.results import Circuit
@@ -36,13 +37,14 @@ def run_evidence(
     settings: EvidenceSettings,
     scan: Scan | None = None,
     circuit: Circuit | None = None,
+    real_text: RealText | None = None,
 ) -> Iterator[Progress[Evidence]]:
     from induction.evidence.measure import iter_evidence
 
     heads = parse_heads(settings.head, model.cfg.n_layers, model.cfg.n_heads) if settings.head else None
     known = {"scan": scan, "circuit": circuit}
     computed = {name: one for name, one in known.items() if one is not None and one.kind == "computed"}
-    yield from iter_evidence(model, heads, seed=settings.seed, **computed)
+    yield from iter_evidence(model, heads, prose=real_text, seed=settings.seed, **computed)
 
 
 def work(n_layers: int, n_heads: int, settings: EvidenceSettings) -> float:
@@ -60,7 +62,7 @@ EXPERIMENTS = (
         settings=EvidenceSettings,
         result=Evidence,
         run=run_evidence,
-        known=("scan", "circuit"),
+        known=("scan", "circuit", "real_text"),
         work=work,
         link="proof",
     ),

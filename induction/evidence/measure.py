@@ -18,12 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from induction.analysis.reading import passing
+from induction.analysis.real_text import iter_real_text
+from induction.analysis.real_text_result import RealText
 from induction.analysis.result import Scan
 from induction.analysis.scanning import iter_scan
 from induction.analysis.scores import induction_mask
 from induction.base import (
     Gaps,
     Head,
+    InputError,
     Progress,
     Refused,
     check_heads,
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
 
 ANSWER = list(METRICS).index("logit_difference")
 LOSS = list(MEASURES).index("second_copy_loss")
+PASSAGES = 13  # of prose
 N_REPEATS = 5  # repeated sequences on which losses are measured, as in an ablation
 DIGITS = 4
 Bounds = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]  # value, low, high
@@ -116,6 +120,7 @@ def iter_evidence(
     *,
     scan: Scan | None = None,
     circuit: Circuit | None = None,
+    prose: RealText | None = None,
     seed: int = SEED,
     max_bytes: int = MAX_BYTES,
 ) -> Generator[Progress[Evidence], None, None]:
@@ -126,6 +131,7 @@ def iter_evidence(
     Args:
         scan: scores of this model, to save measuring them again.
         circuit: paths of this model, to save measuring those again that it has.
+        prose: what its heads do in prose, to save measuring it again.
         seed: of all prompts.
 
     Yields:
@@ -145,7 +151,14 @@ def iter_evidence(
     asked = _Asked(model, tested, [head for head in everywhere if head[0] in layers], passing(scan))
     pairs = prompts_of(model)
     columns, refused = {"attends": _attends(asked, scan)}, {}
-    yield Progress(5, 100, "direct effect of every head")
+    if prose is None:
+        try:
+            prose = yield from share(iter_real_text(model, n_passages=PASSAGES, scan=scan), 5, 9)
+        except InputError as error:  # Refused among them, and a context too short for prose
+            refused["attends_text"] = str(error)
+    if prose is not None:
+        columns["attends_text"] = _in_prose(asked, prose)
+    yield Progress(9, 100, "direct effect of every head")
     try:
         columns["copies"] = _copies(asked, pairs)
     except Refused as error:
@@ -181,6 +194,18 @@ measure_evidence = finished(iter_evidence)
 def evidence(model: TransformerBridge, head: Head, **known: Any) -> Evidence:
     """Everything known of one head; ``known`` as of :func:`iter_evidence`."""
     return measure_evidence(model, [head], **known)
+
+
+def _in_prose(asked: _Asked, found: RealText) -> Column:
+    grids = [found.measures["latest"].mean, found.measures["latest"].low, found.measures["latest"].high]
+    grids.append(found.measures["control"].mean)
+    kept = [
+        asked.grid(asked.tested, [None if grid is None else grid[a][b] for a, b in asked.tested])
+        for grid in grids
+    ]
+    return Column(
+        **dict(zip(("value", "low", "high", "control"), kept, strict=True)), protocol=found.protocol
+    )
 
 
 def _attends(asked: _Asked, scan: Scan) -> Column:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 N_RANDOM, TOP_K = 50, 10
 CIRCUIT_PAIRS, RECEIVERS = 10, 6
 PASSAGES, OF_LARGE = 52, 13  # of prose: all, and of models beyond the small ones one of each of 13 books
-BEHAVIOUR = ("next", "recall", "loops", "prose")
+BEHAVIOUR = ("next", "recall", "loops", "prose", "few_shot")
 
 
 def bundle(name: str) -> None:
@@ -70,10 +70,11 @@ def bundle(name: str) -> None:
     traced = circuit(model, n_receivers=RECEIVERS, n_pairs=CIRCUIT_PAIRS, vocab=vocab, seed=SEED)
     _write(f"circuits/{file}", traced)
     n_passages = PASSAGES if name in VOCAB else OF_LARGE
-    _write(f"real_text/{file}", real_text(model, n_passages=n_passages, scan=measured))
+    prose = real_text(model, n_passages=n_passages, scan=measured)
+    _write(f"real_text/{file}", prose)
     _write(f"examples/{file}", example(model))
     behaviour(model, measured)
-    _write(f"evidence/{file}", measure_evidence(model, scan=measured, circuit=traced, seed=SEED))
+    _write(f"evidence/{file}", measure_evidence(model, scan=measured, circuit=traced, prose=prose, seed=SEED))
 
 
 def behaviour(model: TransformerBridge, measured: Scan, names: Sequence[str] = ()) -> None:

@@ -15,12 +15,12 @@ from induction.analysis.kinds import kinds_of
 from induction.analysis.real_text_result import RealText
 from induction.analysis.result import Scan
 from induction.base import InputError, Result, parse_heads
-from induction.behaviour.experiments import LoopsSettings, NextSettings, ProseSettings, RecallSettings
+from induction.behaviour.experiments import EXPERIMENTS as BEHAVIOURS
 from induction.behaviour.results import Behaviour
 from induction.circuit.results import Circuit, Composition, Receiver
 from induction.evidence.experiments import EvidenceSettings
 from induction.evidence.results import Evidence
-from induction.experiment import Settings
+from induction.experiment import Experiment, Settings
 from induction.patching.experiments import (
     BUNDLED,
     IOI,
@@ -163,9 +163,9 @@ def _evidence(model: str, asked: EvidenceSettings | None) -> Evidence | None:
     )
 
 
-def _behaviour(name: str, usual: type[Settings], model: str, asked: Settings | None) -> Behaviour | None:
+def _behaviour(one: Experiment, model: str, asked: Settings | None) -> Behaviour | None:
     """A result with the usual settings, and only those."""
-    return BEHAVIOUR.find(f"{slug(model)}-{name}") if asked in (None, usual()) else None
+    return BEHAVIOUR.find(f"{slug(model)}-{one.name}") if asked in (None, one.settings()) else None
 
 
 _FINDERS: dict[str, Callable[[str, Any], Result | None]] = {
@@ -176,10 +176,7 @@ _FINDERS: dict[str, Callable[[str, Any], Result | None]] = {
     "circuit": _circuit,
     "evidence": _evidence,
     "real_text": lambda model, asked: REAL_TEXT.find(model),
-    "next": partial(_behaviour, "next", NextSettings),
-    "recall": partial(_behaviour, "recall", RecallSettings),
-    "loops": partial(_behaviour, "loops", LoopsSettings),
-    "prose": partial(_behaviour, "prose", ProseSettings),
+    **{one.name: partial(_behaviour, one) for one in BEHAVIOURS},
     "training": lambda model, asked: HISTORIES.find(model),
 }
 

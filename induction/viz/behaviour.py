@@ -8,8 +8,11 @@ from typing import Any
 import plotly.graph_objects as go
 
 from induction.behaviour.results import (
+    CHANCE,
+    PATTERNS,
     Behaviour,
     Curve,
+    FewShot,
     Loops,
     Measured,
     NextTokens,
@@ -153,6 +156,31 @@ def prose_tokens(result: ProseLosses, palette: Palette = LIGHT) -> go.Figure:
         spoken=f"Rise of the loss of {result.model}: {result.verdict()}",
         x=frame.axis("", type="category"),
         y=frame.axis("rise of the loss (nats per token)"),
+    )
+
+
+def few_shot(result: FewShot, palette: Palette = LIGHT) -> go.Figure:
+    """Share of the lines that are right by number of examples, with 95 % intervals over prompts; chance as a line."""
+    curves = [
+        (INTACT, result.intact, palette.accent, "solid"),
+        (_without(result), result.without, palette.selected, "solid"),
+        (RANDOM, result.random, palette.muted, "dash"),
+    ]
+    examples = list(range(result.n_examples + 1))
+    traces = [
+        _curve(examples, curve, name, palette, colour, dash, "%{x} examples: %{y:.0%}", marks=True)
+        for name, curve, colour, dash in curves
+        if curve is not None
+    ]
+    return _chart(
+        result,
+        traces,
+        palette,
+        title=f"{PATTERNS[result.pattern].title} from examples",
+        spoken=f"Patterns from examples, {result.model}: {result.verdict()}",
+        x=frame.axis("examples before the line (number)", **frame.counted(result.n_examples, 11)),
+        y=frame.axis("lines that are right (share)", range=[0, 1.05], tickformat=".0%"),
+        shapes=[frame.level("chance", palette.line, y=CHANCE, dash="dot")],
     )
 
 
