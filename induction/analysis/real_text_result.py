@@ -112,7 +112,8 @@ class Agreement(Part):
     Attributes:
         repeat: induction score of the scan ``[layer][head]``.
         spearman: rank correlation of ``repeat`` with the score in prose over all heads.
-        low, high: 95 % percentile bootstrap over books; none of fewer than two.
+        low, high: 95 % percentile bootstrap over books; none of fewer than two. It takes the scan's prompts and the
+            heads as given, and percentile intervals of few samples cover less than they say.
         protocol: of the scan.
     """
 
@@ -244,7 +245,7 @@ class RealText(Result):
             for name, one in self.measures.items()
             if name not in ("control", "lead")
         ]
-        return [self.verdict(), *levels, *self._window()]
+        return [self.verdict(), *levels, *self._limits(), *self._window()]
 
     def _found(self) -> str:
         latest, control = self.measures["latest"], self.measures["control"]
@@ -280,6 +281,15 @@ class RealText(Result):
             "The ranking of all heads and that on repeated random tokens have a rank correlation of "
             f"{one.spearman:.2f}{interval}."
         )
+
+    def _limits(self) -> list[str]:
+        if self.agreement is None or self.agreement.low is None:
+            return []
+        n = len({*self.passages})
+        return [
+            f"The interval of the rank correlation resamples the {n} books alone (percentile bootstrap): the scan and "
+            "the heads are taken as they are, and of so few books it is somewhat narrow."
+        ]
 
     def _window(self) -> list[str]:
         short = [layer for layer, reach in enumerate(self.reach) if reach < 0.995]

@@ -114,6 +114,8 @@ def test_exports_are_the_result_itself():
         ("scan", {"length": 257}),
         ("scan", {"vocab": "x"}),
         ("scan", {"seed": None}),
+        ("real_text", {"n_passages": 53}),
+        ("real_text", {"length": 31}),
         ("circuit", {"n_pairs": 21}),
         ("circuit", {"head": "x.1"}),
         ("heads", {"n_pairs": 51}),

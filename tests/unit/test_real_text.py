@@ -318,6 +318,9 @@ def test_the_verdict_counts_heads_that_lead_over_both_controls(planted, found):
     assert "1 of 8 heads attends" in found.verdict()
     assert "head 1.1 has" in found.verdict()
     assert "rank correlation" in found.verdict()
+    assert any("resamples the 6 books alone" in line for line in found.words())
+    windowed = found.model_copy(update={"reach": [1.0, 0.5]})
+    assert windowed.words()[-1].endswith("within sight of layer 1: no head there can score over 0.50.")
     alone = real_text(planted, n_passages=1, length=96)
     assert alone.measures["latest"].low is None
     assert alone.verdict().startswith("One book gives no interval")
