@@ -22,6 +22,11 @@ from transformer_lens.model_bridge.sources import build_bridge_from_module
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from induction.analysis.scanning import scan
+from induction.behaviour.loops import OPENING, loops
+from induction.behaviour.next_tokens import next_tokens
+from induction.behaviour.prose import prose_losses, trained_on
+from induction.behaviour.recall import recall
+from induction.behaviour.variants import Variants
 from induction.data_gen.pairs import PromptPair
 from induction.data_gen.sequences import repeated_batch
 from induction.model import load_model
@@ -30,6 +35,7 @@ from induction.patching.heads import patch_heads
 REPEATS, SHORTEST = 3, 2.0  # the best counts: other work on the machine only slows down
 KINDS = ("induction", "duplicate_token", "previous_token")  # detect_head knows them as <kind>_head
 N_PROMPTS, LENGTH = 10, 50
+N_NEW, N_LOOPS = 12, 4  # tokens said, openings continued
 N_POS, LONG = 32, 128  # tokens of a pair; of one whose sweep's memory is measured
 Row = tuple[str, float, float | None, str]  # what, seconds, those of TransformerLens, remark
 
@@ -109,6 +115,57 @@ def scanning(name: str, model: TransformerBridge) -> Iterator[Row]:
         yield f"{name}: {what}", seconds, detect, f"{shared / seconds:.1f}x with one cache per prompt"
 
 
+def behaviour(name: str, model: TransformerBridge, heads: list[tuple[int, int]]) -> Iterator[Row]:
+    """What a model does without heads, against one hooked run for each variant, each prompt and each new token."""
+    variants = Variants.of(model, heads, n_random=10, seed=0)
+    sets = ((), *variants.sets)
+
+    def hooked(ids: list[int]) -> None:
+        for chosen in sets:
+
+            def empty(z: torch.Tensor, hook: object, chosen: tuple = chosen) -> torch.Tensor:
+                for layer, head in chosen:
+                    if hook.name == f"blocks.{layer}.attn.hook_z":
+                        z[:, :, head] = 0
+                return z
+
+            layers = {layer for layer, _ in chosen}
+            hooks = [(f"blocks.{layer}.attn.hook_z", empty) for layer in layers]
+            with torch.no_grad():
+                model.run_with_hooks(torch.tensor([ids]), fwd_hooks=hooks)
+
+    words = torch.randint(1000, (512,), generator=torch.Generator().manual_seed(0)).tolist()
+    pieces = {
+        f"{N_NEW} next tokens": (
+            lambda: next_tokens(model, words[:N_POS], variants, n_new=N_NEW, kind="zero"),
+            [words[: N_POS + at] for at in range(N_NEW)],
+        ),
+        "recall of 2 x 4 to 64 tokens": (
+            lambda: recall(model, variants, n_prompts=2, kind="zero"),
+            [words[: 2 * lag + 1] for lag in (4, 8, 16, 32, 64) for _ in range(2)],
+        ),
+        f"{N_LOOPS} continuations by 40 tokens": (
+            lambda: loops(model, variants, n_prompts=N_LOOPS, kind="zero"),
+            [words[: OPENING + at] for at in range(40) for _ in range(N_LOOPS)],
+        ),
+        "prose, 2 passages": (
+            lambda: prose_losses(model, variants, n_passages=2, n_matched=0, kind="zero"),
+            [words[: min(512, trained_on(model))]] * 2,
+        ),
+    }
+    for what, (work, prompts) in pieces.items():
+        seconds = best_time(work)
+        start = time.perf_counter()
+        for ids in prompts:
+            hooked(ids)
+        yield (
+            f"{name}: {what}, {len(sets)} variants",
+            seconds,
+            time.perf_counter() - start,
+            "hooked runs beside",
+        )
+
+
 def main() -> None:
     mini, large = load_model("mini-2l"), random_gpt2_small()
     patch_heads(large, [a_pair(8, 4)])  # warm up
@@ -118,8 +175,10 @@ def main() -> None:
     print(f"{'':52} {'seconds':>8} {'TransformerLens':>16} {'speed-up':>9}  remark")
     for rows in (memory(large), patching(large), scanning("mini-2l", mini)):  # a process's peak never falls
         show(rows)
+    show(behaviour("mini-2l", mini, [(1, 2), (1, 7)]))
     large.tokenizer = mini.tokenizer  # its prompts use the first 1,024 tokens
     show(scanning("GPT-2 small's shape", large))
+    show(behaviour("GPT-2 small's shape", large, [(5, 1), (5, 5), (6, 9), (7, 2)]))
 
 
 def show(rows: Iterator[Row]) -> None:
