@@ -27,6 +27,11 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from induction.analysis.real_text import real_text
 from induction.analysis.scanning import scan
 from induction.analysis.scores import induction_mask
+from induction.behaviour.loops import OPENING, loops
+from induction.behaviour.next_tokens import next_tokens
+from induction.behaviour.prose import prose_losses, trained_on
+from induction.behaviour.recall import recall
+from induction.behaviour.variants import Variants
 from induction.data_gen.pairs import PromptPair
 from induction.data_gen.prose import prose_ids, spread_out
 from induction.data_gen.sequences import repeated_batch
@@ -39,6 +44,7 @@ KINDS = ("induction", "duplicate_token", "previous_token")  # detect_head knows 
 N_PROMPTS, LENGTH = 10, 50
 N_RANDOM = 20  # draws of each control of a knockout
 PASSAGES, TOKENS, FEW = 26, 512, 4  # of prose; of a loop in Python, whose time is taken times PASSAGES / FEW
+N_NEW, N_LOOPS = 12, 4  # tokens said, openings continued
 N_POS, LONG = 32, 128  # tokens of a pair; of one whose sweep's memory is measured
 Row = tuple[str, float, float | None, str]  # what, seconds, those of TransformerLens, remark
 
@@ -181,6 +187,57 @@ def in_real_text(name: str, model: TransformerBridge, *, loop: bool = True) -> I
     yield f"{name}: in real text", seconds, beside, remark
 
 
+def behaviour(name: str, model: TransformerBridge, heads: list[tuple[int, int]]) -> Iterator[Row]:
+    """What a model does without heads, against one hooked run for each variant, each prompt and each new token."""
+    variants = Variants.of(model, heads, n_random=10, seed=0)
+    sets = ((), *variants.sets)
+
+    def hooked(ids: list[int]) -> None:
+        for chosen in sets:
+
+            def empty(z: torch.Tensor, hook: object, chosen: tuple = chosen) -> torch.Tensor:
+                for layer, head in chosen:
+                    if hook.name == f"blocks.{layer}.attn.hook_z":
+                        z[:, :, head] = 0
+                return z
+
+            layers = {layer for layer, _ in chosen}
+            hooks = [(f"blocks.{layer}.attn.hook_z", empty) for layer in layers]
+            with torch.no_grad():
+                model.run_with_hooks(torch.tensor([ids]), fwd_hooks=hooks)
+
+    words = torch.randint(1000, (512,), generator=torch.Generator().manual_seed(0)).tolist()
+    pieces = {
+        f"{N_NEW} next tokens": (
+            lambda: next_tokens(model, words[:N_POS], variants, n_new=N_NEW, kind="zero"),
+            [words[: N_POS + at] for at in range(N_NEW)],
+        ),
+        "recall of 2 x 4 to 64 tokens": (
+            lambda: recall(model, variants, n_prompts=2, kind="zero"),
+            [words[: 2 * lag + 1] for lag in (4, 8, 16, 32, 64) for _ in range(2)],
+        ),
+        f"{N_LOOPS} continuations by 40 tokens": (
+            lambda: loops(model, variants, n_prompts=N_LOOPS, kind="zero"),
+            [words[: OPENING + at] for at in range(40) for _ in range(N_LOOPS)],
+        ),
+        "prose, 2 passages": (
+            lambda: prose_losses(model, variants, n_passages=2, n_matched=0, kind="zero"),
+            [words[: min(512, trained_on(model))]] * 2,
+        ),
+    }
+    for what, (work, prompts) in pieces.items():
+        seconds = best_time(work)
+        start = time.perf_counter()
+        for ids in prompts:
+            hooked(ids)
+        yield (
+            f"{name}: {what}, {len(sets)} variants",
+            seconds,
+            time.perf_counter() - start,
+            "hooked runs beside",
+        )
+
+
 def main() -> None:
     mini, large = load_model("mini-2l"), random_gpt2_small()
     patch_heads(large, [a_pair(8, 4)])  # warm up
@@ -196,6 +253,10 @@ def main() -> None:
     large.tokenizer = mini.tokenizer  # its prompts use the first 1,024 tokens
     show(scanning("GPT-2 small's shape", large))
     show(knockout(large))
+    show(behaviour("mini-2l", mini, [(1, 2), (1, 7)]))
+    large.tokenizer = mini.tokenizer  # its prompts use the first 1,024 tokens
+    show(scanning("GPT-2 small's shape", large))
+    show(behaviour("GPT-2 small's shape", large, [(5, 1), (5, 5), (6, 9), (7, 2)]))
 
 
 def show(rows: Iterator[Row]) -> None:
