@@ -71,10 +71,24 @@ class WhySettings(Settings):
         "", "Text", "A prompt of your own; empty: the mean over generated prompts", high=LONGEST_TEXT
     )
     head: str = setting(AUTO, "Head", "layer.head; auto: the strongest induction head", said="head: {}")
-    query: int = setting(
-        -1, "Query", "Position that looks; -1: the last whose token came before", low=-1, high=TOKENS
+    query_at: int = setting(
+        -1,
+        "Query",
+        "Position that looks; -1: the last whose token came before",
+        low=-1,
+        high=TOKENS,
+        flag="query",
+        said="query {}",
     )
-    key: int = setting(-1, "Key", "Position looked at; -1: the query's induction target", low=-1, high=TOKENS)
+    key_at: int = setting(
+        -1,
+        "Key",
+        "Position looked at; -1: the query's induction target",
+        low=-1,
+        high=TOKENS,
+        flag="key",
+        said="key {}",
+    )
     n_prompts: int = setting(
         10,
         "Prompts",
@@ -92,7 +106,7 @@ class WhySettings(Settings):
 
     def unused(self) -> tuple[str, ...]:
         """Positions are of a text, numbers of generated prompts; the seed also draws a text's control."""
-        return ("n_prompts",) if self.text.strip() else ("text", "query", "key")
+        return ("n_prompts",) if self.text.strip() else ("text", "query_at", "key_at")
 
 
 def run_why(
@@ -109,7 +123,7 @@ def run_why(
     else:
         (head,) = parse_heads(settings.head, model.cfg.n_layers, model.cfg.n_heads)
     if ids:
-        yield from iter_explain_text(model, head, ids, settings.query, settings.key, seed=settings.seed)
+        yield from iter_explain_text(model, head, ids, settings.query_at, settings.key_at, seed=settings.seed)
     else:
         yield from iter_explain(model, head, settings.n_prompts, settings.seed)
 

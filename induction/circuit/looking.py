@@ -59,7 +59,7 @@ from induction.circuit.sources import (
 )
 from induction.data_gen.sequences import repeated_batch
 from induction.model import name_of, provenance
-from induction.model.anatomy import Taken, by_head, entering, entrance, near, norm_of, normed
+from induction.model.anatomy import Taken, by_head, entering, entrance, near, norm_of, normed, projected
 from induction.model.tokens import check_ids, labels
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class Reader:
         yield _entered(self.model, tokens, first)
         for layer in range(self.layer):
             block, way, z = self.model.blocks[layer], taken.exit(layer), taken.z(layer)
-            yield [head_name((layer, head)) for head in range(z.shape[1])], way(by_head(block, z))
+            yield [head_name((layer, head)) for head in range(z.shape[1])], way(_apart(block, z))
             if "mlp" in block.submodules:
                 yield [mlp_source(layer)], taken.mlp(layer)[None]
             bias = way(block.attn.o(torch.zeros_like(z.flatten(1)[None, :1]))[0]) + way.bias
@@ -392,6 +392,23 @@ def _entered(
         if near(factor * spread, moved):
             return [EMBEDDING, POSITIONS], torch.stack([factor * plain, first - factor * plain])
     return [BOTH], first[None]
+
+
+def _apart(block: Any, z: torch.Tensor) -> torch.Tensor:
+    """What the output projection makes of each head of ``z`` ``[pos, head, d_head]``: ``[head, pos, d_model]``.
+
+    By the weights, which takes one product where :func:`by_head` takes one for each head; by it where they say other.
+    """
+    try:
+        heads = torch.einsum("phd,hdm->hpm", z, block.attn.W_O)
+    except (
+        AttributeError,
+        NotImplementedError,
+        ValueError,
+        RuntimeError,
+    ):  # not to be read, or in other shapes
+        return by_head(block, z)
+    return heads if near(heads.sum(0), projected(block, z)) else by_head(block, z)
 
 
 def _cap(model: TransformerBridge) -> float | None:
