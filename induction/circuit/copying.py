@@ -23,7 +23,7 @@ from induction.base import Head, Refused, check_heads
 from induction.circuit.head_weights import Weights, weights
 from induction.circuit.results import Copying
 from induction.model import name_of
-from induction.model.anatomy import dissect, entrance, final_norm, near, norm_of, normed
+from induction.model.anatomy import dissect, entering, entrance, final_norm, near, norm_of, normed
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -117,24 +117,19 @@ def _embedding(model: TransformerBridge) -> Callable[[torch.Tensor], torch.Tenso
         Refused: the positions cannot be told from the tokens.
     """
     sample = torch.arange(min(SAMPLE, model.cfg.d_vocab), device=model.W_U.device)
-    here, there = _entering(model, sample[:, None].expand(-1, 2)).unbind(1)  # [token, d_model] each
+    here, there = entering(model, sample[:, None].expand(-1, 2)).unbind(1)  # [token, d_model] each
     if near(here, there):
-        return lambda tokens: _entering(model, tokens[:, None])
+        return lambda tokens: entering(model, tokens[:, None])
     plain = model.embed(sample[:, None])[:, 0]
     if plain.shape == here.shape:
-        spread, entering = plain - plain.mean(0), here - here.mean(0)
-        factor = float((spread * entering).sum() / (spread**2).sum())
-        if near(factor * spread, entering):
+        spread, enters = plain - plain.mean(0), here - here.mean(0)
+        factor = float((spread * enters).sum() / (spread**2).sum())
+        if near(factor * spread, enters):
             return lambda tokens: factor * model.embed(tokens[:, None])
     raise Refused(
         f"What {name_of(model)} makes of a token before its first layer cannot be told from what it makes of "
         "positions, so its heads' copying is not defined here; patching shows what they copy."
     )
-
-
-def _entering(model: TransformerBridge, tokens: torch.Tensor) -> torch.Tensor:
-    """What enters the first block ``[row, pos, d_model]``."""
-    return model.run_with_hooks(tokens, return_type=None, stop_at_layer=0)
 
 
 def _after_first_mlp(model: TransformerBridge, embedded: torch.Tensor) -> torch.Tensor:

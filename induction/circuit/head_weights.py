@@ -13,7 +13,7 @@ cancels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ import torch
 from induction.base import Refused
 from induction.model import name_of
 from induction.model.anatomy import Norm, entrance, exit_norm, factor_of, near, norm_of, normed, projected
-from induction.patching.sweep import hook_name, read_out, turn_halves, turn_neighbours
+from induction.patching.sweep import Rotary, hook_name, read_out, turn_halves, turn_neighbours
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -61,17 +61,17 @@ def weights(model: TransformerBridge, layers: range, *, scores_of: int | None = 
         Refused: the model does not compute what its weights say; the message names what.
     """
     for layer in layers:
-        _check_readable(model, layer)
-    run = _Sample(model, layers)
+        check_readable(model, layer)
+    run = Sample(model, layers)
     found = {}
     for layer in layers:
         _check_values(model, layer, run)
         turns = _turns(model, layer, run) if layer == scores_of else None
-        found[layer] = _folded(model, layer, turns)
+        found[layer] = folded(model, layer, turns)
     return found
 
 
-def _folded(model: TransformerBridge, layer: int, turns: torch.Tensor | None) -> Weights:
+def folded(model: TransformerBridge, layer: int, turns: torch.Tensor | None) -> Weights:
     block = model.blocks[layer]
     attn = block.attn
     group = model.cfg.n_heads // attn.W_K.shape[0]
@@ -79,7 +79,7 @@ def _folded(model: TransformerBridge, layer: int, turns: torch.Tensor | None) ->
 
     def read(weight: torch.Tensor, name: str = "") -> torch.Tensor:
         weight = weight.double() if before is None else before.reading(weight.double())
-        inner = _inner_norm(model, layer, name, len(weight))
+        inner = inner_norm(model, layer, name, len(weight))
         if inner is None:
             return weight
         by_row = weight.transpose(0, 1)  # [d_model, head, d_head]
@@ -112,7 +112,7 @@ class _Inner:
         return heads.flatten(-2) if self.flat else heads
 
 
-def _inner_norm(model: TransformerBridge, layer: int, name: str, n_heads: int) -> _Inner | None:
+def inner_norm(model: TransformerBridge, layer: int, name: str, n_heads: int) -> _Inner | None:
     """The norm of queries or keys, None where there is none: over each head, or over all of them.
 
     Raises:
@@ -138,15 +138,28 @@ def _inner_norm(model: TransformerBridge, layer: int, name: str, n_heads: int) -
             continue
         if norm is not None:
             return _Inner(call, norm, flat)
-    raise Refused(_sentence(model, f"the norm of queries and keys in layer {layer} is no known norm"))
+    raise Refused(untold(model, f"the norm of queries and keys in layer {layer} is no known norm"))
 
 
-class _Sample:
-    """Two prompts of random tokens, run once, and what the hooks of some layers saw."""
+class Sample:
+    """Prompts run once, and what the hooks of some layers saw; by default two prompts of random tokens.
 
-    def __init__(self, model: TransformerBridge, layers: range) -> None:
-        length = min(DISTANCES + 1, model.cfg.n_ctx)
-        ids = np.random.default_rng(0).integers(model.cfg.d_vocab, size=(2, length))
+    Args:
+        ids: ``[row, pos]``.
+        also: more hooks of the same run, ``(name, function)``.
+    """
+
+    def __init__(
+        self,
+        model: TransformerBridge,
+        layers: range,
+        ids: Any = None,
+        *,
+        also: Sequence[tuple[str, Any]] = (),
+    ) -> None:
+        if ids is None:
+            length = min(DISTANCES + 1, model.cfg.n_ctx)
+            ids = np.random.default_rng(0).integers(model.cfg.d_vocab, size=(2, length))
         self.seen: dict[str, torch.Tensor] = {}
         self.position: dict[int, Any] = {}  # what each layer is told of positions: cosines and sines
         self.names: dict[tuple[int, str], str] = {}
@@ -167,7 +180,7 @@ class _Sample:
             with torch.no_grad():
                 model.run_with_hooks(
                     torch.as_tensor(ids, device=model.cfg.device),
-                    fwd_hooks=hooks,
+                    fwd_hooks=[*also, *hooks],
                     stop_at_layer=layers.stop,
                     return_type=None,
                 )
@@ -191,67 +204,67 @@ class _Sample:
         return self.seen[layer, part]
 
 
-def _check_readable(model: TransformerBridge, layer: int) -> None:
+def check_readable(model: TransformerBridge, layer: int) -> None:
     """Raises Refused where a layer has no queries, keys, values and output of each head."""
     try:
         attn = model.blocks[layer].attn
         shapes = [tuple(getattr(attn, f"W_{which}").shape) for which in "QKVO"]
     except (AttributeError, NotImplementedError, ValueError) as error:
-        raise Refused(_sentence(model, f"those of layer {layer} cannot be read head by head")) from error
+        raise Refused(untold(model, f"those of layer {layer} cannot be read head by head")) from error
     d_model, d_head, n_heads = model.cfg.d_model, model.cfg.d_head, model.cfg.n_heads
     groups = shapes[1][0]
     expected = [(n, d_model, d_head) for n in (n_heads, groups, groups)] + [(n_heads, d_head, d_model)]
     if shapes != expected or n_heads % groups:
-        raise Refused(_sentence(model, f"those of layer {layer} are not shaped head by head"))
+        raise Refused(untold(model, f"those of layer {layer} are not shaped head by head"))
 
 
-def _check_values(model: TransformerBridge, layer: int, run: _Sample) -> None:
+def _check_values(model: TransformerBridge, layer: int, run: Sample) -> None:
     """Raises Refused unless values, head outputs and projection are what the weights say."""
     block = model.blocks[layer]
     x = normed(block, run(layer, "in"))
     z = run(layer, "z")
     bias = block.attn.o(torch.zeros_like(z.flatten(2)[:, :1]))
     claims = {
-        "values": (_project(block, x, "V"), run(layer, "v")),
+        "values": (project(block, x, "V"), run(layer, "v")),
         "head outputs": (read_out(run(layer, "pattern"), run(layer, "v")), z),
         "output projections": (projected(block, z) + bias, run(layer, "projected")),
         "output weights": (torch.einsum("bphd,hdm->bpm", z, block.attn.W_O), projected(block, z)),
     }
     for what, (computed, seen) in claims.items():
         if computed.shape != seen.shape or not near(computed, seen):
-            raise Refused(_sentence(model, f"the {what} of layer {layer} do not follow from them alone"))
+            raise Refused(untold(model, f"the {what} of layer {layer} do not follow from them alone"))
 
 
-def _project(block: Any, x: torch.Tensor, which: str) -> torch.Tensor:
+def project(block: Any, x: torch.Tensor, which: str) -> torch.Tensor:
     """Queries, keys or values ``[row, pos, head, d_head]`` of what the heads read ``[row, pos, d_model]``."""
     weight, bias = getattr(block.attn, f"W_{which}"), getattr(block.attn, f"b_{which}")
     heads = torch.einsum("bpm,hmd->bphd", x, weight)
     return heads if bias is None else heads + bias
 
 
-def _turns(model: TransformerBridge, layer: int, run: _Sample) -> torch.Tensor | None:
+def _turns(model: TransformerBridge, layer: int, run: Sample) -> torch.Tensor | None:
     """What position does to queries relative to keys, of all known ways the one that explains the attention seen."""
     block = model.blocks[layer]
     x = normed(block, run(layer, "in"))
-    q, k = (_inner(model, layer, _project(block, x, which), f"{which.lower()}_norm") for which in "QK")
+    q, k = (normed_heads(model, layer, project(block, x, which), f"{which.lower()}_norm") for which in "QK")
     k = k.repeat_interleave(q.shape[2] // k.shape[2], 2)
-    seen, visible = _scores_seen(model, layer, run)
+    seen, visible = scores_seen(model, layer, run)
     for turn in _known_turns(model, layer, run):
         scores = _scores(q, k, turn)  # [row, head, query, key]
         if _explains(scores[0] - scores[1], seen[0] - seen[1], visible):
             return None if turn is None else turn[1:] @ turn[0].mT
-    raise Refused(_sentence(model, f"its queries and keys do not explain the attention of layer {layer}"))
+    raise Refused(untold(model, f"its queries and keys do not explain the attention of layer {layer}"))
 
 
-def _inner(model: TransformerBridge, layer: int, heads: torch.Tensor, name: str) -> torch.Tensor:
+def normed_heads(model: TransformerBridge, layer: int, heads: torch.Tensor, name: str) -> torch.Tensor:
     """Queries or keys ``[row, pos, head, d_head]`` after their norm, if any; the norm held against its linear map."""
-    inner = _inner_norm(model, layer, name, heads.shape[2])
+    inner = inner_norm(model, layer, name, heads.shape[2])
     if inner is None:
         return heads
     after = inner.call(heads)
     x, y = inner.rows(heads), inner.rows(after)
     if not near(inner.norm.at(x, inner.norm.scale(x, y)) + inner.norm.bias, y):
-        raise Refused(_sentence(model, f"the norm of queries and keys in layer {layer} is no known norm"))
+        raise Refused(untold(model, f"the norm of queries and keys in layer {layer} is no known norm"))
     return after
 
 
@@ -263,7 +276,7 @@ def _scores(q: torch.Tensor, k: torch.Tensor, turn: torch.Tensor | None) -> torc
     return q @ k.mT
 
 
-def _scores_seen(model: TransformerBridge, layer: int, run: _Sample) -> tuple[torch.Tensor, torch.Tensor]:
+def scores_seen(model: TransformerBridge, layer: int, run: Sample) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention scores before a soft cap, up to a constant per query: ``[row, head, query, key]``; and where.
 
     Raises:
@@ -276,10 +289,17 @@ def _scores_seen(model: TransformerBridge, layer: int, run: _Sample) -> tuple[to
         return pattern.clamp(min=VISIBLE).log(), visible
     scores = run.seen.get((layer, "scores"))
     if scores is None or not near(scores.softmax(-1), run(layer, "pattern")):
-        raise Refused(_sentence(model, f"the scores of layer {layer} before their soft cap cannot be seen"))
+        raise Refused(untold(model, f"the scores of layer {layer} before their soft cap cannot be seen"))
     bounded = (scores.double() / cap).clamp(-1, 1)
     visible &= (bounded.abs() < 0.99).all(0)  # at the cap the score itself is lost
     return cap * torch.atanh(bounded.clamp(-0.99, 0.99)), visible
+
+
+def centred(values: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+    """Scores ``[..., query, key]`` less their mean over the keys that each query sees; 0 where it sees nothing."""
+    kept = torch.where(visible, values, 0.0)
+    mean = kept.sum(-1, keepdim=True) / visible.sum(-1, keepdim=True).clamp(min=1)
+    return torch.where(visible, kept - mean, 0.0)
 
 
 def _explains(computed: torch.Tensor, seen: torch.Tensor, visible: torch.Tensor) -> bool:
@@ -288,38 +308,36 @@ def _explains(computed: torch.Tensor, seen: torch.Tensor, visible: torch.Tensor)
     Args:
         computed, seen: ``[head, query, key]``.
     """
-
-    def centred(values: torch.Tensor) -> torch.Tensor:
-        kept = torch.where(visible, values, 0.0)
-        mean = kept.sum(-1, keepdim=True) / visible.sum(-1, keepdim=True).clamp(min=1)
-        return torch.where(visible, kept - mean, 0.0)
-
-    computed, seen = centred(computed), centred(seen)
+    computed, seen = centred(computed, visible), centred(seen, visible)
     size = (computed**2).sum()
     factor = (computed * seen).sum() / size if size > 0 else size
     left = (seen - factor * computed).abs().max()
     return bool(factor >= 0 and left <= EXPLAINED * max(float(seen.abs().max()), EXPLAINED))
 
 
-def _known_turns(model: TransformerBridge, layer: int, run: _Sample) -> Iterator[torch.Tensor | None]:
+def _known_turns(model: TransformerBridge, layer: int, run: Sample) -> Iterator[torch.Tensor | None]:
     """Ways in which position may turn queries and keys, as rows ``[pos, d_head, d_head]``; None: not at all."""
-    yield None
     length, d_head = run(layer, "in").shape[1], model.cfg.d_head
-    for angles in _angles(model, layer, run, length):
+    for rotary in rotaries(model, layer, run):
+        if rotary is None:
+            yield None
+            continue
+        eye = torch.eye(d_head, dtype=torch.float64, device=rotary.cos.device)
+        yield rotary(eye.expand(1, length, d_head, d_head), 0)[0]
+
+
+def rotaries(model: TransformerBridge, layer: int, run: Sample) -> Iterator[Rotary | None]:
+    """The same as turns of whatever they are given (float64), always in the same order; None: not at all."""
+    yield None
+    for angles in _angles(model, layer, run, run(layer, "in").shape[1]):
         for quarter_turn, spread in _PAIRINGS:
-            cos, sin = (spread(part) for part in angles)  # [pos, width]
-            width = cos.shape[-1]
-            if width > d_head:
-                continue
-            eye = torch.eye(d_head, dtype=torch.float64, device=cos.device)
-            turn = eye.repeat(length, 1, 1)
-            turned = eye[:width, :width]
-            turn[:, :width, :width] = turned * cos[:, None] + quarter_turn(turned) * sin[:, None]
-            yield turn
+            cos, sin = (spread(part)[None, :, None] for part in angles)  # [1, pos, 1, width]
+            if cos.shape[-1] <= model.cfg.d_head:
+                yield Rotary(cos, sin, quarter_turn)
 
 
 def _angles(
-    model: TransformerBridge, layer: int, run: _Sample, length: int
+    model: TransformerBridge, layer: int, run: Sample, length: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Cosines and sines ``[pos, rotary width]`` that the model may use in a layer."""
     told = run.position.get(layer)
@@ -343,7 +361,7 @@ _PAIRINGS = (
 )
 
 
-def _sentence(model: TransformerBridge, what: str) -> str:
+def untold(model: TransformerBridge, what: str) -> str:
     return (
         f"The weights of {name_of(model)} do not tell what its heads do: {what}; the scan does not need them."
     )

@@ -182,9 +182,13 @@ class Dissection:
 
     def heads(self, layer: int) -> torch.Tensor:
         """What each head of a layer adds to the residual stream: ``[head, pos, d_model]``."""
-        z = self.z[layer]
-        alone = torch.diag_embed(z.transpose(1, 2)).permute(3, 0, 2, 1)  # [head, pos, head, d_head]
-        return self.exits[layer](projected(self.model.blocks[layer], alone))
+        return self.exits[layer](by_head(self.model.blocks[layer], self.z[layer]))
+
+
+def by_head(block: Any, z: torch.Tensor) -> torch.Tensor:
+    """What the output projection makes of each head of ``z`` ``[pos, head, d_head]``: ``[head, pos, d_model]``."""
+    alone = torch.diag_embed(z.transpose(1, 2)).permute(3, 0, 2, 1)  # [head, pos, head, d_head]
+    return projected(block, alone)
 
 
 def projected(block: Any, z: torch.Tensor) -> torch.Tensor:
@@ -205,7 +209,7 @@ def dissect(
     Raises:
         Refused: the parts do not make what the model computes; the message names which.
     """
-    taken = _Taken(model, range(model.cfg.n_layers), start)
+    taken = Taken(model, range(model.cfg.n_layers), start)
     tokens = torch.tensor([list(ids)], device=model.cfg.device)
     with torch.no_grad():
         logits = model.run_with_hooks(tokens, fwd_hooks=[*also, *taken.hooks()])[0, -1]
@@ -215,13 +219,18 @@ def dissect(
     return Dissection(model, z, exits, final, final.factor * taken.seen["raw"], cap)
 
 
+def entering(model: TransformerBridge, tokens: torch.Tensor) -> torch.Tensor:
+    """What enters the first block for tokens ``[row, pos]``: ``[row, pos, d_model]``."""
+    return model.run_with_hooks(tokens, return_type=None, stop_at_layer=0)
+
+
 def check_stream(model: TransformerBridge, ids: Sequence[int], layers: range) -> None:
     """Whether some layers, in a run of this prompt, add their attention to the residual stream in a known way.
 
     Raises:
         Refused: one does not.
     """
-    taken = _Taken(model, layers, start=0)
+    taken = Taken(model, layers, start=0)
     with torch.no_grad():
         model.run_with_hooks(
             torch.tensor([list(ids)], device=model.cfg.device),
@@ -233,7 +242,7 @@ def check_stream(model: TransformerBridge, ids: Sequence[int], layers: range) ->
             taken.exit(layer)
 
 
-class _Taken:
+class Taken:
     """What the hooks of one run saw of some layers, and the checks that put it together again."""
 
     def __init__(self, model: TransformerBridge, layers: range, start: int) -> None:
