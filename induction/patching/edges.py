@@ -226,7 +226,8 @@ def _table(
     """Rows: the sets, random heads of each in turn, random edges of each in turn, the sets ablated."""
     losses = isinstance(edges, str)
     longest = max(*(batch.lengths if losses else ()), 1, *(pair.scored + 1 for pair in pairs))
-    values = partial(reference_set(model, longest, seed=seed).values, "mean")
+    top = max(layer for item in named for layer, _ in item.heads)  # whose heads are ablated
+    values = partial(reference_set(model, longest, seed=seed, stop=top + 1).values, "mean")
     whole = [Row(item.heads) for item in named]
     draws = range(1, n_random + 1)
     table_rows = [*rows, *(row for row in whole for _ in draws), *whole]
