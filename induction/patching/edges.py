@@ -65,12 +65,12 @@ def random_cells(cells: Mask, rng: np.random.Generator) -> Mask:
 
     Where a query sees too few others, all of them.
     """
-    drawn = np.zeros_like(cells)
-    for query in np.nonzero(cells.any(1))[0]:
-        others = np.nonzero(~cells[query, 1 : query + 1])[0] + 1
-        n = min(int(cells[query].sum()), len(others))
-        drawn[query, rng.choice(others, n, replace=False)] = True
-    return drawn
+    free = np.tri(len(cells), dtype=bool) & ~cells
+    free[:, 0] = False
+    rank = (
+        np.where(free, rng.random(cells.shape), 2).argsort(1).argsort(1)
+    )  # of each key among those of its query
+    return free & (rank < cells.sum(1, keepdims=True))
 
 
 def spared(cells: Mask) -> Mask:

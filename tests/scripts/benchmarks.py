@@ -117,10 +117,15 @@ def scanning(name: str, model: TransformerBridge) -> Iterator[Row]:
 
 def knockout(name: str, model: TransformerBridge, *heads: Head) -> Iterator[Row]:
     """Heads without their induction edges and both controls, and the same prompts once per variant with hooks."""
-    asked = {"n_prompts": N_KNOCKOUT, "length": LENGTH, "n_random": N_RANDOM}
+    asked = {
+        "n_prompts": N_KNOCKOUT,
+        "length": LENGTH,
+        "n_random": N_RANDOM,
+        "pairs": pairs(model, N_KNOCKOUT),
+    }
     batch = repeated_batch(model, n_prompts=N_KNOCKOUT, length=LENGTH, seed=0)
     repeated = [torch.from_numpy(batch.prompt(row)) for row in range(N_KNOCKOUT)]
-    answers = [torch.tensor(pair.clean[: pair.scored + 1]) for pair in pairs(model, N_KNOCKOUT)]
+    answers = [torch.tensor(pair.clean[: pair.scored + 1]) for pair in asked["pairs"]]
 
     def cut(cells: torch.Tensor, pattern: torch.Tensor, hook: HookPoint) -> torch.Tensor:
         for _, head in (one for one in heads if hook.name.startswith(f"blocks.{one[0]}.")):
