@@ -48,10 +48,13 @@ class Reference:
         return [ABLATIONS[kind].values(z[:, :n_pos], prompt) for z in self.z]
 
 
-def reference_set(model: TransformerBridge, length: int, *, n: int = N_REFERENCE, seed: int = 0) -> Reference:
+def reference_set(
+    model: TransformerBridge, length: int, *, n: int = N_REFERENCE, seed: int = 0, stop: int | None = None
+) -> Reference:
     """``n`` sequences of ``length`` tokens: BOS where the model has one, then distinct random tokens.
 
-    All prompts of a run share the set, so intervals over prompts are conditional on it.
+    All prompts of a run share the set, so intervals over prompts are conditional on it. ``stop``: the first layer
+    whose outputs are not needed.
     """
     check_seed(seed)
     check_component(model, "z")
@@ -61,7 +64,8 @@ def reference_set(model: TransformerBridge, length: int, *, n: int = N_REFERENCE
     n_random = length - len(start)
     rows = [[*start, *rng.choice(pool, n_random, replace=n_random > len(pool)).tolist()] for _ in range(n)]
     tokens = torch.tensor(rows, device=model.cfg.device)
-    outputs = watch(model, tokens, [hook_name("z", layer) for layer in range(model.cfg.n_layers)])
+    layers = range(model.cfg.n_layers if stop is None else stop)
+    outputs = watch(model, tokens, [hook_name("z", layer) for layer in layers], stop=stop)
     bos = "BOS and " if start else ""
     return Reference(f"{n} sequences of {bos}{n_random} distinct random tokens, seed {seed}", outputs)
 

@@ -65,12 +65,12 @@ def random_cells(cells: Mask, rng: np.random.Generator) -> Mask:
 
     Where a query sees too few others, all of them.
     """
-    drawn = np.zeros_like(cells)
-    for query in np.nonzero(cells.any(1))[0]:
-        others = np.nonzero(~cells[query, 1 : query + 1])[0] + 1
-        n = min(int(cells[query].sum()), len(others))
-        drawn[query, rng.choice(others, n, replace=False)] = True
-    return drawn
+    free = np.tri(len(cells), dtype=bool) & ~cells
+    free[:, 0] = False
+    rank = (
+        np.where(free, rng.random(cells.shape), 2).argsort(1).argsort(1)
+    )  # of each key among those of its query
+    return free & (rank < cells.sum(1, keepdims=True))
 
 
 def spared(cells: Mask) -> Mask:
@@ -226,7 +226,8 @@ def _table(
     """Rows: the sets, random heads of each in turn, random edges of each in turn, the sets ablated."""
     losses = isinstance(edges, str)
     longest = max(*(batch.lengths if losses else ()), 1, *(pair.scored + 1 for pair in pairs))
-    values = partial(reference_set(model, longest, seed=seed).values, "mean")
+    top = max(layer for item in named for layer, _ in item.heads)  # whose heads are ablated
+    values = partial(reference_set(model, longest, seed=seed, stop=top + 1).values, "mean")
     whole = [Row(item.heads) for item in named]
     draws = range(1, n_random + 1)
     table_rows = [*rows, *(row for row in whole for _ in draws), *whole]

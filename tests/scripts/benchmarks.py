@@ -10,7 +10,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,13 +26,14 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from induction.analysis.real_text import real_text
 from induction.analysis.scanning import scan
 from induction.analysis.scores import induction_mask
+from induction.base import Head
 from induction.behaviour.loops import OPENING, loops
 from induction.behaviour.next_tokens import next_tokens
 from induction.behaviour.prose import prose_losses, trained_on
 from induction.behaviour.recall import recall
 from induction.behaviour.variants import Variants
 from induction.circuit.looking import Reader
-from induction.data_gen.pairs import PromptPair
+from induction.data_gen.pairs import PromptPair, pairs
 from induction.data_gen.prose import prose_ids, spread_out
 from induction.data_gen.sequences import repeated_batch
 from induction.model import SMOLLM2, availability, load_model
@@ -43,9 +43,9 @@ from induction.patching.heads import NamedSet, patch_heads
 REPEATS, SHORTEST = 3, 2.0  # the best counts: other work on the machine only slows down
 KINDS = ("induction", "duplicate_token", "previous_token")  # detect_head knows them as <kind>_head
 N_PROMPTS, LENGTH = 10, 50
-N_RANDOM = 20  # draws of each control of a knockout
 PASSAGES, TOKENS, FEW = 26, 512, 4  # of prose; of a loop in Python, whose time is taken times PASSAGES / FEW
 N_NEW, N_LOOPS = 12, 4  # tokens said, openings continued
+N_KNOCKOUT, N_RANDOM = 5, 20  # prompts of a knockout, draws of each control
 N_POS, LONG = 32, 128  # tokens of a pair; of one whose sweep's memory is measured
 Row = tuple[str, float, float | None, str]  # what, seconds, those of TransformerLens, remark
 
@@ -125,15 +125,17 @@ def scanning(name: str, model: TransformerBridge) -> Iterator[Row]:
         yield f"{name}: {what}", seconds, detect, f"{shared / seconds:.1f}x with one cache per prompt"
 
 
-def knockout(model: TransformerBridge) -> Iterator[Row]:
-    """A set of heads without their induction edges and both controls, and as many runs of the whole model."""
-    heads, pair = ((8, 1), (9, 6), (10, 7)), a_pair(N_POS, 1)
-    ends = {
-        end: (*getattr(pair, end)[:-1], pair.clean[4]) for end in ("clean", "corrupted")
-    }  # there is an edge
-    pair = replace(pair, **ends)
-    batch = repeated_batch(model, n_prompts=1, length=LENGTH, seed=0)
-    prompts = [torch.tensor([pair.clean]), torch.from_numpy(batch.prompt(0))[None]]
+def knockout(name: str, model: TransformerBridge, *heads: Head) -> Iterator[Row]:
+    """Heads without their induction edges and both controls, and the same prompts once per variant with hooks."""
+    asked = {
+        "n_prompts": N_KNOCKOUT,
+        "length": LENGTH,
+        "n_random": N_RANDOM,
+        "pairs": pairs(model, N_KNOCKOUT),
+    }
+    batch = repeated_batch(model, n_prompts=N_KNOCKOUT, length=LENGTH, seed=0)
+    repeated = [torch.from_numpy(batch.prompt(row)) for row in range(N_KNOCKOUT)]
+    answers = [torch.tensor(pair.clean[: pair.scored + 1]) for pair in asked["pairs"]]
 
     def cut(cells: torch.Tensor, pattern: torch.Tensor, hook: HookPoint) -> torch.Tensor:
         for _, head in (one for one in heads if hook.name.startswith(f"blocks.{one[0]}.")):
@@ -141,25 +143,26 @@ def knockout(model: TransformerBridge) -> Iterator[Row]:
             pattern[0, head] = left / left.sum(-1, keepdim=True)
         return pattern
 
-    def reference() -> torch.Tensor:
-        """The loss on the second copy. Of one variant as of another: which cells go makes no difference to the time."""
-        for tokens in prompts:
-            hook = partial(cut, torch.from_numpy(induction_mask(tokens[0].numpy())))
-            hooks = [(f"blocks.{layer}.attn.hook_pattern", hook) for layer, _ in heads]
-            logits = model.run_with_hooks(tokens, fwd_hooks=hooks)[0]
-        return torch.nn.functional.cross_entropy(logits[-LENGTH:-1], tokens[0, 1 - LENGTH :])
+    def reference() -> float:
+        """Loss on the second copy; of one variant, since which cells go makes no difference to the time."""
+        losses = []
+        for tokens in (*answers, *repeated):
+            hook = partial(cut, torch.from_numpy(induction_mask(tokens.numpy())))
+            hooks = [(f"blocks.{layer}.attn.hook_pattern", hook) for layer in {layer for layer, _ in heads}]
+            logits, period = model.run_with_hooks(tokens[None], fwd_hooks=hooks)[0], len(tokens) // 2
+            losses.append(torch.nn.functional.cross_entropy(logits[-period:-1], tokens[1 - period :]))
+        return float(torch.stack(losses[-N_KNOCKOUT:]).mean())
 
     def rows() -> float:
-        asked = {"pairs": [pair], "n_prompts": 1, "length": LENGTH, "n_random": N_RANDOM}
-        result = knock_out(model, [NamedSet("three heads", heads)], **asked)
+        result = knock_out(model, [NamedSet("set", heads)], **asked)
         return result.sets[0].measures["second_copy_loss"].edited
 
     with torch.no_grad():
         seconds, one = best_time(rows), best_time(reference)
-        apart = abs(rows() - float(reference()))
+        apart = abs(rows() - reference())
     variants = 1 + 2 * N_RANDOM + 1  # the heads ablated among them
-    what = f"{variants} knockouts, {N_POS} tokens and 2 x {LENGTH}"
-    yield what, seconds, variants * one, f"losses apart by {apart:.1e}; {variants} x one hooked run"
+    remark = f"losses apart by {apart:.1e}; beside {variants} hooked runs of each prompt"
+    yield f"{name}: {variants} knockouts, {2 * N_KNOCKOUT} prompts", seconds, variants * one, remark
 
 
 def in_real_text(name: str, model: TransformerBridge, *, loop: bool = True) -> Iterator[Row]:
@@ -273,18 +276,18 @@ def main() -> None:
     for rows in (memory(large), patching(large), scanning("mini-2l", mini)):  # a process's peak never falls
         show(rows)
     show(in_real_text("mini-2l", mini))
-    if availability(SMOLLM2) == "installed":
-        show(in_real_text("SmolLM2-135M", load_model(SMOLLM2), loop=False))
-    large.tokenizer = mini.tokenizer  # its prompts use the first 1,024 tokens
-    show(scanning("GPT-2 small's shape", large))
-    show(knockout(large))
     show(behaviour("mini-2l", mini, [(1, 2), (1, 7)]))
+    show(knockout("mini-2l", mini, (1, 2), (1, 4), (1, 6), (1, 7)))
     large.tokenizer = mini.tokenizer  # its prompts use the first 1,024 tokens
-    show(scanning("GPT-2 small's shape", large))
-    show(behaviour("GPT-2 small's shape", large, [(5, 1), (5, 5), (6, 9), (7, 2)]))
-    show(explaining("GPT-2 small's shape", large, (8, 0)))
+    shape = "GPT-2 small's shape"
+    show(scanning(shape, large))
+    show(behaviour(shape, large, [(5, 1), (5, 5), (6, 9), (7, 2)]))
+    show(explaining(shape, large, (8, 0)))
+    show(knockout(shape, large, (8, 1), (9, 6), (10, 7)))
     if availability(SMOLLM2) == "installed":
-        show(explaining("SmolLM2", load_model(SMOLLM2), (18, 6)))
+        smol = load_model(SMOLLM2)
+        show(in_real_text("SmolLM2", smol, loop=False))
+        show(explaining("SmolLM2", smol, (18, 6)))
 
 
 def show(rows: Iterator[Row]) -> None:

@@ -13,6 +13,7 @@ from induction.data_gen.pairs import pairs
 from induction.data_gen.sequences import repeated_batch
 from induction.model import load_model
 from induction.patching import sweep
+from induction.patching.ablation import ablate
 from induction.patching.edge_results import EdgeKnockout, parse_edges
 from induction.patching.edges import cells_of, knock_out, random_cells
 from induction.patching.experiments import KnockoutSettings
@@ -224,6 +225,8 @@ def test_in_a_trained_model_the_edges_do_what_the_heads_do(mini):
     assert loss.share_low < loss.share < loss.share_high
     assert loss.share == pytest.approx(loss.effect / loss.removed.effect, abs=1e-5)
     assert max(map(abs, loss.edges)) < 0.05 * loss.effect
+    ablated = ablate(mini, induction, n_prompts=3, length=20).sets[0].measures["second_copy_loss"]
+    assert loss.removed.effect == pytest.approx(ablated.effect, abs=1e-5)
     verdict = found.verdict()
     for number in (f"{loss.baseline:.2f}", f"{loss.edited:.2f}", f"{100 * loss.share:.0f} % of that"):
         assert number in verdict

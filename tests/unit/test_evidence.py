@@ -17,7 +17,7 @@ from induction.experiment import experiments
 from induction.model import load_model
 from induction.patching.ablation import reference_set
 from induction.results import EVIDENCE
-from induction.ui.tabs.evidence_cards import evidence_card
+from induction.ui.tabs.cards import evidence_card
 from induction.viz.evidence import matrix
 
 PREVIOUS, INDUCTION = models.PREVIOUS_TOKEN_HEAD, models.INDUCTION_HEAD

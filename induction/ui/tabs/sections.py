@@ -18,9 +18,13 @@ from induction.ui.components.note import html, note
 from induction.ui.components.plot import plot, plot_value
 from induction.ui.names import short_name
 from induction.ui.panel import Panel, back_button, back_visible
-from induction.ui.tabs.evidence_cards import evidence_card
+from induction.ui.tabs.cards import continuations, evidence_card, excerpts
 from induction.ui.words import headline, table
+from induction.viz import behaviour as draw_behaviour
 from induction.viz import evidence as draw_evidence
+from induction.viz import knockout as draw_knockout
+from induction.viz import looking as draw_looking
+from induction.viz import real_text as draw_real_text
 from induction.viz.theme import LIGHT, PAGE, Palette
 
 if TYPE_CHECKING:
@@ -45,7 +49,17 @@ class Look(NamedTuple):
 
 
 #: By experiment; one without has words, numbers and exports.
-LOOKS: dict[str, Look] = {"evidence": Look(draw_evidence.matrix, evidence_card, picks=True)}
+LOOKS: dict[str, Look] = {
+    "knockout": Look(draw_knockout.bars),
+    "why": Look(draw_looking.source_map),
+    "next": Look(draw_behaviour.next_tokens, continuations),
+    "recall": Look(draw_behaviour.recall),
+    "prose": Look(draw_behaviour.prose),
+    "loops": Look(draw_behaviour.loops),
+    "few_shot": Look(draw_behaviour.few_shot),
+    "evidence": Look(draw_evidence.matrix, evidence_card, picks=True),
+    "real_text": Look(draw_real_text.prose_vs_repeats, excerpts, picks=True),
+}
 
 
 @dataclass(frozen=True)
@@ -58,11 +72,24 @@ class Group:
 
 
 GROUPS: dict[str, Group] = {
+    "edges": Group(
+        "Edges",
+        "What one edge of attention does, and why it is there. Knockout takes attention from a token to where induction "
+        "looks and leaves the rest of the head; the score before the softmax is split into what stands at the query "
+        "times what stands at the key.",
+        ("knockout", "why"),
+    ),
+    "behaviour": Group(
+        "Behaviour",
+        "What the model does without a set of heads, by default the induction heads, beside random sets of the same "
+        "layers.",
+        ("next", "prose", "recall", "loops", "few_shot"),
+    ),
     "evidence": Group(
         "Evidence",
         "Everything that is known of a head on one card: each test with its interval, its control and the threshold "
-        "it is held against.",
-        ("evidence",),
+        "it is held against; and what heads do in real text.",
+        ("evidence", "real_text"),
     ),
 }
 
