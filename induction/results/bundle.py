@@ -4,11 +4,11 @@ Per model, in ``induction/results``: the scan (``<model>.json``), the sweep over
 (``patching/<model>.json``), the curve of the first k heads by induction score against random sets
 (``patching/<model>-top-k.json``), what is lost without its heads (``ablations/<model>.json``), what feeds its
 induction heads (``circuits/<model>.json``), what its heads do in prose (``real_text/<model>.json``), its attention on
-the usual prompt (``examples/<model>.json``), what it does without its induction heads
-(``behaviour/<model>-<experiment>.json``, all settings as usual), and the evidence of every head
-(``evidence/<model>.json``); for some models also the sweep over indirect-object prompts
-(``patching/<model>-ioi.json``). Same machine, same numbers. What is computed here replaces published figures of the
-same model.
+the usual prompt (``examples/<model>.json``), what is lost without the edges of its induction heads
+(``edges/<model>.json``), why the strongest looks where it looks (``why/<model>.json``), what it does without them
+(``behaviour/<model>-<experiment>.json``), and the evidence of every head (``evidence/<model>.json``); for some models
+also the sweep over indirect-object prompts (``patching/<model>-ioi.json``). Same machine, same numbers. What is
+computed here replaces published figures of the same model.
 """
 
 from __future__ import annotations
@@ -73,6 +73,9 @@ def bundle(name: str) -> None:
     prose = real_text(model, n_passages=n_passages, scan=measured)
     _write(f"real_text/{file}", prose)
     _write(f"examples/{file}", example(model))
+    for folder, experiment in (("edges", "knockout"), ("why", "why")):
+        one = experiments()[experiment]
+        _write(f"{folder}/{file}", finish(one.run(model, one.settings(), scan=measured)))
     behaviour(model, measured)
     _write(f"evidence/{file}", measure_evidence(model, scan=measured, circuit=traced, prose=prose, seed=SEED))
 

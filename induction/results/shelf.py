@@ -17,15 +17,19 @@ from induction.analysis.result import Scan
 from induction.base import InputError, Result, parse_heads
 from induction.behaviour.experiments import EXPERIMENTS as BEHAVIOURS
 from induction.behaviour.results import Behaviour
+from induction.circuit.experiments import WhySettings
 from induction.circuit.results import Circuit, Composition, Receiver
+from induction.circuit.sources import Looking
 from induction.evidence.experiments import EvidenceSettings
 from induction.evidence.results import Evidence
 from induction.experiment import Experiment, Settings
+from induction.patching.edge_results import EdgeKnockout
 from induction.patching.experiments import (
     BUNDLED,
     IOI,
     AblationSettings,
     HeadsSettings,
+    KnockoutSettings,
     TogetherSettings,
     curve_length,
 )
@@ -91,6 +95,8 @@ PATCHING = Shelf(Intervention, "bundled patching result", (FOLDER / "patching",)
 ABLATIONS = Shelf(Knockouts, "bundled ablation", (FOLDER / "ablations",))
 CIRCUITS = Shelf(Circuit, "bundled circuit", (FOLDER / "circuits",))
 EXAMPLES = Shelf(Example, "bundled example of attention", (FOLDER / "examples",))
+EDGES = Shelf(EdgeKnockout, "bundled knockout of edges", (FOLDER / "edges",))
+WHY = Shelf(Looking, "bundled explanation of a head's scores", (FOLDER / "why",))
 EVIDENCE = Shelf(Evidence, "bundled evidence", (FOLDER / "evidence",))
 REAL_TEXT = Shelf(RealText, "bundled result in real text", (FOLDER / "real_text",))
 BEHAVIOUR = Shelf(Behaviour, "bundled result on behaviour", (FOLDER / "behaviour",), by_file=True)
@@ -156,6 +162,11 @@ def _circuit(model: str, asked: Settings | None) -> Circuit | None:
     )
 
 
+def _usual(shelf: Shelf[R], settings: type[Settings], model: str, asked: Settings | None) -> R | None:
+    """A result with the usual settings, and only those."""
+    return shelf.find(model) if asked in (None, settings()) else None
+
+
 def _evidence(model: str, asked: EvidenceSettings | None) -> Evidence | None:
     found = EVIDENCE.find(model)
     return found and found.of(
@@ -174,6 +185,8 @@ _FINDERS: dict[str, Callable[[str, Any], Result | None]] = {
     "together": _together,
     "ablation": _ablation,
     "circuit": _circuit,
+    "knockout": partial(_usual, EDGES, KnockoutSettings),
+    "why": partial(_usual, WHY, WhySettings),
     "evidence": _evidence,
     "real_text": lambda model, asked: REAL_TEXT.find(model),
     **{one.name: partial(_behaviour, one) for one in BEHAVIOURS},

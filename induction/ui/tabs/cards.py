@@ -1,13 +1,19 @@
-"""The card of a head: every test of it with value, interval, control and threshold, and where it is seen."""
+"""What stands beside the figure of a section: the card of a head, its excerpts of prose, continuations as text.
+
+HTML of the project's own words and numbers; whatever else goes into it has passed ``html.escape``.
+"""
 
 from __future__ import annotations
 
 from html import escape
 from urllib.parse import urlencode
 
+from induction.analysis.real_text_result import RealText
 from induction.base import head_name
+from induction.behaviour.results import Continuation, NextTokens
 from induction.evidence.results import SIGNS, Evidence, Line
 from induction.ui import links
+from induction.ui.tabs.real_text_cards import passages_html
 from induction.ui.terms import explained
 
 HEADINGS = ("Test", "", "Value", "95 % interval", "Control", "At least")
@@ -41,3 +47,28 @@ def _row(line: Line, model: str, head: str, induction: str) -> str:
     sign = f"<td data-outcome='{line.outcome}' aria-label='{line.outcome}'>{SIGNS[line.outcome]}</td>"
     cells = "".join(f"<td>{escape(said[name])}</td>" for name in list(said)[2:-1])
     return f"<tr><th scope='row'>{first} {unit}</th>{sign}{cells}</tr>"
+
+
+def excerpts(result: RealText, model: str, head: str) -> str:
+    """Where the selected head fires most in prose, and some of its lower deciles."""
+    place = links.parse_head(head) or result.ranked()[0][:2]
+    return passages_html(result, place)
+
+
+def continuations(result: NextTokens, model: str, head: str) -> str:
+    """The prompt and how it goes on, token by token; tokens that differ from those with all heads are marked."""
+    shown = [("With all heads", result.intact), (f"Without {result.label}", result.without)]
+    shown += [("Without a random set", result.random)] if result.random else []
+    prompt = "".join(f"<span class='ia-token'>{escape(token)}</span>" for token in result.prompt)
+    parts = [
+        f"<h3>{escape(title)}</h3><p class='ia-text'>{_said(one, result.intact)}</p>" for title, one in shown
+    ]
+    return f"<h3>Prompt</h3><p class='ia-text'>{prompt}</p>{''.join(parts)}"
+
+
+def _said(one: Continuation, intact: Continuation) -> str:
+    return "".join(
+        f"<span class='ia-token' title='probability {probability:.2f}'>"
+        f"{f'<mark>{escape(token)}</mark>' if token != other else escape(token)}</span>"
+        for token, other, probability in zip(one.tokens, intact.tokens, one.probabilities, strict=True)
+    )
