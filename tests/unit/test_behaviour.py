@@ -31,7 +31,7 @@ def hooks_for(model, heads, kind, length, seed=0, prompt=0):
     """Hooks that replace z, from the sequences of the reference set averaged one by one."""
     n, at_once = 16, min(16, max(1, 512 // length))
     parts = [reference_set(model, length, n=at_once, seed=seed + at).z for at in range(0, n, at_once)]
-    whole = [torch.cat(layer) for layer in zip(*parts, strict=True)]  # [sequence, pos, head, d_head]
+    whole = [torch.cat(layer)[:n] for layer in zip(*parts, strict=True)]  # [sequence, pos, head, d_head]
 
     def replace(z, hook):
         layer = int(hook.name.split(".")[1])
