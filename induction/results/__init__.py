@@ -14,7 +14,6 @@ from induction.results.shelf import (
     PATCHING,
     PUBLISHED,
     REAL_TEXT,
-    REAL_TEXT,
     SCANS,
     WHY,
     bundled,

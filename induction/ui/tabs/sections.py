@@ -74,8 +74,8 @@ class Group:
 GROUPS: dict[str, Group] = {
     "edges": Group(
         "Edges",
-        "What one edge of attention does, and why it is there. Knockout takes attention from a token to where induction "
-        "looks and leaves the rest of the head; the score before the softmax is split into what stands at the query "
+        "What one edge of attention does, and why it is there. Knockout takes the attention to where induction looks "
+        "and leaves the rest of the head; the score before the softmax is split into what stands at the query "
         "times what stands at the key.",
         ("knockout", "why"),
     ),
