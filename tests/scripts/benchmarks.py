@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[2])]
 
@@ -67,6 +68,72 @@ def best_time(work: Callable[[], object]) -> float:
     return min(times)
 
 
+def timed_beside_product(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of the fastest run of ``work``, and the FLOP/s of the fastest product of two large fp32 matrices.
+
+    They run in turn, so that what else the machine does meets both.
+    """
+    a, b = torch.randn(1024, 4096), torch.randn(4096, 4096)
+    product, found = [], []
+    while len(found) < REPEATS or sum(found) < SHORTEST:
+        product.append(seconds_of(lambda: a @ b))
+        found.append(seconds_of(work))
+        product.append(seconds_of(lambda: a @ b))
+    return min(found), 2 * a.numel() * b.shape[1] / min(product)
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def share(flop: float, seconds: float, product: float) -> str:
+    """What a method reaches of the matrix product's speed, in words."""
+    reached = flop / seconds
+    return (
+        f"{reached / 1e9:.0f} of {product / 1e9:.0f} GFLOP/s, {reached / product:.0%} of the matrix product"
+    )
+
+
+def sweep_flop(cfg: Any, n_pos: int, at: int) -> float:
+    """FLOPs that patching every head's output owes, two per multiply-add, attention's both products as masked.
+
+    A row is one head patched in layer l of L, over the n = ``n_pos`` - ``at`` positions that the patch can change; d is
+    d_model, m is d_mlp, a the summed number of keys that the n queries see. Norms, activation functions and softmax
+    count nothing; nor do plain runs (three: patched, its check, source).
+
+    - edited layer l < L - 1: W_O and MLP, ``n (d^2 + 2 d m)``
+    - each layer after it but the last: ``n (4 d^2 + 2 d m) + 2 d a``
+    - the last: W_K and W_V of n positions, the rest of one, ``n 2 d^2 + 2 d^2 + 2 d m + 2 d n_pos``; if edited itself,
+      ``d^2 + 2 d m``
+    - unembedding of one position: ``d d_vocab``
+    """
+    n, d, m, layers = n_pos - at, cfg.d_model, cfg.d_mlp, cfg.n_layers
+    keys = sum(range(at + 1, n_pos + 1))
+    edited, whole = n * (d * d + 2 * d * m), n * (4 * d * d + 2 * d * m) + 2 * d * keys
+    last = n * 2 * d * d + 2 * d * d + 2 * d * m + 2 * d * n_pos
+    rows = [edited + (layers - 2 - layer) * whole + last for layer in range(layers - 1)]
+    return 2 * cfg.n_heads * (sum(rows) + d * d + 2 * d * m + layers * d * cfg.d_vocab)
+
+
+def scan_flop(cfg: Any, lengths: list[int], loss: bool) -> float:
+    """FLOPs of one forward pass over prompts of ``lengths`` tokens, padding left out, two per multiply-add.
+
+    Per prompt of n tokens and layer, ``n (4 d^2 + 2 d m) + 2 d n (n + 1) / 2`` (attention's two products as masked).
+    The last layer counts whole with the loss, else W_Q, W_K and its scores alone, ``n 2 d^2 + d n (n + 1) / 2``; the
+    loss adds the unembedding of all but the last token, ``(n - 1) d d_vocab``.
+    """
+    d, m = cfg.d_model, 0 if getattr(cfg, "attn_only", False) else cfg.d_mlp
+    total = 0
+    for n in lengths:
+        keys = n * (n + 1) // 2
+        whole = n * (4 * d * d + 2 * d * m) + 2 * d * keys
+        last = whole + (n - 1) * d * cfg.d_vocab if loss else n * 2 * d * d + d * keys
+        total += (cfg.n_layers - 1) * whole + last
+    return 2.0 * total
+
+
 def a_pair(n_pos: int, at: int) -> PromptPair:
     """Random tokens, and a twin with another token at one position."""
     clean = torch.randint(50257, (n_pos,), generator=torch.Generator().manual_seed(n_pos)).tolist()
@@ -90,7 +157,7 @@ def patching(model: TransformerBridge) -> Iterator[Row]:
     """All heads' outputs, all positions, by the first position at which the prompts differ."""
     for at in (1, N_POS // 4, N_POS // 2):
         pair = a_pair(N_POS, at)
-        seconds = best_time(lambda pair=pair: patch_heads(model, [pair]))
+        seconds, product = timed_beside_product(lambda pair=pair: patch_heads(model, [pair]))
         found = torch.tensor(patch_heads(model, [pair]).effects["logit_difference"].patched[0])
         start = time.perf_counter()
         with torch.no_grad():
@@ -101,7 +168,8 @@ def patching(model: TransformerBridge) -> Iterator[Row]:
         reference = time.perf_counter() - start
         apart = float((expected - found).abs().max())
         what = f"all heads patched, {N_POS} tokens that differ from {at} on"
-        yield what, seconds, reference, f"logits apart by {apart:.1e}"
+        reached = share(sweep_flop(model.cfg, N_POS, at), seconds, product)
+        yield what, seconds, reference, f"{reached}; logits apart by {apart:.1e}"
 
 
 def scanning(name: str, model: TransformerBridge) -> Iterator[Row]:
@@ -119,10 +187,16 @@ def scanning(name: str, model: TransformerBridge) -> Iterator[Row]:
     detect, shared = (best_time(lambda share=share: reference(share)) for share in (False, True))
     del model.to_tokens
     for what, loss in (("three scores", False), ("three scores and the loss", True)):
-        seconds = best_time(
+        seconds, product = timed_beside_product(
             lambda loss=loss: scan(model, n_prompts=N_PROMPTS, length=LENGTH, scores=KINDS, loss=loss)
         )
-        yield f"{name}: {what}", seconds, detect, f"{shared / seconds:.1f}x with one cache per prompt"
+        reached = share(scan_flop(model.cfg, [tokens.shape[1] for tokens in prompts], loss), seconds, product)
+        yield (
+            f"{name}: {what}",
+            seconds,
+            detect,
+            f"{reached}; {shared / seconds:.1f}x with one cache per prompt",
+        )
 
 
 def knockout(name: str, model: TransformerBridge, *heads: Head) -> Iterator[Row]:
