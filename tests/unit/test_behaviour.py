@@ -248,6 +248,7 @@ def test_recall_goes_with_induction_heads_and_not_with_others(mini):
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda one: one.name)
 def test_every_experiment_runs_says_and_reads_back(planted, experiment):
     small = {"next": {"n_new": 3}, "recall": {"n_prompts": 2, "longest": 8}}
+    small |= {"few_shot": {"n_prompts": 2, "n_examples": 2}}
     small |= {"loops": {"n_prompts": 2, "n_new": 24}, "prose": {"n_passages": 2, "n_matched": 1}}
     asked = experiment.settings(heads="1.1", n_random=2, **small[experiment.name])
     if experiment.name == "prose" and planted.cfg.n_ctx < 100:

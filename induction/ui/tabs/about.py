@@ -57,8 +57,8 @@ other through that input alone. The dashed line is composition: what the weights
 <li><strong>Edges.</strong> Knockout: the loss without the attention to where induction looks, beside the same heads
 removed, other heads and other edges. Why it looks there: rows are what stands at the query, columns what stands at the
 key, and a cell is how much the two together raise the score of the target over the other keys.</li>
-<li><strong>Behaviour.</strong> The whole model, the model without the set, and without random sets of as many other heads
-of the same layers. A difference that random sets make, too, says nothing about the set.</li>
+<li><strong>Behaviour.</strong> The whole model, the model without the set, and without random sets of as many other
+heads of the same layers. A difference that random sets make, too, says nothing about the set.</li>
 <li><strong>Evidence.</strong> ✓ the value reaches the threshold and its interval lies above the control, ✗ it does not,
 – not measured. Where many heads are tested some pass by chance; how many is said.</li>
 <li><strong>Training.</strong> Losses and scores at checkpoints, over training tokens. Marked is where

@@ -28,10 +28,12 @@ from induction.ui.components.attention_view import (
     written_value,
 )
 from induction.ui.components.exports import exported, exports
+from induction.ui.components.note import html
 from induction.ui.controls import asked, control
 from induction.ui.loading import loading
 from induction.ui.names import checked_model, short_name
 from induction.ui.panel import Asks, changes
+from induction.ui.tabs.cards import why_link
 
 if TYPE_CHECKING:
     from induction.ui.page import Page
@@ -296,6 +298,13 @@ def _state(event: gr.EventData) -> tuple[int, bool]:
     return (row if fits else -1), event._data.get("hide_first") is True
 
 
+def explain(model: str, prompt: str, text: str, head: str, row: float) -> str:
+    """A link to why the selected head looks where it looks from the selected row of this text."""
+    wished = Prompt.parse(prompt) or DEFAULTS["own"]
+    shown = text if wished.kind == "own" else EXAMPLES[wished.example][1] if wished.kind == "natural" else ""
+    return why_link(models.resolve(model), head, shown, int(-1 if row is None else row))
+
+
 def prompt_controls() -> list[Any]:
     """Kind, length, token set, seed, example and text of a prompt."""
     kind = gr.Radio(
@@ -352,6 +361,7 @@ def build(page: Page) -> None:
                 settings = prompt_controls()
             view = attention_view(parts, elem_id="attention-view")
             files = exports(export, None, elem_id="attention-export")
+            why = html("", elem_id="attention-why")
         prompt = gr.Textbox(str(first), visible=False)
         text = gr.Textbox("", visible=False)
         row = gr.Number(-1, visible=False, precision=0)
@@ -366,6 +376,7 @@ def build(page: Page) -> None:
     request = [page.model, prompt, text]
     restored = [page.head, row, hide_first]
     page.show("attention", ask, [*request, on_show], [view, asks.state, on_show, files], also=restored)
+    page.show("attention", explain, [*request, page.head, row], [why])
     # Without the server: what is exported keeps up with what is hidden.
     hidden = "(asked, hide_first) => asked && ({ ...asked, hide_first })"
     hide_first.change(None, [files, hide_first], files, js=hidden, **jobs.QUICK)

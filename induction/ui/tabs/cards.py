@@ -9,8 +9,9 @@ from html import escape
 from urllib.parse import urlencode
 
 from induction.analysis.real_text_result import RealText
-from induction.base import head_name
+from induction.base import InputError, head_name
 from induction.behaviour.results import Continuation, NextTokens
+from induction.circuit.experiments import WhySettings
 from induction.evidence.results import SIGNS, Evidence, Line
 from induction.ui import links
 from induction.ui.tabs.real_text_cards import passages_html
@@ -47,6 +48,17 @@ def _row(line: Line, model: str, head: str, induction: str) -> str:
     sign = f"<td data-outcome='{line.outcome}' aria-label='{line.outcome}'>{SIGNS[line.outcome]}</td>"
     cells = "".join(f"<td>{escape(said[name])}</td>" for name in list(said)[2:-1])
     return f"<tr><th scope='row'>{first} {unit}</th>{sign}{cells}</tr>"
+
+
+def why_link(model: str, head: str, text: str = "", query: int = -1) -> str:
+    """A link to why a head looks where it looks: from one query of a text, or on average over generated prompts."""
+    try:
+        settings = WhySettings(head=head, text=text, query_at=query if text else -1)
+    except InputError:
+        return ""
+    asked = {"model": model, "tab": "edges", "head": head, "edges_shows": "why", "why": str(settings)}
+    where = "from this row" if text and query >= 0 else "here" if text else "on repeated tokens"
+    return f"<a href='?{escape(urlencode(asked))}'>Why does {escape(head)} look where it looks, {where}?</a>"
 
 
 def excerpts(result: RealText, model: str, head: str) -> str:

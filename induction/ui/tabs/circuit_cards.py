@@ -14,6 +14,7 @@ from induction.base import Head, InputError, head_name
 from induction.circuit.results import INPUTS, MEASURES, MLPS, Circuit, signed
 from induction.ui import links, runs, words
 from induction.ui.names import short_name
+from induction.ui.tabs.cards import why_link
 
 NOT_TRACED = "What feeds the heads of this model was not measured yet: press Trace circuit."
 EDGE = re.compile(r"(\d{1,3}\.\d{1,3})>(\d{1,3}\.\d{1,3})", re.ASCII)
@@ -136,6 +137,7 @@ def head_card(model: str, live: str, circuit: Circuit | None, head: str) -> str:
         f"<h2>Head {head_name(place)}: {kind.title.lower()}</h2><p>{escape(kind.meaning)}{rule}</p>"
         "<table class='ih-table ih-card-table'>"
         f"<caption class='ih-hidden'>Measurements of head {head_name(place)}</caption>{''.join(rows)}</table>"
+        f"<p>{why_link(model, head_name(place))}</p>"
     )
 
 

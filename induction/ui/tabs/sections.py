@@ -41,24 +41,26 @@ class Look(NamedTuple):
         figure: of the result and a palette.
         card: HTML about the selected head, of the result, the model's name and the head.
         picks: whether marks of the figure select a head.
+        button: what its button says, where that is not "Run" and its title.
     """
 
     figure: Callable[..., Any] | None = None
     card: Callable[[Result, str, str], str] | None = None
     picks: bool = False
+    button: str = ""
 
 
 #: By experiment; one without has words, numbers and exports.
 LOOKS: dict[str, Look] = {
-    "knockout": Look(draw_knockout.bars),
-    "why": Look(draw_looking.source_map),
-    "next": Look(draw_behaviour.next_tokens, continuations),
+    "knockout": Look(draw_knockout.bars, button="Knock out"),
+    "why": Look(draw_looking.source_map, button="Explain"),
+    "next": Look(draw_behaviour.next_tokens, continuations, button="Continue"),
     "recall": Look(draw_behaviour.recall),
     "prose": Look(draw_behaviour.prose),
     "loops": Look(draw_behaviour.loops),
     "few_shot": Look(draw_behaviour.few_shot),
     "evidence": Look(draw_evidence.matrix, evidence_card, picks=True),
-    "real_text": Look(draw_real_text.prose_vs_repeats, excerpts, picks=True),
+    "real_text": Look(draw_real_text.prose_vs_repeats, excerpts, picks=True, button="Read prose"),
 }
 
 
@@ -159,7 +161,7 @@ def section(page: Page, tab: str, experiment: Experiment, which: gr.Radio) -> No
         return exported(kind, f"{name}-{short_name(result.model)}", result, figure)
 
     on_show = gr.Textbox("", visible=False)
-    panel = Panel(name, f"Run {experiment.title.lower()}")
+    panel = Panel(name, look.button or f"Run {experiment.title.lower()}")
     with gr.Column(elem_classes=["ih-results"]):
         title, back = html("", elem_id=f"{name}-headline"), back_button(f"{name}-put-back")
         with gr.Row(elem_classes=["ih-panels"]):
