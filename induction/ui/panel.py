@@ -57,10 +57,12 @@ class Panel:
         back: gr.Button,
         read: Callable[..., dict[str, Any]] | None = None,
         also: Sequence[Any] = (),
+        tab: str = "",
     ) -> None:
         """Run, cancel, link, and what a link needs when it is opened.
 
         Args:
+            tab: where the panel stands, where it is looked after only while that is open.
             on_show: hidden; names the live result on show, empty for what is bundled.
             back: the button that brings the bundled result back (:func:`back_button`).
             read: ``(values by field, *also)`` to the values of the settings, where controls are special.
@@ -101,7 +103,7 @@ class Panel:
         }
         gr.on(changes(self.controls.values()), partial(judge, True), **judged, **jobs.QUICK)
         gr.on(leavings(self.controls.values()), partial(judge, False), **judged, **jobs.QUICK)
-        page.changed([page.model, on_show])(
+        page.changed([*([page.current_tab] if tab else []), page.model, on_show], tab)(
             partial(judge, False), **judged, trigger_mode="always_last", **jobs.QUICK
         )
         # A link, or Back, has named a live result: nothing to do while it is kept.

@@ -172,7 +172,7 @@ def section(page: Page, tab: str, experiment: Experiment, which: gr.Radio) -> No
         with gr.Column(elem_classes=["ih-panel"]):
             numbers = html("", elem_id=f"{name}-table")
             files = exports(export, None, figures=look.figure is not None, elem_id=f"{name}-export")
-    panel.wire(page, on_show, back)
+    panel.wire(page, on_show, back, tab=tab)
     panel.follow(on_show, list(panel.controls))
     page.show(tab, draw, [page.model, on_show, which], [title, figure, numbers, files, back])
     if look.card:
