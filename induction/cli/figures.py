@@ -31,6 +31,7 @@ from induction.viz import paths as draw_paths
 from induction.viz import scan as draw_scan
 from induction.viz import training as draw_training
 from induction.viz.attention import head_figure
+from induction.viz.by_experiment import FIGURES
 from induction.viz.frame import CONFIG
 from induction.viz.theme import LIGHT, PAGE, SANS, css_variables
 
@@ -91,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
 
 def bundled_results(model: str) -> Results:
     """What comes with the package for a model, without its attention on a prompt."""
-    found = {name: bundled(name, model) for name in ("scan", "circuit", "training")}
+    found = {name: bundled(name, model) for name in ("scan", "circuit", "training", *FIGURES)}
     sweeps = (bundled("heads", model, HeadsSettings(component=name)) for name in COMPONENTS)
     curve = PATCHING.find(f"{slug(model)}-top-k")
     return {**found, "heads": list(filter(None, sweeps)), "together": curve, "attention": None}
@@ -159,6 +160,9 @@ def drawings(found: Results) -> Iterator[tuple[str, Callable[..., go.Figure | st
                 yield f"composition-{fed.name}", draw
             if fed.paths:
                 yield f"paths-{fed.name}", partial(draw_paths.path_bars, fed.paths, circuit.model)
+    for name, draw in FIGURES.items():
+        if found.get(name):
+            yield name, partial(draw, found[name])
     if history := found["training"]:
         yield "training-loss", partial(draw_training.losses, history)
         yield "training-scores", partial(draw_training.scores, history)

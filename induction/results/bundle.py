@@ -6,7 +6,7 @@ Per model, in ``induction/results``: the scan (``<model>.json``), the sweep over
 induction heads (``circuits/<model>.json``), what its heads do in prose (``real_text/<model>.json``), its attention on
 the usual prompt (``examples/<model>.json``), what is lost without the edges of its induction heads
 (``edges/<model>.json``), why the strongest looks where it looks (``why/<model>.json``), what it does without them
-(``behaviour/<model>-<experiment>.json``), and the evidence of every head (``evidence/<model>.json``); for some models
+(``behaviour/<model>-<experiment>.json``), and the evidence of its heads (``evidence/<model>.json``); for some models
 also the sweep over indirect-object prompts (``patching/<model>-ioi.json``). Same machine, same numbers. What is
 computed here replaces published figures of the same model.
 """
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 N_RANDOM, TOP_K = 50, 10
+ALL_HEADS = 144  # of a model, up to which there is evidence of every head; else of its induction heads
 CIRCUIT_PAIRS, RECEIVERS = 10, 6
 PASSAGES, OF_LARGE = 52, 13  # of prose: all, and of models beyond the small ones one of each of 13 books
 BEHAVIOUR = ("next", "recall", "loops", "prose", "few_shot")
@@ -79,7 +80,9 @@ def bundle(name: str) -> None:
         one = experiments()[experiment]
         _write(f"{folder}/{file}", finish(one.run(model, one.settings(), scan=measured)))
     behaviour(model, measured)
-    _write(f"evidence/{file}", measure_evidence(model, scan=measured, circuit=traced, prose=prose, seed=SEED))
+    heads = passing(measured) if len(ranked) > ALL_HEADS else None
+    known = {"scan": measured, "circuit": traced, "prose": prose}
+    _write(f"evidence/{file}", measure_evidence(model, heads, **known, seed=SEED))
 
 
 def behaviour(model: TransformerBridge, measured: Scan, names: Sequence[str] = ()) -> None:

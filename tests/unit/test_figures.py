@@ -16,6 +16,7 @@ from induction.base import finish
 from induction.cli import figures, main
 from induction.results import SCANS
 from induction.viz import circuit
+from induction.viz.by_experiment import FIGURES
 from induction.viz.scan import grid
 from induction.viz.theme import LIGHT, PAGE
 
@@ -44,6 +45,7 @@ def test_without_a_browser_the_page_has_every_figure_and_one_sentence_says_so(tm
     assert set(drawn) >= {"scan-induction", "scan-loss", "scan-induction-previous", "attention-1.7"}
     assert set(drawn) >= {"patching-z-logit_difference", "patching-z-bars", "first-heads-logit_difference"}
     assert set(drawn) >= {"composition-1.7", "paths-1.7", "training-loss", "training-scores"}
+    assert set(drawn) >= set(FIGURES)
     for spec in drawn.values():
         assert "mini-2l" in spec["layout"]["meta"]["protocol"]
     page = (tmp_path / "index.html").read_text(encoding="utf-8")

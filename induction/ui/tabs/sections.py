@@ -20,12 +20,8 @@ from induction.ui.names import short_name
 from induction.ui.panel import Panel, back_button, back_visible
 from induction.ui.tabs.cards import continuations, evidence_card, excerpts
 from induction.ui.words import headline, table
-from induction.viz import behaviour as draw_behaviour
-from induction.viz import evidence as draw_evidence
-from induction.viz import knockout as draw_knockout
-from induction.viz import looking as draw_looking
-from induction.viz import real_text as draw_real_text
-from induction.viz.theme import LIGHT, PAGE, Palette
+from induction.viz.by_experiment import FIGURES
+from induction.viz.theme import LIGHT, PAGE
 
 if TYPE_CHECKING:
     from induction.ui.page import Page
@@ -35,32 +31,26 @@ LONGEST_CELL = 60
 
 
 class Look(NamedTuple):
-    """How a result is shown beside its verdict and its numbers.
+    """How a result is shown beside its verdict, its numbers and its figure.
 
     Attributes:
-        figure: of the result and a palette.
         card: HTML about the selected head, of the result, the model's name and the head.
         picks: whether marks of the figure select a head.
         button: what its button says, where that is not "Run" and its title.
     """
 
-    figure: Callable[..., Any] | None = None
-    card: Callable[[Result, str, str], str] | None = None
+    card: Callable[[Any, str, str], str] | None = None
     picks: bool = False
     button: str = ""
 
 
-#: By experiment; one without has words, numbers and exports.
+#: By experiment.
 LOOKS: dict[str, Look] = {
-    "knockout": Look(draw_knockout.bars, button="Knock out"),
-    "why": Look(draw_looking.source_map, button="Explain"),
-    "next": Look(draw_behaviour.next_tokens, continuations, button="Continue"),
-    "recall": Look(draw_behaviour.recall),
-    "prose": Look(draw_behaviour.prose),
-    "loops": Look(draw_behaviour.loops),
-    "few_shot": Look(draw_behaviour.few_shot),
-    "evidence": Look(draw_evidence.matrix, evidence_card, picks=True),
-    "real_text": Look(draw_real_text.prose_vs_repeats, excerpts, picks=True, button="Read prose"),
+    "knockout": Look(button="Knock out"),
+    "why": Look(button="Explain"),
+    "next": Look(continuations, button="Continue"),
+    "evidence": Look(evidence_card, picks=True),
+    "real_text": Look(excerpts, picks=True, button="Read prose"),
 }
 
 
@@ -128,6 +118,7 @@ def build(page: Page, name: str, group: Group) -> None:
 def section(page: Page, tab: str, experiment: Experiment, which: gr.Radio) -> None:
     """One experiment, drawn while it is the one that is chosen."""
     name, look = experiment.name, LOOKS.get(experiment.name, Look())
+    draws = FIGURES.get(name)
 
     def draw(model: str, shown: str, chosen: str) -> list[Any]:
         if chosen != name:
@@ -143,7 +134,7 @@ def section(page: Page, tab: str, experiment: Experiment, which: gr.Radio) -> No
                 live=live,
                 protocols=_protocols(result),
             ),
-            plot_value(f"{name}-{short_name(model)}", lambda: _figure(look, result, PAGE, panel.button)),
+            plot_value(f"{name}-{short_name(model)}", lambda: _figure(draws, result, panel.button)),
             _table(result) if result else "",
             {"model": model, "shown": shown} if result else None,
             back_visible(name, model, shown),
@@ -157,7 +148,7 @@ def section(page: Page, tab: str, experiment: Experiment, which: gr.Radio) -> No
         result = runs.shown(name, str(asked.get("model", "")), str(asked.get("shown", "")))
         if result is None:
             raise InputError(f"Not measured yet: press {panel.button}.")
-        figure = (lambda: look.figure(result, palette=LIGHT)) if look.figure else None
+        figure = (lambda: draws(result, palette=LIGHT)) if draws else None
         return exported(kind, f"{name}-{short_name(result.model)}", result, figure)
 
     on_show = gr.Textbox("", visible=False)
@@ -167,11 +158,11 @@ def section(page: Page, tab: str, experiment: Experiment, which: gr.Radio) -> No
         with gr.Row(elem_classes=["ih-panels"]):
             with gr.Column(min_width=320, elem_classes=["ih-panel"], visible=look.card is not None):
                 card = html("", elem_id=f"{name}-card")
-            with gr.Column(min_width=320, elem_classes=["ih-panel"], visible=look.figure is not None):
+            with gr.Column(min_width=320, elem_classes=["ih-panel"], visible=draws is not None):
                 figure = plot(elem_id=f"{name}-figure")
         with gr.Column(elem_classes=["ih-panel"]):
             numbers = html("", elem_id=f"{name}-table")
-            files = exports(export, None, figures=look.figure is not None, elem_id=f"{name}-export")
+            files = exports(export, None, figures=draws is not None, elem_id=f"{name}-export")
     panel.wire(page, on_show, back, tab=tab)
     panel.follow(on_show, list(panel.controls))
     page.show(tab, draw, [page.model, on_show, which], [title, figure, numbers, files, back])
@@ -185,10 +176,10 @@ def _protocols(result: Result | None) -> list[tuple[str, str]]:
     return [("", protocol)] if (protocol := getattr(result, "protocol", "")) else []
 
 
-def _figure(look: Look, result: Result | None, palette: Palette, button: str) -> Any:
-    if look.figure is None or result is None:
+def _figure(draws: Callable[..., Any] | None, result: Result | None, button: str) -> Any:
+    if draws is None or result is None:
         raise InputError(f"Not measured yet: press {button}.")
-    return look.figure(result, palette=palette)
+    return draws(result, palette=PAGE)
 
 
 def _table(result: Result) -> str:
