@@ -95,7 +95,7 @@ class Panel:
         page.link(links.of_experiment(experiment), on_show)
         inputs = [page.model, on_show, *self.controls.values(), *also]
         with page.hidden:
-            wish = gr.Textbox("", visible=False)
+            self.wish = wish = gr.Textbox("", visible=False)  # a new text runs what the controls ask for
         jobs.long_run([self.run.click, wish.change], self.cancel, start, inputs, [self.state, on_show])
         judged: dict[str, Any] = {
             "inputs": [self.state, *inputs],

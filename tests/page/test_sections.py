@@ -38,3 +38,15 @@ def test_a_heads_card_follows_the_head_and_its_lines_lead_to_what_shows_them(vis
     link.click()
     page.wait_for_url("**tab=patching*")
     assert (address(page)["model"], address(page)["head"]) == ("mini-2l", "0.2")
+
+
+@pytest.mark.browser
+def test_a_head_is_switched_off_by_a_click_and_its_link_keeps_it(visit):
+    page = visit("?model=mini-2l&tab=behaviour", ready="#next-card .ia-text")
+    off = page.locator("#next-switches input:checked")
+    expect(off).to_have_count(4)
+    page.locator("#next-switches").get_by_label("1.7", exact=True).uncheck()
+    expect(page.locator("#next-headline")).to_contain_text("Measured live", timeout=60_000)
+    expect(page.locator("#next-headline")).to_contain_text("without 1.2, 1.6, 1.4")
+    page.wait_for_url("**next=*")
+    assert address(page)["next"].startswith("1.2")

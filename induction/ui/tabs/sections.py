@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
-from induction.base import InputError, Result
+from induction.analysis.reading import passing
+from induction.base import InputError, Result, head_name, parse_heads
 from induction.experiment import Experiment, experiments
 from induction.ui import jobs, links, runs
 from induction.ui.components.exports import exported, exports
 from induction.ui.components.note import html, note
 from induction.ui.components.plot import plot, plot_value
 from induction.ui.names import short_name
-from induction.ui.panel import Panel, back_button, back_visible
+from induction.ui.panel import Panel, back_button, back_visible, wishes
 from induction.ui.tabs.cards import continuations, evidence_card, excerpts
 from induction.ui.words import headline, table
 from induction.viz.by_experiment import FIGURES
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 ROWS = 200  # shown; exports have all
 LONGEST_CELL = 60
+SWITCHES = 12  # heads that can be switched off by a click, the highest by induction score
 
 
 class Look(NamedTuple):
@@ -37,18 +39,20 @@ class Look(NamedTuple):
         card: HTML about the selected head, of the result, the model's name and the head.
         picks: whether marks of the figure select a head.
         button: what its button says, where that is not "Run" and its title.
+        switches: whether heads of its set can be switched off and on by a click.
     """
 
     card: Callable[[Any, str, str], str] | None = None
     picks: bool = False
     button: str = ""
+    switches: bool = False
 
 
 #: By experiment.
 LOOKS: dict[str, Look] = {
     "knockout": Look(button="Knock out"),
     "why": Look(button="Explain"),
-    "next": Look(continuations, button="Continue"),
+    "next": Look(continuations, button="Continue", switches=True),
     "evidence": Look(evidence_card, picks=True),
     "real_text": Look(excerpts, picks=True, button="Read prose"),
 }
@@ -153,6 +157,7 @@ def section(page: Page, tab: str, experiment: Experiment, which: gr.Radio) -> No
 
     on_show = gr.Textbox("", visible=False)
     panel = Panel(name, look.button or f"Run {experiment.title.lower()}")
+    group = switches(page, tab, name, panel) if look.switches else None
     with gr.Column(elem_classes=["ih-results"]):
         title, back = html("", elem_id=f"{name}-headline"), back_button(f"{name}-put-back")
         with gr.Row(elem_classes=["ih-panels"]):
@@ -164,12 +169,47 @@ def section(page: Page, tab: str, experiment: Experiment, which: gr.Radio) -> No
             numbers = html("", elem_id=f"{name}-table")
             files = exports(export, None, figures=draws is not None, elem_id=f"{name}-export")
     panel.wire(page, on_show, back, tab=tab)
+    if group:
+        group.input(switch, group, [panel.controls["heads"], panel.wish], **jobs.TOASTS)
     panel.follow(on_show, list(panel.controls))
     page.show(tab, draw, [page.model, on_show, which], [title, figure, numbers, files, back])
     if look.card:
         page.show(tab, draw_card, [page.model, on_show, which, page.head], [card])
     if look.picks:
         page.selects_head(figure)
+
+
+def switches(page: Page, tab: str, name: str, panel: Panel) -> gr.CheckboxGroup:
+    """The likeliest heads as switches: a click takes one out of the model or puts it back, and shows what comes."""
+    group = gr.CheckboxGroup(
+        [],
+        label="Heads switched off",
+        info="Click to switch a head off or on; each state is kept",
+        elem_id=f"{name}-switches",
+    )
+
+    def fill(model: str, heads: str) -> Any:
+        scan = runs.shown("scan", model)
+        if scan is None:
+            return gr.update(visible=False)
+        try:
+            off = parse_heads(heads, scan.n_layers, scan.n_heads) if heads.strip() else passing(scan)
+        except InputError:
+            return gr.skip()
+        likely = [(layer, head) for layer, head, _ in scan.ranked()[:SWITCHES]]
+        names = [head_name(head) for head in dict.fromkeys([*likely, *off])]
+        return gr.update(choices=names, value=list(map(head_name, off)), visible=True)
+
+    page.show(tab, fill, [page.model, panel.controls["heads"]], [group])
+    return group
+
+
+def switch(heads: list[str]) -> tuple[Any, Any]:
+    """``(the set, wish)``; with no head switched off there is nothing to compare."""
+    if not heads:
+        gr.Info("With all heads on there is nothing to compare: switch one off.")
+        return gr.skip(), gr.skip()
+    return ", ".join(heads), wishes()
 
 
 def _protocols(result: Result | None) -> list[tuple[str, str]]:
