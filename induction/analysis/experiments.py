@@ -107,7 +107,7 @@ PROSE_LENGTH = 512  # tokens of a passage
 
 class RealTextSettings(Settings):
     n_passages: int = setting(
-        26,
+        len(prose()),
         "Passages",
         "Bundled prose, from as many books as there are",
         low=1,

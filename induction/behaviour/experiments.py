@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from induction.analysis.result import Scan
-from induction.base import Progress
+from induction.base import InputError, Progress
 from induction.behaviour.results import (
     PATTERNS,
     PERIOD,
@@ -113,6 +113,8 @@ def run_next(
     from induction.behaviour.next_tokens import iter_next
     from induction.model.tokens import check_ids, encode
 
+    if not settings.prompt.strip():
+        raise InputError("The prompt is empty; write a text that the model shall continue.")
     ids = encode(model, settings.prompt)
     check_ids(model, ids)
     variants = yield from settings.chosen(model, scan)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from induction.base import InputError, Progress, check_choice, finished
-from induction.behaviour.results import PATTERNS, REPEATED, FewShot
+from induction.behaviour.results import PATTERNS, FewShot
 from induction.behaviour.variants import Variants, about, curve_of, iter_reference, measured
 from induction.data_gen.sequences import get_token_set, random_ids, token_of
 from induction.model import name_of
@@ -117,7 +117,8 @@ def lines(model: TransformerBridge, pattern: str, n_examples: int, vocab: str, s
             f"for {len(pool) // 2 - 1} at most."
         )
     words = rng.choice(pool, n_words, replace=False).reshape(-1, 2)  # [line, word]
-    right, other = words[:, REPEATED[pattern]], words[:, 1 - REPEATED[pattern]]
+    repeats = PATTERNS[pattern].repeats
+    right, other = words[:, repeats], words[:, 1 - repeats]
     written = np.column_stack([words, right, np.full(len(words), end[0])])  # [line, token]
     ids = with_bos(model, written.flatten()[: -(LINE - 2)].tolist())
     check_ids(model, ids)

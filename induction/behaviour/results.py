@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -18,12 +19,19 @@ EARLY, LATE, AROUND = (
     10,
 )  # positions of the in-context-learning score, each with so many to both sides
 CHANCE = 0.5  # of the two words of a line one is right
-#: How the third word of a line follows from the first two, and which of these it repeats.
-PATTERNS: dict[str, Declaration] = by_name(
-    Declaration("aba", "A B A", "The third word of a line repeats its first, which stands two words back."),
-    Declaration("abb", "A B B", "The third word of a line repeats its second, the one before it."),
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pattern(Declaration):
+    """How the third word of a line follows from the first two: it repeats the one at ``repeats``."""
+
+    repeats: int
+
+
+PATTERNS: dict[str, Pattern] = by_name(
+    Pattern("aba", "A B A", "The third word repeats the first, which stands two words back.", repeats=0),
+    Pattern("abb", "A B B", "The third word repeats the second, the one before it.", repeats=1),
 )
-REPEATED = {"aba": 0, "abb": 1}
 #: What is measured: title and unit.
 MEASURES: dict[str, tuple[str, str]] = {
     "recall": ("Probability of the true successor", "probability"),

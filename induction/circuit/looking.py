@@ -558,9 +558,9 @@ def cell_of(ids: Sequence[int], query: int, key: int) -> tuple[int, int]:
     """
     if query < 0 and key >= 0:
         return len(ids) - 1, key
-    if key >= 0:
-        return query, key
-    for at in range(len(ids) - 1, 0, -1) if query < 0 else [min(query, len(ids) - 1)]:
+    if key >= 0 or query >= len(ids):  # whoever uses the cell says which positions there are
+        return query, max(key, 0)
+    for at in range(len(ids) - 1, 0, -1) if query < 0 else [query]:
         earlier = [before for before in range(at) if ids[before] == ids[at]]
         if earlier:
             return (at if query < 0 else query), earlier[-1] + 1

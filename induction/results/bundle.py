@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from induction.analysis.example import example
 from induction.analysis.reading import passing
-from induction.analysis.real_text import real_text
 from induction.analysis.result import Scan
 from induction.analysis.scanning import scan
 from induction.analysis.scores import SCORES
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 N_RANDOM, TOP_K = 50, 10
 ALL_HEADS = 144  # of a model, up to which there is evidence of every head; else of its induction heads
 CIRCUIT_PAIRS, RECEIVERS = 10, 6
-PASSAGES, OF_LARGE = 52, 13  # of prose: all, and of models beyond the small ones one of each of 13 books
 BEHAVIOUR = ("next", "recall", "loops", "prose", "few_shot")
 
 
@@ -70,15 +68,12 @@ def bundle(name: str) -> None:
     vocab = vocab_of(name)
     traced = circuit(model, n_receivers=RECEIVERS, n_pairs=CIRCUIT_PAIRS, vocab=vocab, seed=SEED)
     _write(f"circuits/{file}", traced)
-    n_passages = PASSAGES if name in VOCAB else OF_LARGE
-    prose = real_text(model, n_passages=n_passages, scan=measured)
+    prose = _usual("real_text", model, measured)
     _write(f"real_text/{file}", prose)
     _write(f"examples/{file}", example(model))
-    for folder, experiment in (("edges", "knockout"), ("why", "why")):
-        if experiment == "knockout" and not passing(measured):
-            continue  # no head has edges that induction would look along
-        one = experiments()[experiment]
-        _write(f"{folder}/{file}", finish(one.run(model, one.settings(), scan=measured)))
+    if passing(measured):  # else no head has edges that induction would look along
+        _write(f"edges/{file}", _usual("knockout", model, measured))
+    _write(f"why/{file}", _usual("why", model, measured))
     behaviour(model, measured)
     heads = passing(measured) if len(ranked) > ALL_HEADS else None
     known = {"scan": measured, "circuit": traced, "prose": prose}
@@ -89,9 +84,14 @@ def behaviour(model: TransformerBridge, measured: Scan, names: Sequence[str] = (
     """What a model does without the induction heads of a scan: these experiments, by default all,
     with their usual settings."""
     for name in names or BEHAVIOUR:
-        one = experiments()[name]
-        found = finish(one.run(model, one.settings(), scan=measured))
+        found = _usual(name, model, measured)
         _write(f"behaviour/{slug(found.model)}-{name}.json", found)
+
+
+def _usual(name: str, model: TransformerBridge, measured: Scan) -> Any:
+    """The result of an experiment with its usual settings."""
+    one = experiments()[name]
+    return finish(one.run(model, one.settings(), scan=measured))
 
 
 def ablations(

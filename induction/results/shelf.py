@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from induction.analysis.example import Example
+from induction.analysis.experiments import RealTextSettings
 from induction.analysis.kinds import kinds_of
 from induction.analysis.real_text_result import RealText
 from induction.analysis.result import Scan
@@ -185,10 +186,10 @@ _FINDERS: dict[str, Callable[[str, Any], Result | None]] = {
     "together": _together,
     "ablation": _ablation,
     "circuit": _circuit,
-    "knockout": partial(_usual, EDGES, KnockoutSettings),
-    "why": partial(_usual, WHY, WhySettings),
+    "knockout": lambda model, asked: _usual(EDGES, KnockoutSettings, model, asked),
+    "why": lambda model, asked: _usual(WHY, WhySettings, model, asked),
     "evidence": _evidence,
-    "real_text": lambda model, asked: REAL_TEXT.find(model),
+    "real_text": lambda model, asked: _usual(REAL_TEXT, RealTextSettings, model, asked),
     **{one.name: partial(_behaviour, one) for one in BEHAVIOURS},
     "training": lambda model, asked: HISTORIES.find(model),
 }

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from induction.base import InputError, finish, wilson_interval
-from induction.behaviour.experiments import EXPERIMENTS, NextSettings
+from induction.behaviour.experiments import EXPERIMENTS, NextSettings, run_next
 from induction.behaviour.loops import distinct_share, loops, loops_at_end
 from induction.behaviour.next_tokens import iter_next, next_tokens
 from induction.behaviour.prose import attention_entropy, matched_sets, predictable, prose_losses
@@ -275,6 +275,7 @@ def test_requests_that_cannot_be_carried_out_say_so(planted):
         (lambda: recall(planted, variants, longest=3), "room for 3"),
         (lambda: Variants.of(planted, [(9, 9)], n_random=0, seed=0), "no head 9.9"),
         (lambda: NextSettings(heads="one"), "not a head"),
+        (lambda: finish(run_next(planted, NextSettings(prompt=" "))), "prompt is empty"),
     ):
         with pytest.raises(InputError, match=message):
             work()

@@ -9,7 +9,7 @@ from induction.patching.bundled import IOI
 from induction.patching.experiments import AblationSettings, HeadsSettings, TogetherSettings
 from induction.results import bundle, bundled, shelf
 
-SHELVES = ("SCANS", "PATCHING", "ABLATIONS", "CIRCUITS", "REAL_TEXT", "BEHAVIOUR", "EVIDENCE")
+SHELVES = ("SCANS", "PATCHING", "ABLATIONS", "CIRCUITS", "REAL_TEXT", "WHY", "BEHAVIOUR", "EVIDENCE")
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def written(tmp_path, monkeypatch):
 
 def test_every_tab_of_gpt2_is_whole_the_moment_its_files_are_there(written):
     shape = (written.cfg.n_layers, written.cfg.n_heads)
-    for name in ("scan", "heads", "together", "ablation", "circuit", "real_text"):
+    for name in ("scan", "heads", "together", "ablation", "circuit", "real_text", "why", "next", "evidence"):
         result = bundled(name, "gpt2")
         assert (result.n_layers, result.n_heads) == shape, name
         assert result.verdict()

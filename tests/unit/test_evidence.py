@@ -134,6 +134,7 @@ def test_one_head_is_a_part_of_all(planted):
 
 def test_card_and_matrix_say_what_the_result_says():
     found = EVIDENCE.get("mini-2l")
+    assert set(found.columns) == set(TESTS)  # none is declared that nothing measures
     head = found.ranked()[0][:2]
     card = evidence_card(found, "mini-2l", f"{head[0]}.{head[1]}")
     assert found.verdict(head) in card

@@ -9,7 +9,7 @@ import torch
 
 from induction.base import InputError
 from induction.behaviour.few_shot import few_shot, lines
-from induction.behaviour.results import PATTERNS, REPEATED, Bound, FewShot
+from induction.behaviour.results import PATTERNS, Bound, FewShot
 from induction.behaviour.variants import Variants
 from induction.model.tokens import bos_id
 
@@ -28,8 +28,8 @@ def test_a_prompt_holds_the_pattern_and_no_word_comes_again(pattern):
     assert ids[0] == bos_id(model)
     made = np.array([*ids[1:], -1, -1]).reshape(4, 4)  # the last line ends where its third word is due
     assert set(made[:3, 3]) == {model.tokenizer("\n")["input_ids"][-1]}
-    assert (made[:3, 2] == made[:3, REPEATED[pattern]]).all()
-    assert (made[:, REPEATED[pattern]] == right).all()
+    assert (made[:3, 2] == made[:3, PATTERNS[pattern].repeats]).all()
+    assert (made[:, PATTERNS[pattern].repeats] == right).all()
     assert len({*right, *wrong}) == 8
 
 

@@ -195,6 +195,7 @@ def test_bad_input_is_named(mini):
         (lambda: explain_score(mini, [1, 2, 3], (1, 0), 1, 2), "does not see"),
         (lambda: WhySettings(head="1.0,1.1"), "one head|One head"),
         (lambda: finish(run_why(mini, WhySettings(head="1.0", text="a b c d"))), "no induction target"),
+        (lambda: finish(run_why(mini, WhySettings(head="1.0", text="a b a", query_at=90))), "no query 90"),
         (lambda: finish(run_why(mini, WhySettings(head="1.0", text="a " * 400))), "at most|may have"),
     ):
         with pytest.raises(InputError, match=message):
