@@ -48,7 +48,9 @@ class WithoutSettings(SetSettings):
 
     heads: str = setting("", "Without", "layer.head, …; empty: the induction heads", said="without {}")
     n_random: int = n_random_setting(10)
-    ablation: str = setting("mean", "Ablation", "What replaces the heads' outputs", choices=ABLATIONS)
+    ablation: str = setting(
+        "mean", "Ablation", "What replaces the heads' outputs", choices=ABLATIONS, said="{} ablation"
+    )
     seed: int = seed_setting("Same seed, same prompts and sets")
 
     def chosen(self, model: TransformerBridge, scan: Scan | None) -> Any:

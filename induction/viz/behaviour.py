@@ -180,7 +180,7 @@ def few_shot(result: FewShot, palette: Palette = LIGHT) -> go.Figure:
         spoken=f"Patterns from examples, {result.model}: {result.verdict()}",
         x=frame.axis("examples before the line (number)", **frame.counted(result.n_examples, 11)),
         y=frame.axis("lines that are right (share)", range=[0, 1.05], tickformat=".0%"),
-        shapes=[frame.level("chance", palette.line, y=CHANCE, dash="dot")],
+        shapes=[frame.level("chance", palette.muted, y=CHANCE, dash="dot")],
     )
 
 

@@ -49,10 +49,10 @@ def matrix(result: Evidence, *, palette: Palette = LIGHT) -> go.Figure:
         title="Which tests each head passes",
         spoken=result.verdict(),
         protocol=frame.origin_line(result, f"{result.protocol}. {signs}{more}"),
-        x=frame.axis("test", tickangle=-60, showgrid=False, type="category"),
+        x=frame.axis("test", tickangle=-90, showgrid=False, type="category"),
         y=frame.axis("head (layer.head)", autorange="reversed", type="category", showgrid=False, dtick=1),
         plot=max(ROW * len(heads), 80),
-        below=160,
+        below=190,
         drag=False,
     )
 
