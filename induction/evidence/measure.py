@@ -96,14 +96,19 @@ class _Asked:
         signs = [1 if head in self.induction else -1 for head in self.measured]
         return np.stack([sign * (whole - other) for sign, other in zip(signs, others, strict=True)])
 
-    def column(self, bounds: Bounds, protocol: str, heads: Sequence[Head] | None = None) -> Column:
-        """Values by head, those of the others in its layer as its control."""
-        of = self.measured if heads is None else heads
-        value, low, high = (self.grid(of, part) for part in bounds)
-        controls = [others_of(value, head, self.induction) for head in self.tested]
-        kept = [self.grid(self.tested, [grid[a][b] for a, b in self.tested]) for grid in (value, low, high)]
-        control = self.grid(self.tested, controls)
-        return Column(value=kept[0], low=kept[1], high=kept[2], control=control, protocol=protocol)
+    def column(self, bounds: Bounds, protocol: str) -> Column:
+        """Value and interval of each head that was measured; those of the others in its layer are its control."""
+        value, low, high = (self.grid(self.measured, part) for part in bounds)
+        controls = self.grid(self.tested, [others_of(value, head, self.induction) for head in self.tested])
+        return self.picked((value, low, high, controls), protocol)
+
+    def picked(self, grids: Sequence[Gaps | None], protocol: str) -> Column:
+        """Value, low, high and control of the heads that were asked about, from grids of more."""
+        cells = [
+            self.grid(self.tested, [None if grid is None else grid[a][b] for a, b in self.tested])
+            for grid in grids
+        ]
+        return Column(**dict(zip(("value", "low", "high", "control"), cells, strict=True)), protocol=protocol)
 
     def grid(self, heads: Sequence[Head], values: Sequence[Any]) -> Gaps:
         """``[layer][head]`` of some heads' values, None elsewhere and for what is not a number."""
@@ -197,25 +202,14 @@ def evidence(model: TransformerBridge, head: Head, **known: Any) -> Evidence:
 
 
 def _in_prose(asked: _Asked, found: RealText) -> Column:
-    grids = [found.measures["latest"].mean, found.measures["latest"].low, found.measures["latest"].high]
-    grids.append(found.measures["control"].mean)
-    kept = [
-        asked.grid(asked.tested, [None if grid is None else grid[a][b] for a, b in asked.tested])
-        for grid in grids
-    ]
-    return Column(
-        **dict(zip(("value", "low", "high", "control"), kept, strict=True)), protocol=found.protocol
-    )
+    latest, control = found.measures["latest"], found.measures["control"]
+    return asked.picked((latest.mean, latest.low, latest.high, control.mean), found.protocol)
 
 
 def _attends(asked: _Asked, scan: Scan) -> Column:
     score = scan.scores["induction"]
-    grids = [
-        asked.grid(asked.tested, [None if grid is None else grid[a][b] for a, b in asked.tested])
-        for grid in (score.mean, score.low, score.high)
-    ]
-    control = asked.grid(asked.tested, [score.chance] * len(asked.tested))
-    return Column(value=grids[0], low=grids[1], high=grids[2], control=control, protocol=score.protocol)
+    chance = [[score.chance] * scan.n_heads for _ in range(scan.n_layers)]
+    return asked.picked((score.mean, score.low, score.high, chance), score.protocol)
 
 
 def _copies(asked: _Asked, pairs: Sequence[PromptPair]) -> Column:
